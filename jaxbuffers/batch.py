@@ -1,0 +1,60 @@
+"""What a sample returns, and what views and samplers say to each other."""
+
+from typing import Any
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class Index:
+    """Where sampled rows live: absolute addresses that notice when they have become stale.
+
+    Attributes:
+      stream: int32, the environment that each row came from.
+      time: int32, the row's time in its stream; -1 where there is no row. Times count rows from
+        0, and start again at a multiple of the ring length near 2**30.
+    """
+
+    stream: jax.Array
+    time: jax.Array
+
+
+@struct.dataclass
+class Batch:
+    """B sampled windows.
+
+    Attributes:
+      data: what the view reads, leaves ``[B, ...]``; zero where ``mask`` is False.
+      index: `Index` of the rows behind ``data``, with the shape of ``mask``, for
+        ``update`` and ``get``.
+      probability: float32 ``[B]``, the probability with which one draw points at this window.
+      valid: bool ``[]``, False if there was no legal window to draw from; all data is zero then.
+    """
+
+    data: Any
+    index: Index
+    probability: jax.Array
+    valid: jax.Array
+
+    @property
+    def mask(self) -> jax.Array:
+        """True where ``data`` holds a row: bool ``[B]``, or ``[B, L]`` for sequences."""
+        return self.index.time >= 0
+
+
+@struct.dataclass
+class Draw:
+    """The windows that a sampler points at.
+
+    Attributes:
+      stream: int32 ``[B]``.
+      start: int32 ``[B]``, the time of each window's first required row.
+      probability: float32 ``[B]``, of each window under the sampler; 0 where nothing was legal.
+      valid: bool ``[B]``, whether there was a legal window to point at.
+    """
+
+    stream: jax.Array
+    start: jax.Array
+    probability: jax.Array
+    valid: jax.Array

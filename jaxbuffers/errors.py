@@ -1,0 +1,81 @@
+"""The errors a user can meet, and the switch that makes traced code raise too.
+
+Every message names the leaf or the number at fault, what was expected, and what to do.
+Construction and trace-time mistakes raise the classes below. Inside ``jit`` a value cannot
+raise, so a flag reports it (``batch.valid``, ``batch.mask``, ``state.dropped``); with
+`debug_checks` on, the same conditions become `jax.experimental.checkify` checks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import jax
+from jax.experimental import checkify
+
+
+class StructureError(ValueError):
+    """A pytree has other leaves than the row the replay was initialized with."""
+
+
+class ShapeError(ValueError):
+    """A leaf has the wrong shape; nothing is ever broadcast to fit."""
+
+
+class DtypeError(TypeError):
+    """A leaf has the wrong dtype, or one that cannot be stored; nothing is ever cast."""
+
+
+class MissingFieldError(ValueError):
+    """A view or sampler needs a field that the row does not have."""
+
+
+class ConfigurationError(ValueError):
+    """A configuration is impossible: a size, a mode or a combination of them."""
+
+
+_debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)
+
+
+@contextmanager
+def debug_checks(enabled: bool = True) -> Iterator[None]:
+    """Make flagged conditions raise, through `jax.experimental.checkify`.
+
+    Functions traced inside this context check that samples are valid and that no write-back
+    is stale. Under ``jit`` wrap the function with ``checkify.checkify`` and call ``throw()``
+    on the error it returns. The setting is read when a function is traced.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> import jax
+    from jax.experimental import checkify
+    >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())
+    >>> state = replay.init(jnp.zeros(3))
+    >>> with jb.debug_checks():
+    ...     error, _ = jax.jit(checkify.checkify(replay.sample))(state, jax.random.key(0))
+    >>> "no legal window" in error.get()
+    True
+    """
+    token = _debug.set(enabled)
+    try:
+        yield
+    finally:
+        _debug.reset(token)
+
+
+def check(condition: jax.Array, message: str, **values: Any) -> None:
+    """Raise ``message`` where ``condition`` is False, but only under `debug_checks`."""
+    if _debug.get():
+        checkify.check(condition, message, **values)
+
+
+def positive(name: str, value: object, minimum: int = 1) -> None:
+    """Refuse anything but a Python ``int`` of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigurationError(f"{name} must be an int of at least {minimum}, got {value!r}.")
+
+
+def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a mode that is not one of ``choices``."""
+    if value not in choices:
+        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")

@@ -1,0 +1,263 @@
+"""Replay: a ring that remembers rows, a sampler that points at windows, a view that reads them."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxbuffers import writeback
+from jaxbuffers.batch import Batch, Index
+from jaxbuffers.errors import ConfigurationError, ShapeError, check, one_of, positive
+from jaxbuffers.ring import Ring, RingState
+from jaxbuffers.row import RowSpec
+from jaxbuffers.row import field as row_field
+from jaxbuffers.samplers import Legal, Sampler, Uniform
+from jaxbuffers.views import Items, Reader, View
+from jaxbuffers.windows import QueueState, Windows
+
+
+@struct.dataclass
+class ReplayState:
+    """All that a replay remembers: an ordinary pytree, safe to donate, stack, shard and save.
+
+    Attributes:
+      ring: the rows.
+      queue: the legal windows, where counting them needs a queue.
+      sampler: what the sampler remembers.
+      dropped: int32 ``[]``, how many row writes of `Replay.update` were dropped as stale so far.
+      spec: what one row looks like (static).
+    """
+
+    ring: RingState
+    queue: QueueState | None
+    sampler: Any
+    dropped: jax.Array
+    spec: RowSpec = struct.field(pytree_node=False)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A replay buffer: a frozen configuration, compared by value, with pure methods.
+
+    Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state
+    is donated. Lin (1992) introduced experience replay.
+
+    Args:
+      capacity: rows kept, over all streams; a multiple of ``num_envs``.
+      num_envs: E, the number of streams; None for one stream whose rows have no environment axis.
+      batch_size: B, windows in a sample unless `sample` is told otherwise.
+      view: what a sample is.
+      sampler: where to point.
+      layout: how rows lie in memory: ``"flat"`` without padding, ``"tiled"`` in whole 128-lane
+        tiles, as TPUs need (a small row then takes 512 bytes), or ``"auto"``, by the default
+        backend at the time of `init`.
+
+    Raises:
+      ConfigurationError: for impossible sizes and unknown modes.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=6, num_envs=2, batch_size=4, view=jb.Items(), sampler=jb.Uniform())
+    >>> state = replay.init({"x": jnp.zeros(3)})
+    >>> state = replay.add(state, {"x": jnp.ones((2, 3))})
+    >>> int(replay.size(state)), replay.sample(state, jax.random.key(0)).data["x"].shape
+    (2, (4, 3))
+    """
+
+    capacity: int
+    num_envs: int | None = None
+    batch_size: int = 256
+    view: View = field(default_factory=Items)
+    sampler: Sampler = field(default_factory=Uniform)
+    layout: Literal["auto", "flat", "tiled"] = "auto"
+
+    def __post_init__(self) -> None:
+        positive("capacity", self.capacity)
+        positive("batch_size", self.batch_size)
+        one_of("layout", self.layout, ("auto", "flat", "tiled"))
+        if self.num_envs is not None:
+            positive("num_envs", self.num_envs)
+        for name, kind in (("view", View), ("sampler", Sampler)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigurationError(f"{name} must be a {kind.__name__} instance, got {getattr(self, name)!r}.")
+        streams, span = self.num_streams, self.view.span
+        if self.capacity % streams:
+            below = self.capacity // streams * streams
+            near = " or ".join(str(size) for size in (below, below + streams) if size)
+            raise ConfigurationError(
+                f"capacity={self.capacity} must be a multiple of num_envs={streams}; the nearest sizes are {near}."
+            )
+        if self.length < span:
+            raise ConfigurationError(
+                f"capacity={self.capacity} keeps {self.length} rows of each of {streams} streams, but a window of "
+                f"{self.view} reads {span}; capacity must be at least {span * streams}."
+            )
+        if self.capacity > 2**29:
+            raise ConfigurationError(f"capacity must be at most 2**29 rows (int32 addresses), got {self.capacity}.")
+
+    @property
+    def num_streams(self) -> int:
+        """E, with one stream for ``num_envs=None``."""
+        return 1 if self.num_envs is None else self.num_envs
+
+    @property
+    def length(self) -> int:
+        """T, the rows kept of each stream."""
+        return self.capacity // self.num_streams
+
+    def init(self, row: Any) -> ReplayState:
+        """Allocate an empty replay for rows like ``row``.
+
+        Args:
+          row: one row of one environment, no leading axes: arrays or ``jax.ShapeDtypeStruct``.
+            Its values are not used.
+
+        Raises:
+          MissingFieldError: a field that the view needs is not there.
+          DtypeError: a leaf is not an array of a dtype that JAX can hold.
+        """
+        spec = RowSpec.of(row)
+        self.view.check(spec)
+        tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
+        ring = Ring(spec, self.length, self.num_streams, tiled)
+        return ReplayState(
+            ring=ring.init(),
+            queue=self.view.windows(ring).init(),
+            sampler=self.sampler.init(self.length, self.num_streams),
+            dropped=jnp.zeros((), jnp.int32),
+            spec=spec,
+        )
+
+    def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
+        """Append one row, or N consecutive rows, to every stream or to those that ``mask`` names.
+
+        Args:
+          state: from `init` or an earlier verb; donate it to update in place.
+          rows: leaves ``[E, ...]`` or ``[N, E, ...]``, oldest first, of exactly the structure,
+            shapes and dtypes given to `init`; for ``num_envs=None`` ``[...]`` or ``[N, ...]``.
+          mask: bool ``[E]`` or ``[N, E]`` (``[]`` or ``[N]``), which rows to write; None for all.
+            Rows that are not written leave their stream as it was.
+
+        Returns:
+          The new state. Once a stream holds T rows, each new one replaces its oldest.
+
+        Raises:
+          StructureError, ShapeError, DtypeError: naming the leaf.
+        """
+        lead = state.spec.leading(rows)
+        streams = () if self.num_envs is None else (self.num_envs,)
+        if lead[len(lead) - len(streams) :] != streams or len(lead) - len(streams) not in (0, 1):
+            axes = "".join(f"{size}, " for size in streams)
+            wanted = f"[{axes}...] or [N, {axes}...]"
+            raise ShapeError(f"rows must have leaves {wanted} for num_envs={self.num_envs}; got leading axes {lead}.")
+        block = lead if len(lead) > len(streams) else (1, *lead)
+        if block[0] > self.length:
+            raise ShapeError(
+                f"{block[0]} rows a stream do not fit in {self.length} (capacity {self.capacity} over "
+                f"{self.num_streams} streams): the first would be overwritten at once. Add fewer at a time."
+            )
+        if block[0] == 0:
+            return state
+        full = (block[0], self.num_streams)
+        rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
+        written = self._mask(mask, lead).reshape(full)
+
+        no_flag = jnp.zeros(full, jnp.bool_)
+        ring = self._ring(state).add(state.ring, rows, written)
+        queue = self._windows(state).add(
+            state.queue, ring, row_field(rows, "is_first", no_flag), row_field(rows, "is_last", no_flag), written
+        )
+        state = replace(state, ring=ring, queue=queue)
+        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), written))
+
+    def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
+        """Draw ``batch_size`` windows.
+
+        Args:
+          state: from `add`.
+          key: a PRNG key; it is consumed.
+          batch_size: B, static; None for the configured one.
+
+        Returns:
+          `Batch`. If no window is legal yet (see `can_sample`), ``batch.valid`` is False,
+          ``batch.mask`` is False throughout and the data is zero; never a row that was not added.
+        """
+        size = self.batch_size if batch_size is None else batch_size
+        positive("batch_size", size)
+        draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
+        valid = jnp.all(draw.valid)
+        check(valid, "sample: there is no legal window to draw; see can_sample()")
+        data, index = self.view.read(Reader(self._ring(state), state.ring, draw))
+        return Batch(data=data, index=index, probability=draw.probability, valid=valid)
+
+    def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
+        """Write values back to sampled rows, in place; rows overwritten since are left alone.
+
+        Args:
+          state: any later state of the replay that was sampled.
+          index: ``batch.index``.
+          priority: for samplers that take one.
+          rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of
+            ``batch.mask`` and then those of the stored leaf. Where a row was sampled twice, the
+            entry that comes last in the batch is kept.
+
+        Returns:
+          The new state; ``dropped`` has grown by the number of stale rows. Entries with no row
+          behind them (``batch.mask`` False) are ignored and not counted.
+        """
+        if priority is not None and not self.sampler.takes_priority:
+            raise ConfigurationError(f"{type(self.sampler).__name__} takes no priority; leave it out.")
+        if rows is None:
+            return state
+        ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
+        check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
+        return replace(state, ring=ring, dropped=state.dropped + dropped)
+
+    def size(self, state: ReplayState) -> jax.Array:
+        """Count the rows present, over all streams: int32 ``[]``."""
+        return jnp.sum(state.ring.size, dtype=jnp.int32)
+
+    def can_sample(self, state: ReplayState) -> jax.Array:
+        """Say whether there is a legal window: bool ``[]``."""
+        return jnp.any(self._legal(state).count() > 0)
+
+    def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
+        """Read rows by address.
+
+        Args:
+          state: any state of this replay.
+          index: `Index` of any shape ``[*S]``.
+
+        Returns:
+          The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
+          where the row has been overwritten, was never added or the address is not one.
+        """
+        ring = self._ring(state)
+        present = ring.present(state.ring, index.time, index.stream)
+        return ring.read(state.ring, index.time, index.stream, present), present
+
+    def nbytes(self, row: Any) -> int:
+        """Count the bytes that the state for rows like ``row`` takes, without allocating it."""
+        leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
+        return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+
+    def _mask(self, mask: Any, lead: tuple[int, ...]) -> jax.Array:
+        if mask is None:
+            return jnp.ones(lead, jnp.bool_)
+        if not hasattr(mask, "dtype") or mask.dtype != np.bool_ or mask.shape != lead:
+            got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
+            raise ShapeError(f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.")
+        return jnp.asarray(mask)
+
+    def _ring(self, state: ReplayState) -> Ring:
+        # The configured layout was resolved by init; the state shows which one it was.
+        return Ring(state.spec, self.length, self.num_streams)
+
+    def _windows(self, state: ReplayState) -> Windows:
+        return self.view.windows(self._ring(state))
+
+    def _legal(self, state: ReplayState) -> Legal:
+        return Legal(self._windows(state), state.queue, state.ring)

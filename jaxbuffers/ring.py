@@ -1,0 +1,158 @@
+"""The preallocated storage of rows: private to this file, users see rows.
+
+Each stream writes its row of absolute time ``t`` into slot ``t mod T``. Small leaves are packed
+into one word block; a large leaf keeps a block of its own. Every block is ``[T, E, D / lanes,
+lanes]``: time-major, so that an add touches E whole rows, with each row's elements in one flat
+run (``lanes = D``) or, on TPU, in whole 128-lane tiles (``docs/decisions/0001-storage.md``).
+
+``time`` counts modulo `cycle`, a multiple of T near 2**30, so slots and ages stay exact for
+streams of any length.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.packing import Packing
+from jaxbuffers.row import RowSpec, zero_where_not
+
+TPU_LANES = 128
+
+
+@struct.dataclass
+class RingState:
+    """Rows of E streams.
+
+    Attributes:
+      words: uint32 ``[T, E, W / lanes, lanes]``, the small leaves; or None if there are none.
+      blocks: one ``[T, E, D / lanes, lanes]`` array for each large leaf, in the leaf's own dtype.
+      time: int32 ``[E]``, the time of the next row of each stream, modulo the ring's cycle.
+      size: int32 ``[E]``, how many rows of each stream are present, at most T.
+    """
+
+    words: jax.Array | None
+    blocks: tuple[jax.Array, ...]
+    time: jax.Array
+    size: jax.Array
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A ring of ``length`` rows for each of ``num_streams`` streams of rows like ``spec``.
+
+    Attributes:
+      spec: what one row looks like.
+      length: T, rows of each stream that are kept.
+      num_streams: E.
+      tiled: store rows in whole 128-lane tiles (TPU) instead of without any padding.
+    """
+
+    spec: RowSpec
+    length: int
+    num_streams: int
+    tiled: bool = False
+
+    @property
+    def cycle(self) -> int:
+        """Times are counted modulo this multiple of T."""
+        return 2**30 // self.length * self.length
+
+    def init(self) -> RingState:
+        """Allocate the ring, empty."""
+        packing = Packing.of(self.spec)
+        size = jnp.zeros(self.num_streams, jnp.int32)
+        return RingState(
+            words=jnp.zeros(self._block(packing.words), jnp.uint32) if packing.words else None,
+            blocks=tuple(
+                jnp.zeros(self._block(math.prod(self.spec.shapes[i])), self.spec.dtypes[i]) for i in packing.large
+            ),
+            time=size,
+            size=jnp.zeros(self.num_streams, jnp.int32),
+        )
+
+    def add(self, state: RingState, rows: Any, mask: jax.Array) -> RingState:
+        """Append rows ``[N, E, ...]`` where ``mask`` ``[N, E]`` is True, oldest first; N <= T."""
+        rank = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
+        time = self.shift(state.time[None], rank - 1)
+        stream = jnp.broadcast_to(jnp.arange(self.num_streams), mask.shape)
+        state = self.write(state, dict(enumerate(jax.tree.leaves(rows))), time, stream, mask)
+        return replace(
+            state, time=self.shift(state.time, rank[-1]), size=jnp.minimum(state.size + rank[-1], self.length)
+        )
+
+    def write(
+        self, state: RingState, leaves: dict[int, jax.Array], time: jax.Array, stream: jax.Array, mask: jax.Array
+    ) -> RingState:
+        """Replace some leaves of the rows at (time, stream) ``[*S]`` where ``mask`` is True.
+
+        Args:
+          state: the ring.
+          leaves: ``[*S, ...]`` for each leaf to replace, by its number in the row; all for a new row.
+          time: ``[*S]``.
+          stream: ``[*S]``; the (time, stream) pairs under the mask are distinct.
+          mask: bool ``[*S]``.
+        """
+        packing = Packing.of(self.spec)
+        # A masked row goes to a slot of its own past the end, where mode="drop" forgets it.
+        past = self.length + jnp.arange(mask.size, dtype=jnp.int32).reshape(mask.shape)
+        slot = jnp.where(mask, time % self.length, past)
+
+        def scatter(block: jax.Array, flat: jax.Array) -> jax.Array:
+            width = block.shape[-2] * block.shape[-1]
+            flat = jnp.pad(flat, [(0, 0)] * mask.ndim + [(0, width - flat.shape[-1])])
+            rows = flat.reshape(*mask.shape, *block.shape[2:])
+            return block.at[slot, stream].set(rows, mode="drop", unique_indices=True)
+
+        blocks = tuple(
+            scatter(block, leaves[i].reshape(*mask.shape, -1)) if i in leaves else block
+            for block, i in zip(state.blocks, packing.large, strict=True)
+        )
+        words, small = state.words, {i: leaf for i, leaf in leaves.items() if i in packing.small}
+        if words is not None and small:
+            # Leaves that stay as they are share words with those that do not: read, replace, write.
+            kept = None if len(small) == len(packing.small) else self._gather(words, packing.words, slot, stream, mask)
+            words = scatter(words, packing.pack(small, mask.shape, kept))
+        return replace(state, words=words, blocks=blocks)
+
+    def read(self, state: RingState, time: jax.Array, stream: jax.Array, mask: jax.Array) -> Any:
+        """Gather the rows ``[*S, ...]`` at (time, stream) ``[*S]``, zeroed where ``mask`` is False.
+
+        ``mask`` must be False for every row that is not present (see `present`).
+        """
+        packing = Packing.of(self.spec)
+        slot = time % self.length
+        leaves: list[Any] = [None] * len(packing.offsets)
+        for block, i in zip(state.blocks, packing.large, strict=True):
+            shape = self.spec.shapes[i]
+            flat = self._gather(block, math.prod(shape), slot, stream, mask)
+            leaves[i] = flat.reshape(*slot.shape, *shape)
+        if state.words is not None:
+            words = self._gather(state.words, packing.words, slot, stream, mask)
+            for i in packing.small:
+                leaves[i] = packing.unpack(words, i)
+        return jax.tree.unflatten(self.spec.treedef, leaves)
+
+    def present(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
+        """Say whether the row of ``stream`` at ``time`` is in the ring now: not future, not overwritten."""
+        exists = (stream >= 0) & (stream < self.num_streams) & (time >= 0) & (time < self.cycle)
+        stream = jnp.where(exists, stream, 0)
+        age = self.shift(state.time[stream], -jnp.where(exists, time, 0))
+        return exists & (age >= 1) & (age <= state.size[stream])
+
+    def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:
+        """Move a time by some steps, modulo the cycle."""
+        return (time + steps) % self.cycle
+
+    @staticmethod
+    def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
+        slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0)
+        flat = block.at[slot, stream].get(mode="promise_in_bounds").reshape(*slot.shape, -1)
+        return zero_where_not(mask, flat[..., :width])
+
+    def _block(self, width: int) -> tuple[int, ...]:
+        lanes = TPU_LANES if self.tiled else width
+        return (self.length, self.num_streams, -(-width // lanes), lanes)

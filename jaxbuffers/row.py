@@ -1,0 +1,195 @@
+"""Rows: what one environment holds at one time, and the exact checks they must pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxbuffers.errors import DtypeError, MissingFieldError, ShapeError, StructureError
+
+Path = tuple[str, ...]
+
+
+@struct.dataclass
+class Row:
+    """One environment at one time ``t``, in the alignment of dm_env and DreamerV3.
+
+    Any pytree with these top-level names serves as well: a dict, a NamedTuple, a dataclass.
+
+    Attributes:
+      obs: any pytree, the observation ``obs_t``.
+      action: any pytree, the action taken *at* ``obs_t``; without meaning on a last row.
+      reward: float ``[]``, received on *arriving* at ``obs_t``; 0 on a first row.
+      is_first: bool ``[]``, True where an episode begins.
+      is_last: bool ``[]``, True where an episode ends, for any cause.
+      is_terminal: bool ``[]``, True where the decision process itself ended (no bootstrap).
+      extras: any pytree: latents, log-probabilities, returns, text ids.
+    """
+
+    obs: Any
+    action: Any
+    reward: Any
+    is_first: Any
+    is_last: Any
+    is_terminal: Any
+    extras: Any = ()
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """The structure, shapes and dtypes of one row; a hashable value, kept static in states."""
+
+    treedef: Any
+    paths: tuple[Path, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[np.dtype, ...]
+
+    @classmethod
+    def of(cls, row: Any) -> "RowSpec":
+        """Read the specification off one example row of arrays or ``jax.ShapeDtypeStruct``."""
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(row)
+        if not leaves:
+            raise StructureError("The row has no leaves; give init() one row of arrays.")
+        paths = tuple(_names(path) for path, _ in leaves)
+        shapes = tuple(_shape(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
+        dtypes = tuple(_dtype(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
+        for path, shape in zip(paths, shapes, strict=True):
+            if 0 in shape:
+                raise ShapeError(f"{show(path)} has shape {shape}: an axis of size 0 cannot be stored.")
+        return cls(treedef, paths, shapes, dtypes)
+
+    def require(self, fields: tuple[str, ...], who: str) -> None:
+        """Raise `MissingFieldError` unless the row has every field that ``who`` needs."""
+        present = {path[0] for path in self.paths if path}
+        for field in fields:
+            if field not in present:
+                raise MissingFieldError(
+                    f"{who} needs the field {field!r}, but the row has {sorted(present) or 'no named fields'}. "
+                    f"Add it to the row given to init()."
+                )
+
+    def leading(self, rows: Any, what: str = "rows") -> tuple[int, ...]:
+        """Check ``rows`` against the specification and return the axes that precede each row's.
+
+        Every leaf must have the same leading axes, the exact trailing shape and the exact dtype.
+        """
+        leaves, treedef = jax.tree_util.tree_flatten_with_path(rows)
+        if treedef != self.treedef:
+            raise StructureError(
+                f"{what} must have the structure of the row given to init().\n"
+                f"  expected: {self.treedef}\n  got:      {treedef}\n{_difference(self.paths, leaves)}"
+            )
+        first: tuple[tuple[int, ...], Path] | None = None
+        for path, shape, dtype, (_, leaf) in zip(self.paths, self.shapes, self.dtypes, leaves, strict=True):
+            lead = check_leaf(path, leaf, shape, dtype)
+            if first is not None and lead != first[0]:
+                raise ShapeError(
+                    f"Leaves disagree on their leading axes: {show(first[1])} has {first[0]}, "
+                    f"{show(path)} has {lead} before its own shape {shape}."
+                )
+            first = first or (lead, path)
+        assert first is not None
+        return first[0]
+
+
+def check_leaf(path: Path, leaf: Any, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
+    """Check one leaf's trailing shape and dtype exactly; return its leading axes."""
+    got = _shape(path, leaf)
+    lead = got[: len(got) - len(shape)]
+    if len(got) < len(shape) or got[len(lead) :] != shape:
+        raise ShapeError(
+            f"{show(path)} has shape {got}, expected [..., {', '.join(map(str, shape))}]: every row's own axes "
+            f"must be {shape}, as in the row given to init(); nothing is broadcast."
+        )
+    if _dtype(path, leaf) != dtype:
+        raise DtypeError(
+            f"{show(path)} has dtype {_dtype(path, leaf)}, expected {dtype}, as in the row given to init(); "
+            f"nothing is cast. Convert it first: {path[-1] if path else 'leaf'}.astype('{dtype}')."
+        )
+    return lead
+
+
+def paths_of(tree: Any) -> dict[Path, Any]:
+    """Map each leaf of a pytree by its path of plain names, whatever the containers are."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_names(path): leaf for path, leaf in leaves}
+
+
+def field(row: Any, name: str, default: Any = None) -> Any:
+    """Return a top-level field of a row: a mapping's item or an object's attribute."""
+    if isinstance(row, Mapping):
+        return row.get(name, default)
+    return getattr(row, name, default)
+
+
+def with_field(row: Any, name: str, value: Any) -> Any:
+    """Return the row with one top-level field replaced."""
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(row)
+    new = {(name, *path): leaf for path, leaf in paths_of(value).items()}
+    return jax.tree.unflatten(treedef, [new.get(_names(path), leaf) for path, leaf in leaves])
+
+
+def show(path: Path) -> str:
+    """Write a leaf's path the way a reader would: ``leaf 'obs.image'``."""
+    return f"leaf {'.'.join(path)!r}" if path else "the only leaf"
+
+
+def expand(flag: jax.Array, ndim: int) -> jax.Array:
+    """Append axes of size 1 until ``flag`` has ``ndim`` axes, for explicit broadcasting."""
+    return flag.reshape(flag.shape + (1,) * (ndim - flag.ndim))
+
+
+def zero_where_not(mask: jax.Array, tree: Any) -> Any:
+    """Zero the entries of every leaf whose leading axes are False in ``mask``."""
+    return jax.tree.map(lambda x: jnp.where(expand(mask, x.ndim), x, jnp.zeros((), x.dtype)), tree)
+
+
+def _names(path: tuple[Any, ...]) -> Path:
+    def name(key: Any) -> str:
+        for attribute in ("key", "name", "idx"):
+            if hasattr(key, attribute):
+                return str(getattr(key, attribute))
+        return str(key)
+
+    return tuple(name(key) for key in path)
+
+
+def _shape(path: Path, leaf: Any) -> tuple[int, ...]:
+    if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        raise DtypeError(
+            f"{show(path)} is {leaf!r} of type {type(leaf).__name__}, which has no dtype of its own. "
+            f"Give an array, for instance numpy.float32({leaf!r})."
+            if isinstance(leaf, bool | int | float | complex)
+            else f"{show(path)} is a {type(leaf).__name__}, not an array. Store text as int32 ids and other "
+            f"objects as arrays."
+        )
+    return tuple(leaf.shape)
+
+
+def _canonical(dtype: np.dtype) -> np.dtype:
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
+
+
+def _dtype(path: Path, leaf: Any) -> np.dtype:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        raise DtypeError(f"{show(path)} is a typed PRNG key. Store jax.random.key_data(key), which is uint32.")
+    dtype = np.dtype(leaf.dtype)
+    if dtype.kind in "OSUMm" or (dtype.kind == "V" and dtype.names):
+        raise DtypeError(f"{show(path)} has dtype {dtype}, which JAX cannot hold. Store text as int32 ids.")
+    if _canonical(dtype) != dtype:
+        raise DtypeError(
+            f"{show(path)} has dtype {dtype}, which JAX would cut to {_canonical(dtype)} because 64-bit types are "
+            f"off. Convert it yourself, or set jax_enable_x64."
+        )
+    return dtype
+
+
+def _difference(paths: tuple[Path, ...], leaves: list[Any]) -> str:
+    got, expected = {_names(path) for path, _ in leaves}, set(paths)
+    missing = ", ".join(sorted(".".join(p) for p in expected - got)) or "none"
+    unknown = ", ".join(sorted(".".join(p) for p in got - expected)) or "none"
+    return f"  missing leaves: {missing}; unknown leaves: {unknown}"

@@ -1,0 +1,95 @@
+"""What every view is: a way to read the window that a sampler points at."""
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.ring import Ring, RingState
+from jaxbuffers.row import RowSpec
+from jaxbuffers.windows import Contiguous, Queued, Windows
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads rows relative to the windows of a draw, never one that is not there."""
+
+    ring: Ring
+    state: RingState
+    draw: Draw
+
+    def index(self, offsets: Sequence[int] | jax.Array) -> Index:
+        """Address rows by their distance from each window's first required row.
+
+        Args:
+          offsets: ``[K]``, the same for every window, or ``[B, K]``.
+
+        Returns:
+          `Index` ``[B, K]``, with time -1 where the row is missing or the draw is not valid.
+        """
+        offsets = jnp.asarray(offsets, jnp.int32)
+        offsets = jnp.broadcast_to(offsets, (len(self.draw.start), offsets.shape[-1]))
+        time = self.ring.shift(self.draw.start[:, None], offsets)
+        stream = jnp.broadcast_to(self.draw.stream[:, None], time.shape)
+        present = self.ring.present(self.state, time, stream) & self.draw.valid[:, None]
+        return Index(stream, jnp.where(present, time, -1))
+
+    def rows(self, index: Index) -> Any:
+        """Read rows, zero where the index has no row."""
+        return self.ring.read(self.state, index.time, index.stream, index.time >= 0)
+
+
+class View(abc.ABC):
+    """A frozen configuration with pure methods that says which windows are legal and reads them.
+
+    Subclasses are frozen dataclasses: equal configurations must be equal values.
+    """
+
+    @property
+    @abc.abstractmethod
+    def required(self) -> int:
+        """How many consecutive rows must be present for a window to be legal."""
+
+    @property
+    def within(self) -> bool:
+        """Whether the required rows must all belong to one episode."""
+        return False
+
+    @property
+    def period(self) -> int:
+        """Windows begin at every ``period``-th row."""
+        return 1
+
+    @property
+    def span(self) -> int:
+        """Rows that a window reads at most, optional ones included."""
+        return self.required
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the row that this view needs."""
+        return ("is_first",) if self.within else ()
+
+    def check(self, spec: RowSpec) -> None:
+        """Raise an error that names what the row lacks for this view."""
+        spec.require(self.fields, f"{type(self).__name__}()")
+
+    def windows(self, ring: Ring) -> Windows:
+        """Return the bookkeeping of this view's legal windows."""
+        if (self.within and self.required > 1) or self.period > 1:
+            return Queued(ring, self.required, self.within, self.period)
+        return Contiguous(ring, self.required)
+
+    @abc.abstractmethod
+    def read(self, reader: Reader) -> tuple[Any, Index]:
+        """Return the data of the drawn windows and the `Index` of the rows behind it."""
+
+
+def episode_of(rows_first: jax.Array, rows_last: jax.Array) -> jax.Array:
+    """Number the episodes within windows of flags ``[B, K]``: int32 ``[B, K]``, rising by one at each start."""
+    starts = rows_first[:, 1:] | rows_last[:, :-1]
+    return jnp.pad(jnp.cumsum(starts, axis=1, dtype=jnp.int32), [(0, 0), (1, 0)])

@@ -1,0 +1,32 @@
+"""Items: one row a sample."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxbuffers.batch import Index
+from jaxbuffers.views.base import Reader, View
+
+
+@dataclass(frozen=True)
+class Items(View):
+    """Read single rows, as they were stored. Needs no flags: any pytree will do.
+
+    ``data`` has leaves ``[B, ...]``; ``index`` and ``mask`` are ``[B]``.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=3, view=jb.Items())
+    >>> state = replay.add(replay.init({"x": jnp.float32(0)}), {"x": jnp.float32(7)})
+    >>> replay.sample(state, jax.random.key(0)).data
+    {'x': Array([7., 7., 7.], dtype=float32)}
+    """
+
+    @property
+    def required(self) -> int:
+        """One row."""
+        return 1
+
+    def read(self, reader: Reader) -> tuple[Any, Index]:
+        """Return the rows and their index."""
+        index = reader.index([0])
+        index = Index(index.stream[:, 0], index.time[:, 0])
+        return reader.rows(index), index

@@ -1,0 +1,158 @@
+"""Which windows are legal, known the moment their last row arrives.
+
+A window of ``required`` consecutive rows is legal while all of them are present and, if it may
+not cross episodes, all belong to one. Two exact answers to the same three questions (what did
+these rows change, how many legal windows has each stream, where is the k-th oldest):
+
+* `Contiguous`: any run of rows is legal, so counting is arithmetic and nothing is stored.
+* `Queued`: each stream keeps a queue of the times at which legal windows began.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.ring import Ring, RingState
+
+
+class Windows(abc.ABC):
+    """The legal windows of every stream."""
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """Return the bookkeeping of an empty ring."""
+
+    @abc.abstractmethod
+    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> Any:
+        """Account for rows ``[N, E]`` that have just been added to ``ring``."""
+
+    @abc.abstractmethod
+    def count(self, state: Any, ring: RingState) -> jax.Array:
+        """Return how many legal windows each stream has: int32 ``[E]``."""
+
+    @abc.abstractmethod
+    def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
+        """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times."""
+
+
+@dataclass(frozen=True)
+class Contiguous(Windows):
+    """Windows of ``required`` rows that may cross episodes: legal wherever the rows are present."""
+
+    ring: Ring
+    required: int
+
+    def init(self) -> None:
+        """Nothing needs to be kept."""
+
+    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> None:
+        """Nothing needs to be kept."""
+
+    def count(self, state: Any, ring: RingState) -> jax.Array:
+        """Every start whose ``required`` rows are present is legal."""
+        return jnp.maximum(ring.size - (self.required - 1), 0)
+
+    def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
+        """The k-th oldest window begins at the k-th oldest row."""
+        return self.ring.shift(ring.time[stream] - ring.size[stream], rank)
+
+
+@struct.dataclass
+class QueueState:
+    """The queue of legal windows of each stream; counters are modulo the ring's cycle.
+
+    Attributes:
+      starts: int32 ``[E, T]``, a ring of the times at which legal windows begin, oldest first.
+      made: int32 ``[E]``, how many legal windows were ever queued.
+      gone: int32 ``[E]``, how many of them have lost a row since.
+      run: int32 ``[E]``, rows since the first row of the episode; from ``required - 1`` on it
+        goes round in ``period`` steps, so that a legal window ends where it is ``required - 1``.
+      ended: bool ``[E]``, whether the newest row was the last of its episode.
+    """
+
+    starts: jax.Array
+    made: jax.Array
+    gone: jax.Array
+    run: jax.Array
+    ended: jax.Array
+
+
+@dataclass(frozen=True)
+class Queued(Windows):
+    """Windows of ``required`` rows, of one episode if ``within``, beginning every ``period`` rows.
+
+    The period counts from the first row of the episode, or of the stream if windows may cross.
+    """
+
+    ring: Ring
+    required: int
+    within: bool
+    period: int = 1
+
+    def init(self) -> QueueState:
+        """An empty queue; no row has come, so the next one opens an episode."""
+        streams = self.ring.num_streams
+
+        def zeros(*shape: int) -> jax.Array:
+            return jnp.zeros((streams, *shape), jnp.int32)
+
+        return QueueState(zeros(self.ring.length), zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_))
+
+    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> QueueState:
+        """Queue the windows that the new rows complete; let go of those that lost a row."""
+        streams = jnp.arange(self.ring.num_streams)[None]
+        written = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
+        run, ended = self._runs(state, first, last, mask, written)
+        legal = mask & (run == self.required - 1)
+        rank = jnp.cumsum(legal, axis=0, dtype=jnp.int32)
+
+        newest = self.ring.shift(ring.time[None], written - written[-1:] - 1)
+        past = self.ring.length + jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
+        place = jnp.where(legal, self.ring.shift(state.made[None], rank - 1) % self.ring.length, past)
+        starts = state.starts.at[streams, place].set(
+            self.ring.shift(newest, 1 - self.required), mode="drop", unique_indices=True
+        )
+        made = self.ring.shift(state.made, rank[-1])
+
+        # At most N rows were overwritten, so at most N windows have lost their oldest row: the front ones.
+        # Entries that the new ones have pushed out of the queue itself are among the lost.
+        held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
+        front = self.ring.shift(made, -held)
+        ahead = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
+        begun = starts.at[streams, self.ring.shift(front[None], ahead) % self.ring.length].get(mode="promise_in_bounds")
+        age = self.ring.shift(ring.time[None], -begun)
+        lost = jnp.sum((ahead < held[None]) & (age > self.ring.length), axis=0, dtype=jnp.int32)
+        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended)
+
+    def count(self, state: Any, ring: RingState) -> jax.Array:
+        """Those made less those gone."""
+        return self.ring.shift(state.made, -state.gone)
+
+    def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
+        """One read of the queue."""
+        place = self.ring.shift(state.gone[stream], rank) % self.ring.length
+        return state.starts.at[stream, place].get(mode="promise_in_bounds")
+
+    def _runs(
+        self, state: Any, first: jax.Array, last: jax.Array, mask: jax.Array, written: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return ``run`` after each of the N rows ``[N, E]``, and ``ended`` after all of them ``[E]``."""
+
+        def step(
+            carry: tuple[jax.Array, jax.Array], row: tuple[jax.Array, ...]
+        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+            run, ended = carry
+            first, last, mask = row
+            fresh = (first | ended) & self.within
+            following = jnp.where(run + 1 < self.required - 1 + self.period, run + 1, self.required - 1)
+            run = jnp.where(mask, jnp.where(fresh, 0, following), run)
+            ended = jnp.where(mask, last, ended)
+            return (run, ended), run
+
+        # A handful of rows, the common case, is unrolled into straight-line code.
+        carry, runs = jax.lax.scan(step, (state.run, state.ended), (first, last, mask), unroll=min(len(mask), 8))
+        return runs, carry[1]

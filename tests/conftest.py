@@ -1,0 +1,14 @@
+"""Strict JAX for every test: no promotion of dtypes or ranks, 8 fake CPU devices, warnings are errors.
+
+`JAX_ENABLE_X64=1` in the environment runs the suite with 64-bit types (see test_x64.py).
+"""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
