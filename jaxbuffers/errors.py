@@ -47,8 +47,7 @@ def debug_checks(enabled: bool = True) -> Iterator[None]:
     on the error it returns. The setting is read when a function is traced.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
-    >>> import jax
-    from jax.experimental import checkify
+    >>> from jax.experimental import checkify
     >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())
     >>> state = replay.init(jnp.zeros(3))
     >>> with jb.debug_checks():
