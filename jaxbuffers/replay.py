@@ -190,7 +190,7 @@ class Replay:
         draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
         valid = jnp.all(draw.valid)
         check(valid, "sample: there is no legal window to draw; see can_sample()")
-        data, index = self.view.read(Reader(self._ring(state), state.ring, draw))
+        data, index = self.view.read(Reader(self._ring(state), state.ring, draw, self.view.required))
         return Batch(data=data, index=index, probability=draw.probability, valid=valid)
 
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax import lax
 
 from jaxbuffers.packing import Packing
 from jaxbuffers.row import RowSpec, zero_where_not
@@ -78,7 +79,7 @@ class Ring:
         """Append rows ``[N, E, ...]`` where ``mask`` ``[N, E]`` is True, oldest first; N <= T."""
         rank = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
         time = self.shift(state.time[None], rank - 1)
-        stream = jnp.broadcast_to(jnp.arange(self.num_streams), mask.shape)
+        stream = jnp.broadcast_to(jnp.arange(self.num_streams, dtype=jnp.uint32), mask.shape)
         state = self.write(state, dict(enumerate(jax.tree.leaves(rows))), time, stream, mask)
         return replace(
             state, time=self.shift(state.time, rank[-1]), size=jnp.minimum(state.size + rank[-1], self.length)
@@ -98,8 +99,8 @@ class Ring:
         """
         packing = Packing.of(self.spec)
         # A masked row goes to a slot of its own past the end, where mode="drop" forgets it.
-        past = self.length + jnp.arange(mask.size, dtype=jnp.int32).reshape(mask.shape)
-        slot = jnp.where(mask, time % self.length, past)
+        past = jnp.uint32(self.length) + jnp.arange(mask.size, dtype=jnp.uint32).reshape(mask.shape)
+        slot = jnp.where(mask, self.slot(time), past)
 
         def scatter(block: jax.Array, flat: jax.Array) -> jax.Array:
             width = block.shape[-2] * block.shape[-1]
@@ -124,7 +125,7 @@ class Ring:
         ``mask`` must be False for every row that is not present (see `present`).
         """
         packing = Packing.of(self.spec)
-        slot = time % self.length
+        slot = self.slot(time)
         leaves: list[Any] = [None] * len(packing.offsets)
         for block, i in zip(state.blocks, packing.large, strict=True):
             shape = self.spec.shapes[i]
@@ -144,12 +145,18 @@ class Ring:
         return exists & (age >= 1) & (age <= state.size[stream])
 
     def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:
-        """Move a time by some steps, modulo the cycle."""
-        return (time + steps) % self.cycle
+        """Move a time by fewer than `cycle` steps, modulo the cycle."""
+        moved = time + steps
+        moved = jnp.where(moved < 0, moved + self.cycle, moved)
+        return jnp.where(moved >= self.cycle, moved - self.cycle, moved)
+
+    def slot(self, time: jax.Array) -> jax.Array:
+        """Say in which slot the row of a time lies. Unsigned, so that indexing need not look for negatives."""
+        return lax.rem(time, self.length).astype(jnp.uint32)
 
     @staticmethod
     def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
-        slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0)
+        slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0).astype(jnp.uint32)
         flat = block.at[slot, stream].get(mode="promise_in_bounds").reshape(*slot.shape, -1)
         return zero_where_not(mask, flat[..., :width])
 

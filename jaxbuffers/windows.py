@@ -66,7 +66,7 @@ class QueueState:
     """The queue of legal windows of each stream; counters are modulo the ring's cycle.
 
     Attributes:
-      starts: int32 ``[E, T]``, a ring of the times at which legal windows begin, oldest first.
+      starts: int32 ``[T, E]``, rings of the times at which legal windows begin, oldest first.
       made: int32 ``[E]``, how many legal windows were ever queued.
       gone: int32 ``[E]``, how many of them have lost a row since.
       run: int32 ``[E]``, rows since the first row of the episode; from ``required - 1`` on it
@@ -97,23 +97,24 @@ class Queued(Windows):
         """An empty queue; no row has come, so the next one opens an episode."""
         streams = self.ring.num_streams
 
-        def zeros(*shape: int) -> jax.Array:
-            return jnp.zeros((streams, *shape), jnp.int32)
+        def zeros() -> jax.Array:
+            return jnp.zeros(streams, jnp.int32)
 
-        return QueueState(zeros(self.ring.length), zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_))
+        starts = jnp.zeros((self.ring.length, streams), jnp.int32)
+        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_))
 
     def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> QueueState:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
-        streams = jnp.arange(self.ring.num_streams)[None]
+        streams = jnp.arange(self.ring.num_streams, dtype=jnp.uint32)[None]
         written = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
         run, ended = self._runs(state, first, last, mask, written)
         legal = mask & (run == self.required - 1)
         rank = jnp.cumsum(legal, axis=0, dtype=jnp.int32)
 
         newest = self.ring.shift(ring.time[None], written - written[-1:] - 1)
-        past = self.ring.length + jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
-        place = jnp.where(legal, self.ring.shift(state.made[None], rank - 1) % self.ring.length, past)
-        starts = state.starts.at[streams, place].set(
+        past = jnp.uint32(self.ring.length) + jnp.arange(mask.shape[0], dtype=jnp.uint32)[:, None]
+        place = jnp.where(legal, self.ring.slot(self.ring.shift(state.made[None], rank - 1)), past)
+        starts = state.starts.at[place, streams].set(
             self.ring.shift(newest, 1 - self.required), mode="drop", unique_indices=True
         )
         made = self.ring.shift(state.made, rank[-1])
@@ -123,7 +124,7 @@ class Queued(Windows):
         held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
         front = self.ring.shift(made, -held)
         ahead = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
-        begun = starts.at[streams, self.ring.shift(front[None], ahead) % self.ring.length].get(mode="promise_in_bounds")
+        begun = starts.at[self.ring.slot(self.ring.shift(front[None], ahead)), streams].get(mode="promise_in_bounds")
         age = self.ring.shift(ring.time[None], -begun)
         lost = jnp.sum((ahead < held[None]) & (age > self.ring.length), axis=0, dtype=jnp.int32)
         return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended)
@@ -134,8 +135,8 @@ class Queued(Windows):
 
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """One read of the queue."""
-        place = self.ring.shift(state.gone[stream], rank) % self.ring.length
-        return state.starts.at[stream, place].get(mode="promise_in_bounds")
+        place = self.ring.slot(self.ring.shift(state.gone[stream], rank))
+        return state.starts.at[place, stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
 
     def _runs(
         self, state: Any, first: jax.Array, last: jax.Array, mask: jax.Array, written: jax.Array

@@ -1,5 +1,6 @@
 """Uniform: every legal window with the same probability."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.batch import Draw
+from jaxbuffers.random import below
 from jaxbuffers.samplers.base import Legal, Sampler
 
 
@@ -15,8 +17,7 @@ class Uniform(Sampler):
     """Draw legal windows independently, with replacement, each with probability 1 / (how many).
 
     A draw is one number below the count of legal windows: no rejection, O(E + B) whatever the
-    capacity. 64 random bits make that number, so the probabilities of two windows differ by less
-    than one part in ``2**33`` even at the largest capacity.
+    capacity.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=8, num_envs=2, batch_size=4, view=jb.Items(), sampler=jb.Uniform())
@@ -32,32 +33,24 @@ class Uniform(Sampler):
         ends = jnp.cumsum(count, dtype=jnp.int32)
         total = ends[-1]
         number = below(key, total, batch_size)
-        stream = jnp.zeros(batch_size, jnp.int32)
-        if len(count) > 1:
-            method = "compare_all" if len(count) <= 64 else "scan_unrolled"
-            stream = jnp.searchsorted(ends, number, side="right", method=method).astype(jnp.int32)
-            stream = jnp.minimum(stream, len(count) - 1)
+        stream = _first_above(ends, number)
         rank = number - (ends[stream] - count[stream])
         valid = jnp.broadcast_to(total > 0, (batch_size,))
         probability = jnp.where(valid, 1 / jnp.maximum(total, 1).astype(jnp.float32), jnp.float32(0))
         return Draw(stream, legal.start(stream, rank), probability, valid)
 
 
-def below(key: jax.Array, total: jax.Array, count: int) -> jax.Array:
-    """Draw ``count`` independent integers uniform in ``[0, total)``: int32; zeros if ``total`` is 0.
+def _first_above(ends: jax.Array, number: jax.Array) -> jax.Array:
+    """Find for each number the first of the rising ``ends`` ``[E]`` above it, or the last one: int32.
 
-    The integer is ``floor(u * total / 2**64)`` for 64 random bits ``u``, in 32-bit arithmetic.
+    Compares with all ends, or first with every ``width``-th where there are many: on CPU several
+    times as fast as a binary search, whose steps XLA runs one by one.
     """
-    high, low = jax.random.bits(key, (2, count), jnp.uint32)
-    total = total.astype(jnp.uint32)
-    carried = high * total + _high_product(low, total)
-    carry = (carried < high * total).astype(jnp.uint32)
-    return (_high_product(high, total) + carry).astype(jnp.int32)
-
-
-def _high_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Return the upper 32 bits of the product of two uint32."""
-    half = jnp.uint32(16)
-    a1, a0, b1, b0 = a >> half, a & 0xFFFF, b >> half, b & 0xFFFF
-    middle = a1 * b0 + (a0 * b0 >> half)
-    return a1 * b1 + (middle >> half) + ((middle & 0xFFFF) + a0 * b1 >> half)
+    width = len(ends) if len(ends) <= 64 else math.isqrt(len(ends) - 1) + 1
+    blocks = -(-len(ends) // width)
+    table = jnp.pad(ends, (0, blocks * width - len(ends)), mode="edge").reshape(blocks, width)
+    block = jnp.zeros(number.shape, jnp.int32)
+    if blocks > 1:
+        block = jnp.sum(number[:, None] >= table[None, :-1, -1], axis=1, dtype=jnp.int32)
+    inside = jnp.sum(number[:, None] >= table[block], axis=1, dtype=jnp.int32)
+    return jnp.minimum(block * width + inside, len(ends) - 1)

@@ -21,21 +21,25 @@ class Reader:
     ring: Ring
     state: RingState
     draw: Draw
+    required: int
 
     def index(self, offsets: Sequence[int] | jax.Array) -> Index:
         """Address rows by their distance from each window's first required row.
 
         Args:
-          offsets: ``[K]``, the same for every window, or ``[B, K]``.
+          offsets: ``[K]`` numbers, the same for every window, or an int32 array ``[B, K]``.
 
         Returns:
           `Index` ``[B, K]``, with time -1 where the row is missing or the draw is not valid.
         """
-        offsets = jnp.asarray(offsets, jnp.int32)
-        offsets = jnp.broadcast_to(offsets, (len(self.draw.start), offsets.shape[-1]))
-        time = self.ring.shift(self.draw.start[:, None], offsets)
+        steps = jnp.asarray(offsets, jnp.int32)
+        steps = jnp.broadcast_to(steps, (len(self.draw.start), steps.shape[-1]))
+        time = self.ring.shift(self.draw.start[:, None], steps)
         stream = jnp.broadcast_to(self.draw.stream[:, None], time.shape)
-        present = self.ring.present(self.state, time, stream) & self.draw.valid[:, None]
+        present = jnp.broadcast_to(self.draw.valid[:, None], time.shape)
+        if isinstance(offsets, jax.Array) or not all(0 <= step < self.required for step in offsets):
+            # Required rows are there, or the window would not be legal; others may not be.
+            present = present & self.ring.present(self.state, time, stream)
         return Index(stream, jnp.where(present, time, -1))
 
     def rows(self, index: Index) -> Any:
