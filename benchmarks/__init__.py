@@ -1,0 +1,1 @@
+"""Benchmarks: what the library promises of speed and memory, measured beside its peers."""
