@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxbuffers.row import RowSpec
 
-SMALL = 1024  # bytes; a larger leaf keeps a block of its own, in its own dtype
+SMALL = 512  # bytes; a larger leaf keeps a block of its own, in its own dtype
 
 
 @dataclass(frozen=True)
