@@ -1,0 +1,68 @@
+"""Which leaves share the word block? Measures add + sample in a scan at several sizes of `packing.SMALL`.
+
+Run it with ``python -m benchmarks.packing``; the figures are in docs/decisions/0002-packing.md.
+"""
+
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.table import Table
+
+import jaxbuffers as jb
+from benchmarks.core import _Stateful
+from jaxbuffers import packing
+
+STEPS, ROUNDS, ENVS, BATCH = 200, 31, 16, 256
+
+
+def main() -> None:
+    """Print microseconds of one add + sample, separate and packed, for rows of several kinds."""
+    flag = jnp.bool_(False)
+
+    def row(width: int) -> jb.Row:
+        return jb.Row(jnp.zeros(width), jnp.zeros(6), jnp.float32(0), flag, flag, flag)
+
+    table = Table("observation", "bytes", "rows a stream", "all separate", "all but obs packed", "all packed", "best / separate")
+    for width, length in ((17, 2048), (17, 65536), (64, 32768), (128, 16384), (256, 8192), (512, 4096), (4096, 1024)):
+        loops = {small: _loop(row(width), small, length) for small in (0, 4 * width - 1, 4 * width)}
+        times: dict[int, list[float]] = {small: [] for small in loops}
+        for loop in loops.values():
+            loop()
+        for _ in range(ROUNDS):
+            for small, loop in loops.items():
+                start = time.perf_counter()
+                loop()
+                times[small].append((time.perf_counter() - start) / STEPS * 1e6)
+        medians = [statistics.median(values) for values in times.values()]
+        cells = [f"{median:.1f} µs" for median in medians]
+        table.add_row(f"{width} floats", str(4 * width), f"{length:,}", *cells, f"{min(medians) / medians[0]:.2f}")
+    Console().print(table)
+
+
+def _loop(row: jb.Row, small: int, length: int) -> _Stateful:
+    packing.SMALL = small
+    replay = jb.Replay(ENVS * length, ENVS, BATCH, jb.Transitions())
+
+    def iterate(carry: tuple, step: jax.Array) -> tuple:
+        state, key, total = carry
+        rows = jax.tree.map(lambda x: jnp.full((ENVS, *x.shape), step % 100).astype(x.dtype), row)
+        state = replay.add(state, rows)
+        key, sample_key = jax.random.split(key)
+        data = replay.sample(state, sample_key).data
+        total += sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(data))
+        return (state, key, total), None
+
+    def steps(state: jb.ReplayState, key: jax.Array) -> tuple:
+        return jax.lax.scan(iterate, (state, key, jnp.float32(0)), jnp.arange(STEPS))[0]
+
+    loop = _Stateful(jax.jit(steps, donate_argnums=0), replay.init(row))
+    for _ in range(length // STEPS + 1):  # compiles under this SMALL, and fills the ring
+        loop()
+    return loop
+
+
+if __name__ == "__main__":
+    main()
