@@ -17,7 +17,7 @@ from jaxbuffers.row import RowSpec
 from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
 from jaxbuffers.views import Items, Reader, View
-from jaxbuffers.windows import QueueState, Windows
+from jaxbuffers.windows import Added, QueueState, Windows
 
 
 @struct.dataclass
@@ -166,12 +166,11 @@ class Replay:
         written = self._mask(mask, lead).reshape(full)
 
         no_flag = jnp.zeros(full, jnp.bool_)
-        ring = self._ring(state).add(state.ring, rows, written)
-        queue = self._windows(state).add(
-            state.queue, ring, row_field(rows, "is_first", no_flag), row_field(rows, "is_last", no_flag), written
-        )
+        ring, time = self._ring(state).add(state.ring, rows, written)
+        added = Added(time, written, row_field(rows, "is_first", no_flag), row_field(rows, "is_last", no_flag))
+        queue, completed = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
-        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), written))
+        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, completed))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
         """Draw ``batch_size`` windows.

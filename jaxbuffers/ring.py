@@ -75,15 +75,17 @@ class Ring:
             size=jnp.zeros(self.num_streams, jnp.int32),
         )
 
-    def add(self, state: RingState, rows: Any, mask: jax.Array) -> RingState:
-        """Append rows ``[N, E, ...]`` where ``mask`` ``[N, E]`` is True, oldest first; N <= T."""
+    def add(self, state: RingState, rows: Any, mask: jax.Array) -> tuple[RingState, jax.Array]:
+        """Append rows ``[N, E, ...]`` where ``mask`` ``[N, E]`` is True, oldest first; N <= T.
+
+        Returns the ring and the times of the rows, int32 ``[N, E]``.
+        """
         rank = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
         time = self.shift(state.time[None], rank - 1)
         stream = jnp.broadcast_to(jnp.arange(self.num_streams, dtype=jnp.uint32), mask.shape)
         state = self.write(state, dict(enumerate(jax.tree.leaves(rows))), time, stream, mask)
-        return replace(
-            state, time=self.shift(state.time, rank[-1]), size=jnp.minimum(state.size + rank[-1], self.length)
-        )
+        size = jnp.minimum(state.size + rank[-1], self.length)
+        return replace(state, time=self.shift(state.time, rank[-1]), size=size), time
 
     def write(
         self, state: RingState, leaves: dict[int, jax.Array], time: jax.Array, stream: jax.Array, mask: jax.Array

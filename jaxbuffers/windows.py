@@ -10,7 +10,7 @@ these rows change, how many legal windows has each stream, where is the k-th old
 
 import abc
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,39 @@ from flax import struct
 from jaxbuffers.ring import Ring, RingState
 
 
+class Added(NamedTuple):
+    """Rows that have just been added to the ring.
+
+    Attributes:
+      time: int32 ``[N, E]``.
+      mask: bool ``[N, E]``, which of the rows were written; the others do not exist.
+      first: bool ``[N, E]``, the rows' ``is_first``, or False where rows have no such field.
+      last: bool ``[N, E]``, likewise ``is_last``.
+    """
+
+    time: jax.Array
+    mask: jax.Array
+    first: jax.Array
+    last: jax.Array
+
+
 class Windows(abc.ABC):
     """The legal windows of every stream."""
+
+    ring: Ring
+    required: int
 
     @abc.abstractmethod
     def init(self) -> Any:
         """Return the bookkeeping of an empty ring."""
 
     @abc.abstractmethod
-    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> Any:
-        """Account for rows ``[N, E]`` that have just been added to ``ring``."""
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[Any, jax.Array]:
+        """Account for rows that have just been added to ``ring``.
+
+        Returns the bookkeeping, and which of the rows completed a window that is legal now: bool
+        ``[N, E]``. The window that a row of time ``t`` completes begins at ``t + 1 - required``.
+        """
 
     @abc.abstractmethod
     def count(self, state: Any, ring: RingState) -> jax.Array:
@@ -49,8 +72,10 @@ class Contiguous(Windows):
     def init(self) -> None:
         """Nothing needs to be kept."""
 
-    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> None:
-        """Nothing needs to be kept."""
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[None, jax.Array]:
+        """A row completes a window unless it is among the first ones present."""
+        later = jnp.flip(jnp.cumsum(jnp.flip(added.mask, axis=0), axis=0, dtype=jnp.int32), axis=0) - 1
+        return None, added.mask & (ring.size[None] - later >= self.required)
 
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Every start whose ``required`` rows are present is legal."""
@@ -103,31 +128,31 @@ class Queued(Windows):
         starts = jnp.zeros((self.ring.length, streams), jnp.int32)
         return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_))
 
-    def add(self, state: Any, ring: RingState, first: jax.Array, last: jax.Array, mask: jax.Array) -> QueueState:
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, jax.Array]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
+        number = len(added.mask)
         streams = jnp.arange(self.ring.num_streams, dtype=jnp.uint32)[None]
-        written = jnp.cumsum(mask, axis=0, dtype=jnp.int32)
-        run, ended = self._runs(state, first, last, mask, written)
-        legal = mask & (run == self.required - 1)
-        rank = jnp.cumsum(legal, axis=0, dtype=jnp.int32)
+        run, ended = self._runs(state, added)
+        completed = added.mask & (run == self.required - 1)
+        rank = jnp.cumsum(completed, axis=0, dtype=jnp.int32)
 
-        newest = self.ring.shift(ring.time[None], written - written[-1:] - 1)
-        past = jnp.uint32(self.ring.length) + jnp.arange(mask.shape[0], dtype=jnp.uint32)[:, None]
-        place = jnp.where(legal, self.ring.slot(self.ring.shift(state.made[None], rank - 1)), past)
-        starts = state.starts.at[place, streams].set(
-            self.ring.shift(newest, 1 - self.required), mode="drop", unique_indices=True
-        )
+        past = jnp.uint32(self.ring.length) + jnp.arange(number, dtype=jnp.uint32)[:, None]
+        place = jnp.where(completed, self.ring.slot(self.ring.shift(state.made[None], rank - 1)), past)
+        start = self.ring.shift(added.time, 1 - self.required)
+        starts = state.starts.at[place, streams].set(start, mode="drop", unique_indices=True)
         made = self.ring.shift(state.made, rank[-1])
 
         # At most N rows were overwritten, so at most N windows have lost their oldest row: the front ones.
         # Entries that the new ones have pushed out of the queue itself are among the lost.
         held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
         front = self.ring.shift(made, -held)
-        ahead = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
+        ahead = jnp.arange(number, dtype=jnp.int32)[:, None]
         begun = starts.at[self.ring.slot(self.ring.shift(front[None], ahead)), streams].get(mode="promise_in_bounds")
         age = self.ring.shift(ring.time[None], -begun)
         lost = jnp.sum((ahead < held[None]) & (age > self.ring.length), axis=0, dtype=jnp.int32)
-        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended)
+        # Of many rows added at once, the last may have overwritten what the first have completed.
+        completed = completed & (self.ring.shift(ring.time[None], -start) <= self.ring.length)
+        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended), completed
 
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Those made less those gone."""
@@ -138,9 +163,7 @@ class Queued(Windows):
         place = self.ring.slot(self.ring.shift(state.gone[stream], rank))
         return state.starts.at[place, stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
 
-    def _runs(
-        self, state: Any, first: jax.Array, last: jax.Array, mask: jax.Array, written: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def _runs(self, state: Any, added: Added) -> tuple[jax.Array, jax.Array]:
         """Return ``run`` after each of the N rows ``[N, E]``, and ``ended`` after all of them ``[E]``."""
 
         def step(
@@ -154,6 +177,6 @@ class Queued(Windows):
             ended = jnp.where(mask, last, ended)
             return (run, ended), run
 
-        # A handful of rows, the common case, is unrolled into straight-line code.
-        carry, runs = jax.lax.scan(step, (state.run, state.ended), (first, last, mask), unroll=min(len(mask), 8))
+        unroll = min(len(added.mask), 8)  # a handful of rows, the common case, becomes straight-line code
+        carry, runs = jax.lax.scan(step, (state.run, state.ended), (added.first, added.last, added.mask), unroll=unroll)
         return runs, carry[1]

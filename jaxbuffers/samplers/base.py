@@ -8,7 +8,7 @@ import jax
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.ring import RingState
-from jaxbuffers.windows import QueueState, Windows
+from jaxbuffers.windows import Added, QueueState, Windows
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Sampler(abc.ABC):
         """Return what the sampler remembers about an empty ring; nothing by default."""
         return ()
 
-    def add(self, state: Any, legal: Legal, mask: jax.Array) -> Any:
-        """Account for rows ``[N, E]`` just added where ``mask`` is True; nothing by default."""
+    def add(self, state: Any, legal: Legal, added: Added, completed: jax.Array) -> Any:
+        """Account for rows just added, of which some ``completed`` ``[N, E]`` a window; nothing by default."""
         return state
 
     @property
