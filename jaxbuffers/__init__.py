@@ -11,6 +11,7 @@ from jaxbuffers.errors import (
     debug_checks,
 )
 from jaxbuffers.fence import fence
+from jaxbuffers.gymnasium import final_observations
 from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import Row
@@ -45,4 +46,5 @@ __all__ = [
     "debug_checks",
     "episode_rows",
     "fence",
+    "final_observations",
 ]

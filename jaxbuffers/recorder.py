@@ -1,6 +1,6 @@
 """Recorder: from what environments return to rows, for each auto-reset mode."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxbuffers.errors import ConfigurationError, ShapeError, one_of
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, one_of
 from jaxbuffers.row import Row, RowSpec, zero_where_not
 
 Mode = Literal["next_step", "same_step", "disabled"]
@@ -24,8 +24,8 @@ class RecorderState:
       is_first: bool ``[E]``.
       is_last: bool ``[E]``: in ``"next_step"`` mode, the newest observation ended its episode.
       is_terminal: bool ``[E]``.
-      needs_reset: bool ``[E]``: in ``"disabled"`` mode, the episode is over and written, and
-        nothing more is recorded until `Recorder.reset`.
+      needs_reset: bool ``[E]``: the episode is over and written, in ``"disabled"`` mode or by
+        `Recorder.finish`, and nothing more is recorded until `Recorder.reset`.
     """
 
     obs: Any
@@ -86,7 +86,7 @@ class Recorder:
         Raises:
           ShapeError: the leaves of ``obs`` disagree on E.
         """
-        shapes = RowSpec.of(obs).shapes
+        shapes = RowSpec.of({"obs": obs}).shapes
         lead = shapes[0][:1] if batched else ()
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
             raise ShapeError(
@@ -96,8 +96,40 @@ class Recorder:
         no = jnp.zeros(lead, jnp.bool_)
         return RecorderState(jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype), ~no, no, no, no)
 
+    def row(self, rec: RecorderState, action: Any, extras: Any = ()) -> Row:
+        """Describe one row of one environment, for `Replay.init`.
+
+        Args:
+          rec: the recorder's state.
+          action: leaves ``[E, ...]``, as `step` will get them; arrays or ``jax.ShapeDtypeStruct``.
+          extras: likewise.
+        """
+        axes = rec.is_first.ndim
+        flag = rec.is_first
+        row = Row(rec.obs, action, rec.reward, flag, flag, flag, extras)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), row)
+
+    def finish(self, rec: RecorderState, action: Any, extras: Any = ()) -> tuple[RecorderState, Row, jax.Array]:
+        """Write the rows that still wait, as the last ones of their episodes: before a `reset`, or at the end.
+
+        An episode under way is thereby truncated; one that has just ended keeps its ending.
+
+        Args:
+          rec: the recorder's state.
+          action: leaves ``[E, ...]``, for their shapes: a last row holds zeros.
+          extras: likewise.
+
+        Returns:
+          The new state, which records nothing more until `reset`, and rows with their mask for ``add``.
+        """
+        action, extras = (_batched(name, x, rec.is_first.shape) for name, x in (("action", action), ("extras", extras)))
+        nothing = jax.tree.map(jnp.zeros_like, (action, extras))
+        yes = jnp.ones_like(rec.is_first)
+        row = Row(rec.obs, nothing[0], rec.reward, rec.is_first, yes, rec.is_terminal, nothing[1])
+        return replace(rec, needs_reset=yes), row, ~rec.needs_reset
+
     def reset(self, rec: RecorderState, obs: Any, where: Any = None) -> RecorderState:
-        """Begin new episodes, abandoning the present ones if they have not ended.
+        """Begin new episodes. The rows that still wait are forgotten; `finish` writes them first.
 
         Args:
           rec: the recorder's state.
@@ -162,6 +194,7 @@ class Recorder:
         was_done = rec.is_last
         action = zero_where_not(~was_done, out.action)
         row = Row(rec.obs, action, rec.reward, rec.is_first, was_done, rec.is_terminal, out.extras)
+        live = ~rec.needs_reset
         rec = RecorderState(
             obs=out.obs,
             reward=zero_where_not(~was_done, out.reward),
@@ -170,7 +203,7 @@ class Recorder:
             is_terminal=out.terminated & ~was_done,
             needs_reset=rec.needs_reset,
         )
-        return rec, row, jnp.ones_like(was_done)
+        return rec, row, live
 
     def _same_step(self, rec: RecorderState, out: "_Step") -> tuple[RecorderState, Row, jax.Array]:
         done = out.terminated | out.truncated
@@ -218,6 +251,11 @@ def _like(name: str, x: Any, held: jax.Array) -> jax.Array:
 
 def _same_rows(name: str, new: Any, held: Any) -> None:
     """Check a pytree against the held one: same structure, shapes and dtypes."""
+    if getattr(new, "dtype", None) == np.dtype(object):
+        raise DtypeError(
+            f"{name} is an object array, as Gymnasium returns final observations; make it an array like obs with "
+            f"jb.final_observations(obs, infos)."
+        )
     lead = RowSpec.of({name: held}).leading({name: new}, name)
     if lead:
         shape = RowSpec.of({name: new}).shapes[0]

@@ -154,7 +154,7 @@ class Ring:
 
     def slot(self, time: jax.Array) -> jax.Array:
         """Say in which slot the row of a time lies. Unsigned, so that indexing need not look for negatives."""
-        return lax.rem(time, self.length).astype(jnp.uint32)
+        return lax.rem(time, jnp.int32(self.length)).astype(jnp.uint32)
 
     @staticmethod
     def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:

@@ -13,6 +13,8 @@ from jaxbuffers.errors import DtypeError, MissingFieldError, ShapeError, Structu
 
 Path = tuple[str, ...]
 
+_ARRAY_OF = {bool: "bool_", int: "int32", float: "float32", complex: "complex64"}
+
 
 @struct.dataclass
 class Row:
@@ -162,8 +164,8 @@ def _shape(path: Path, leaf: Any) -> tuple[int, ...]:
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
             f"{show(path)} is {leaf!r} of type {type(leaf).__name__}, which has no dtype of its own. "
-            f"Give an array, for instance numpy.float32({leaf!r})."
-            if isinstance(leaf, bool | int | float | complex)
+            f"Give an array, for instance numpy.{_ARRAY_OF[type(leaf)]}({leaf!r})."
+            if type(leaf) in _ARRAY_OF
             else f"{show(path)} is a {type(leaf).__name__}, not an array. Store text as int32 ids and other "
             f"objects as arrays."
         )
@@ -180,10 +182,10 @@ def _dtype(path: Path, leaf: Any) -> np.dtype:
     dtype = np.dtype(leaf.dtype)
     if dtype.kind in "OSUMm" or (dtype.kind == "V" and dtype.names):
         raise DtypeError(f"{show(path)} has dtype {dtype}, which JAX cannot hold. Store text as int32 ids.")
-    if _canonical(dtype) != dtype:
+    if (narrow := _canonical(dtype)) != dtype:
         raise DtypeError(
-            f"{show(path)} has dtype {dtype}, which JAX would cut to {_canonical(dtype)} because 64-bit types are "
-            f"off. Convert it yourself, or set jax_enable_x64."
+            f"{show(path)} has dtype {dtype}, which JAX would cut to {narrow} because 64-bit types are off. Convert "
+            f"it first: {path[-1] if path else 'leaf'}.astype('{narrow}'); or set jax_enable_x64."
         )
     return dtype
 
