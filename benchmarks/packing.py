@@ -25,7 +25,9 @@ def main() -> None:
     def row(width: int) -> jb.Row:
         return jb.Row(jnp.zeros(width), jnp.zeros(6), jnp.float32(0), flag, flag, flag)
 
-    table = Table("observation", "bytes", "rows a stream", "all separate", "all but obs packed", "all packed", "best / separate")
+    table = Table(
+        "observation", "bytes", "rows a stream", "all separate", "all but obs packed", "all packed", "best / separate"
+    )
     for width, length in ((17, 2048), (17, 65536), (64, 32768), (128, 16384), (256, 8192), (512, 4096), (4096, 1024)):
         loops = {small: _loop(row(width), small, length) for small in (0, 4 * width - 1, 4 * width)}
         times: dict[int, list[float]] = {small: [] for small in loops}
