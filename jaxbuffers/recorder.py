@@ -93,8 +93,9 @@ class Recorder:
                 f"obs must have leaves [E, ...] with one E; got shapes {shapes}. For a single environment "
                 f"without that axis say init(obs, batched=False)."
             )
-        no = jnp.zeros(lead, jnp.bool_)
-        return RecorderState(jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype), ~no, no, no, no)
+        # Each array its own, so that the state can be donated.
+        yes, *no = (jnp.full(lead, flag) for flag in (True, False, False, False))
+        return RecorderState(jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype), yes, *no)
 
     def row(self, rec: RecorderState, action: Any, extras: Any = ()) -> Row:
         """Describe one row of one environment, for `Replay.init`.
@@ -222,7 +223,7 @@ class Recorder:
             reward=zero_where_not(~done, out.reward),
             is_first=done | rec.needs_reset,
             is_last=no,
-            is_terminal=no,
+            is_terminal=jnp.zeros_like(no),
             needs_reset=rec.needs_reset | (done & (self.mode == "disabled")),
         )
         return rec, rows, jnp.stack([live, live & done & ~cut])

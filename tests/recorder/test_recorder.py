@@ -321,3 +321,15 @@ def test_row_describes_what_step_returns(batched):
         assert described.dtype == returned.dtype
     replay = jb.Replay(capacity=8 * E, num_envs=E if batched else None)
     assert int(replay.size(replay.add(replay.init(row), rows))) == (E if batched else 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_state_can_be_donated(mode):
+    recorder, action = jb.Recorder(mode), np.zeros(2, np.int32)
+    obs, no = np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    given = {"action": action, "reward": np.zeros(2, np.float32), "terminated": no, "truncated": no, "obs": obs}
+    given |= {"final_obs": obs} if mode == "same_step" else {}
+    donated = jax.jit(lambda rec: jax.tree.map(lambda x: ~x if x.dtype == bool else x + 1, rec), donate_argnums=0)
+    verbs = [lambda rec: recorder.step(rec, **given)[0], lambda rec: recorder.finish(rec, action)[0]]
+    for verb in [*verbs, lambda rec: recorder.reset(rec, obs), lambda rec: rec]:
+        donated(verb(recorder.init(obs)))  # raises if two leaves share a buffer
