@@ -84,7 +84,7 @@ def _scan(envs: int, capacity: int, goal: float | None) -> Result:
     # What is drawn: pairs of observations, actions, rewards and flags; both as their library returns them.
     ours_loop = _Stateful(loop(replay.add, lambda s, k: replay.sample(s, k).data, lambda rows: rows), ours)
     theirs_loop = _Stateful(loop(buffer.add, lambda s, k: buffer.sample(s, k).experience, _item), theirs)
-    name = f"add + sample {PAIRS} pairs in a scan, {envs} envs × {capacity // envs:,} rows"
+    name = f"add + sample {PAIRS} pairs in a scan, {envs} envs x {capacity // envs:,} rows"
     return race(name, ours_loop, "flashbax", theirs_loop, rounds=31, per=STEPS, goal=goal)
 
 
@@ -92,7 +92,7 @@ def _call(envs: int, capacity: int, goal: float) -> Result:
     replay, ours, buffer, theirs = _buffers(envs, capacity)
     key = jax.random.key(0)
     sample, their_sample = jax.jit(replay.sample), jax.jit(buffer.sample)
-    name = f"jitted sample of {PAIRS} pairs called from Python, {envs} envs × {capacity // envs:,} rows"
+    name = f"jitted sample of {PAIRS} pairs called from Python, {envs} envs x {capacity // envs:,} rows"
     return race(
         name,
         lambda: jax.block_until_ready(sample(ours, key)),
@@ -117,7 +117,7 @@ def _images() -> Result:
     batch = np.asarray(sample(state, jax.random.key(0)).data.obs)
     copy = np.empty_like(batch)
     return race(
-        "16 × 64 windows of 64×64×3 uint8, called from Python",
+        "16 x 64 windows of 64x64x3 uint8, called from Python",
         lambda: jax.block_until_ready(sample(state, next(keys))),
         "memcpy of the batch",
         lambda: np.copyto(copy, batch),

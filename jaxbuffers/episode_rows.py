@@ -32,6 +32,8 @@ def episode_rows(obs: Any, action: Any, reward: Any, terminated: Any, truncated:
     >>> rows.reward, rows.is_terminal
     (Array([0. , 0.5, 1. ], dtype=float32), Array([False, False,  True], dtype=bool))
     """
+    if getattr(reward, "shape", None) == (0,):
+        raise ShapeError("reward must have shape [T] with T of at least 1; got (0,).")
     reward = _array("reward", reward)
     if reward.ndim != 1 or not len(reward):
         raise ShapeError(f"reward must have shape [T] with T of at least 1; got {reward.shape}.")

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     """Make every later write to ``state`` wait until ``batch`` has been read.
 
-    Needed where rows that do not depend on the sample are added after it in one compiled
-    function. Costs a few scalar operations; the values of the state do not change.
+    Needed where, in one compiled function, rows or values that do not depend on the sample are
+    added or written back after it. Costs a few scalar operations; the values of the state do not
+    change.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())

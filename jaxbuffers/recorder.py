@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxbuffers.bits import expand, zero_where_not
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, one_of
-from jaxbuffers.row import Row, RowSpec, zero_where_not
+from jaxbuffers.row import Row, RowSpec
 
 Mode = Literal["next_step", "same_step", "disabled"]
 
@@ -276,6 +277,4 @@ def _batched(name: str, tree: Any, lead: tuple[int, ...]) -> Any:
 
 
 def _select(where: jax.Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(
-        lambda a, b: jnp.where(where.reshape(where.shape + (1,) * (b.ndim - where.ndim)), a, b), new, old
-    )
+    return jax.tree.map(lambda a, b: jnp.where(expand(where, b.ndim), a, b), new, old)

@@ -165,9 +165,9 @@ class Replay:
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
         written = self._mask(mask, lead).reshape(full)
 
-        no_flag = jnp.zeros(full, jnp.bool_)
+        first, last = (self._flag(rows, name, full) for name in ("is_first", "is_last"))
         ring, time = self._ring(state).add(state.ring, rows, written)
-        added = Added(time, written, row_field(rows, "is_first", no_flag), row_field(rows, "is_last", no_flag))
+        added = Added(time, written, first, last)
         queue, completed = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
         return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, completed))
@@ -206,6 +206,9 @@ class Replay:
         Returns:
           The new state; ``dropped`` has grown by the number of stale rows. Entries with no row
           behind them (``batch.mask`` False) are ignored and not counted.
+
+        In one compiled function with the `sample`, values that do not depend on what was read need
+        ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
         if priority is not None and not self.sampler.takes_priority:
             raise ConfigurationError(f"{type(self.sampler).__name__} takes no priority; leave it out.")
@@ -250,6 +253,13 @@ class Replay:
             got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
             raise ShapeError(f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.")
         return jnp.asarray(mask)
+
+    @staticmethod
+    def _flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
+        # Views that look at episodes have checked their flags at init; to others the name may mean anything.
+        flag = row_field(rows, name)
+        ours = isinstance(flag, jax.Array) and flag.dtype == jnp.bool_ and flag.shape == shape
+        return flag if ours else jnp.zeros(shape, jnp.bool_)
 
     def _ring(self, state: ReplayState) -> Ring:
         # The configured layout was resolved by init; the state shows which one it was.

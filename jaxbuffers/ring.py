@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from jaxbuffers.bits import bits_dtype, from_bits, to_bits, zero_where_not
 from jaxbuffers.packing import Packing
-from jaxbuffers.row import RowSpec, zero_where_not
+from jaxbuffers.row import RowSpec
 
 TPU_LANES = 128
 
@@ -30,7 +31,8 @@ class RingState:
 
     Attributes:
       words: uint32 ``[T, E, W / lanes, lanes]``, the small leaves; or None if there are none.
-      blocks: one ``[T, E, D / lanes, lanes]`` array for each large leaf, in the leaf's own dtype.
+      blocks: one ``[T, E, D / lanes, lanes]`` array for each large leaf, in the leaf's own dtype
+        (narrow floats as integers of their width).
       time: int32 ``[E]``, the time of the next row of each stream, modulo the ring's cycle.
       size: int32 ``[E]``, how many rows of each stream are present, at most T.
     """
@@ -69,7 +71,8 @@ class Ring:
         return RingState(
             words=jnp.zeros(self._block(packing.words), jnp.uint32) if packing.words else None,
             blocks=tuple(
-                jnp.zeros(self._block(math.prod(self.spec.shapes[i])), self.spec.dtypes[i]) for i in packing.large
+                jnp.zeros(self._block(math.prod(self.spec.shapes[i])), bits_dtype(self.spec.dtypes[i]))
+                for i in packing.large
             ),
             time=size,
             size=jnp.zeros(self.num_streams, jnp.int32),
@@ -111,7 +114,7 @@ class Ring:
             return block.at[slot, stream].set(rows, mode="drop", unique_indices=True)
 
         blocks = tuple(
-            scatter(block, leaves[i].reshape(*mask.shape, -1)) if i in leaves else block
+            scatter(block, to_bits(leaves[i]).reshape(*mask.shape, -1)) if i in leaves else block
             for block, i in zip(state.blocks, packing.large, strict=True)
         )
         words, small = state.words, {i: leaf for i, leaf in leaves.items() if i in packing.small}
@@ -132,7 +135,7 @@ class Ring:
         for block, i in zip(state.blocks, packing.large, strict=True):
             shape = self.spec.shapes[i]
             flat = self._gather(block, math.prod(shape), slot, stream, mask)
-            leaves[i] = flat.reshape(*slot.shape, *shape)
+            leaves[i] = from_bits(flat, self.spec.dtypes[i]).reshape(*slot.shape, *shape)
         if state.words is not None:
             words = self._gather(state.words, packing.words, slot, stream, mask)
             for i in packing.small:

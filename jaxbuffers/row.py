@@ -74,6 +74,15 @@ class RowSpec:
                     f"Add it to the row given to init()."
                 )
 
+    def require_scalar(self, name: str, kind: type[np.generic], who: str) -> None:
+        """Raise unless the field, where the row has it, is one scalar of this kind of dtype."""
+        for path, shape, dtype in zip(self.paths, self.shapes, self.dtypes, strict=True):
+            if path[:1] == (name,):
+                if not jnp.issubdtype(dtype, kind):
+                    raise DtypeError(f"{who} needs {name!r} to be {kind.__name__.strip('_')}; {show(path)} is {dtype}.")
+                if len(path) > 1 or shape:
+                    raise ShapeError(f"{who} needs {name!r} to be a scalar; {show(path)} has shape {shape}.")
+
     def leading(self, rows: Any, what: str = "rows") -> tuple[int, ...]:
         """Check ``rows`` against the specification and return the axes that precede each row's.
 
@@ -138,16 +147,6 @@ def with_field(row: Any, name: str, value: Any) -> Any:
 def show(path: Path) -> str:
     """Write a leaf's path the way a reader would: ``leaf 'obs.image'``."""
     return f"leaf {'.'.join(path)!r}" if path else "the only leaf"
-
-
-def expand(flag: jax.Array, ndim: int) -> jax.Array:
-    """Append axes of size 1 until ``flag`` has ``ndim`` axes, for explicit broadcasting."""
-    return flag.reshape(flag.shape + (1,) * (ndim - flag.ndim))
-
-
-def zero_where_not(mask: jax.Array, tree: Any) -> Any:
-    """Zero the entries of every leaf whose leading axes are False in ``mask``."""
-    return jax.tree.map(lambda x: jnp.where(expand(mask, x.ndim), x, jnp.zeros((), x.dtype)), tree)
 
 
 def _names(path: tuple[Any, ...]) -> Path:

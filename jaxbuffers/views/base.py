@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.ring import Ring, RingState
@@ -80,7 +81,11 @@ class View(abc.ABC):
 
     def check(self, spec: RowSpec) -> None:
         """Raise an error that names what the row lacks for this view."""
-        spec.require(self.fields, f"{type(self).__name__}()")
+        who = f"{type(self).__name__}()"
+        spec.require(self.fields, who)
+        if "is_first" in self.fields:
+            for flag in ("is_first", "is_last", "is_terminal"):
+                spec.require_scalar(flag, np.bool_, who)
 
     def windows(self, ring: Ring) -> Windows:
         """Return the bookkeeping of this view's legal windows."""

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.batch import Index
+from jaxbuffers.bits import zero_where_not
 from jaxbuffers.errors import ConfigurationError, one_of, positive
-from jaxbuffers.row import field, with_field, zero_where_not
+from jaxbuffers.row import field, with_field
 from jaxbuffers.views.base import Reader, View, episode_of
 
 

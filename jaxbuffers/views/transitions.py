@@ -9,8 +9,8 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, positive
-from jaxbuffers.row import RowSpec, field, show
+from jaxbuffers.errors import ConfigurationError, positive
+from jaxbuffers.row import RowSpec, field
 from jaxbuffers.views.base import Reader, View, episode_of
 
 
@@ -88,11 +88,9 @@ class Transitions(View):
         return ("obs", "action", "reward", "is_first", "is_terminal")
 
     def check(self, spec: RowSpec) -> None:
-        """Raise unless rewards are floats; the discount takes their dtype."""
+        """Raise unless the reward is one float; the discount takes its dtype."""
         super().check(spec)
-        for path, dtype in zip(spec.paths, spec.dtypes, strict=True):
-            if path[:1] == ("reward",) and not jnp.issubdtype(dtype, np.floating):
-                raise DtypeError(f"{show(path)} is {dtype}; Transitions needs a float reward.")
+        spec.require_scalar("reward", np.floating, "Transitions()")
 
     def read(self, reader: Reader) -> tuple[Transition, Index]:
         """Fold the rewards, then read the two ends."""

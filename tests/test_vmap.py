@@ -1,0 +1,137 @@
+"""jax.vmap of every verb over stacked states does to each what the verb alone does to it: many seeds, many agents."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbuffers as jb
+
+SEEDS, ENVS = 3, 2
+VIEWS = [
+    jb.Items(),
+    jb.Transitions(n_step=3, gamma=0.5),
+    jb.Sequences(3, burn_in=1, period=2),
+    jb.Sequences(3, "within", actions="previous", time_major=True),
+    jb.Sequences(3, "pad"),
+]
+ROW = {
+    "obs": jnp.zeros((11, 100), jnp.uint8),
+    "action": jnp.int32(0),
+    "reward": jnp.float32(0),
+    **dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False)),
+}
+views = pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
+
+
+def replay_of(view):
+    return jb.Replay(capacity=8 * ENVS, num_envs=ENVS, batch_size=6, view=view)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree):
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(SEEDS)]
+
+
+def random_rows(seed, count=4):
+    """Rows of every seed, [SEEDS, count, ENVS, ...], and masks that let the streams drift apart."""
+    rng, lead = np.random.default_rng(seed), (SEEDS, count, ENVS)
+    rows = {
+        "obs": rng.integers(0, 256, (*lead, 11, 100), np.uint8),
+        "action": rng.integers(0, 9, lead).astype(np.int32),
+        "reward": rng.integers(0, 9, lead).astype(np.float32),
+        "is_first": rng.random(lead) < 0.1,
+        "is_last": rng.random(lead) < 0.2,
+        "is_terminal": rng.random(lead) < 0.1,
+    }
+    return jax.tree.map(jnp.asarray, rows), jnp.asarray(rng.random(lead) < 0.8)
+
+
+def each(verb, *stacked):
+    """The same by a Python loop."""
+    return stack([verb(*args) for args in zip(*map(unstack, stacked), strict=True)])
+
+
+@views
+def test_every_verb_under_vmap_equals_a_loop(view):
+    replay = replay_of(view)
+
+    def write(state, index, rows):
+        return replay.update(state, index, rows=rows)
+
+    verbs = replay.add, replay.sample, write, replay.get, replay.size, replay.can_sample
+    add, sample, update, get, size, can_sample = (jax.jit(jax.vmap(verb)) for verb in verbs)
+    add_1, sample_1, update_1, get_1, size_1, can_sample_1 = map(jax.jit, verbs)
+    states = looped = stack([replay.init(ROW)] * SEEDS)
+    for turn in range(5):
+        rows, masks = random_rows(turn)
+        keys = jax.random.split(jax.random.key(turn), SEEDS)
+        states, looped = add(states, rows, masks), each(add_1, looped, rows, masks)
+        chex.assert_trees_all_equal(states, looped)
+        batch = sample(states, keys)
+        chex.assert_trees_all_close(batch, each(sample_1, looped, keys), rtol=1e-6)
+        chex.assert_trees_all_equal(batch.index, each(sample_1, looped, keys).index)
+        chex.assert_trees_all_equal(get(states, batch.index), each(get_1, looped, batch.index))
+        chex.assert_trees_all_equal(size(states), each(size_1, looped))
+        chex.assert_trees_all_equal(can_sample(states), each(can_sample_1, looped))
+
+        later, masks = random_rows(100 + turn, count=2)
+        states, looped = add(states, later, masks), each(add_1, looped, later, masks)
+        new = {"action": jnp.broadcast_to(jnp.arange(6, dtype=jnp.int32), (SEEDS, 6))}
+        index = jax.tree.map(lambda leaf: leaf.reshape(SEEDS, -1)[:, :6], batch.index)
+        states, looped = update(states, index, new), each(update_1, looped, index, new)
+        chex.assert_trees_all_equal(states, looped)
+    assert batch.valid.all()
+    assert states.dropped.any(), "no write was stale: the test shows nothing about them"
+
+
+def test_init_under_vmap_makes_empty_states():
+    replay = replay_of(jb.Sequences(3, "within"))
+    states = jax.vmap(lambda seed: replay.init(ROW))(jnp.arange(SEEDS))
+    chex.assert_trees_all_equal(states, stack([replay.init(ROW)] * SEEDS))
+
+
+def test_one_key_and_one_state_can_be_shared_over_a_mapped_axis():
+    replay = replay_of(jb.Items())
+    rows, masks = random_rows(0)
+    state = jax.jit(replay.add)(replay.init(ROW), *(jax.tree.map(lambda leaf: leaf[0], x) for x in (rows, masks)))
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    shared = jax.jit(jax.vmap(replay.sample, in_axes=(None, 0)))(state, keys)
+    chex.assert_trees_all_equal(shared, stack([jax.jit(replay.sample)(state, key) for key in keys]))
+
+
+@pytest.mark.parametrize("mode", ["next_step", "same_step", "same_step without final_obs", "disabled"])
+def test_a_recorder_under_vmap_equals_a_loop(mode):
+    recorder = jb.Recorder(mode.split()[0])
+    rng = np.random.default_rng(0)
+
+    def step(rec, out):
+        return recorder.step(rec, **out)
+
+    def observations():
+        return jnp.asarray(rng.random((SEEDS, ENVS, 3)).astype(np.float32))
+
+    many, one = jax.jit(jax.vmap(step)), jax.jit(step)
+    first = observations()
+    rec = jax.vmap(recorder.init)(first)
+    looped = each(recorder.init, first)
+    for _ in range(8):
+        out = {
+            "action": jnp.asarray(rng.integers(1, 5, (SEEDS, ENVS)).astype(np.int32)),
+            "obs": observations(),
+            "reward": jnp.asarray(rng.random((SEEDS, ENVS)).astype(np.float32)),
+            "terminated": jnp.asarray(rng.random((SEEDS, ENVS)) < 0.3),
+            "truncated": jnp.asarray(rng.random((SEEDS, ENVS)) < 0.3),
+        }
+        if mode == "same_step":
+            out["final_obs"] = observations()
+        (rec, *written), (looped, *expected) = many(rec, out), each(one, looped, out)
+        chex.assert_trees_all_equal((rec, written), (looped, expected))
+        where = jnp.asarray(rng.random((SEEDS, ENVS)) < 0.2)
+        fresh = observations()
+        rec, looped = jax.vmap(recorder.reset)(rec, fresh, where), each(recorder.reset, looped, fresh, where)
+        chex.assert_trees_all_equal(rec, looped)

@@ -1,0 +1,29 @@
+"""With 64-bit types on, wide leaves are stored bit for bit and everything else is as before."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SUITES = {
+    "dtypes": ["tests/test_dtypes.py", "-k", "64 or 128 or layouts or container"],
+    "write-back": ["tests/test_writeback.py"],
+    "errors": ["tests/test_errors.py"],
+    "contract": ["tests/contract", "-k", "single_stream or protocol"],
+}
+
+
+@pytest.mark.skipif(jax.config.jax_enable_x64, reason="this is the run with 64-bit types")
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_suite_passes_with_64_bit_types(suite):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider", *SUITES[suite]]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment | {"JAX_ENABLE_X64": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
