@@ -1,5 +1,6 @@
 """The core against flashbax, and image windows against a memcpy of the same bytes."""
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,11 +18,12 @@ PAIRS, OBS, ACTION, STEPS = 256, 17, 6, 300
 
 def run() -> Iterator[Callable[[], Result]]:
     """Yield the benchmarks, to be called one by one."""
-    # Rows over all environments: 1,048,576 each time, full before anything is timed.
-    for envs, goal in ((1, None), (16, 2.0), (1024, None)):
-        yield lambda envs=envs, goal=goal: _scan(envs, 2**20, goal)
+    # Full before anything is timed. The smallest ring fits into the cache of a server, the others do not.
+    for envs, length, goal in ((16, 4_096, None), (16, 65_536, 2.0), (1, 2**20, None), (1024, 1_024, None)):
+        yield lambda envs=envs, length=length, goal=goal: _scan(envs, envs * length, goal)
     yield lambda: _call(16, 2**20, 3.0)
-    yield _images
+    yield lambda: _images(in_scan=True)
+    yield lambda: _images(in_scan=False)
 
 
 def _row() -> jb.Row:
@@ -103,7 +105,7 @@ def _call(envs: int, capacity: int, goal: float) -> Result:
     )
 
 
-def _images() -> Result:
+def _images(in_scan: bool) -> Result:
     flag = jnp.bool_(False)
     row = jb.Row(jnp.zeros((64, 64, 3), jnp.uint8), jnp.zeros(ACTION), jnp.float32(0), flag, flag, flag)
     replay = jb.Replay(16 * 2048, 16, 16, jb.Sequences(64))
@@ -113,17 +115,33 @@ def _images() -> Result:
         return replay.add(state, rows)
 
     state = jax.jit(lambda s: jax.lax.fori_loop(0, 2055, body, s), donate_argnums=0)(replay.init(row))
-    sample, keys = jax.jit(replay.sample), iter(jax.random.split(jax.random.key(0), 400))
-    batch = np.asarray(sample(state, jax.random.key(0)).data.obs)
-    copy = np.empty_like(batch)
-    return race(
-        "16 x 64 windows of 64x64x3 uint8, called from Python",
-        lambda: jax.block_until_ready(sample(state, next(keys))),
-        "memcpy of the batch",
-        lambda: np.copyto(copy, batch),
-        rounds=301,
-        goal=1 / 1.3,
-    )
+    sample = jax.jit(replay.sample)
+    first = sample(state, jax.random.key(0))
+    # The memcpy takes as many bytes from anywhere in a ring of the same size, which no cache holds.
+    copy = np.empty(first.data.obs.size, np.uint8)
+    ring = np.ones(replay.capacity * copy.size // (16 * 64), np.uint8)
+    starts = itertools.cycle(np.random.default_rng(0).integers(0, ring.size - copy.size, 512).tolist())
+    if not in_scan:
+        keys = itertools.cycle(jax.random.split(jax.random.key(0), 512))
+
+        def into_new() -> None:
+            start = next(starts)
+            ring[start : start + copy.size].copy()
+
+        ours = lambda: jax.block_until_ready(sample(state, next(keys)))  # noqa: E731
+        name = "16 x 64 windows of 64x64x3 uint8, called from Python"
+        return race(name, ours, "memcpy into a new array", into_new, 301)
+
+    def into_old() -> None:
+        for start in itertools.islice(starts, 20):
+            np.copyto(copy, ring[start : start + copy.size])
+
+    # The batch is the loop's carry: every iteration writes all of it, into the same memory.
+    loop = jax.jit(lambda batch, keys: jax.lax.scan(lambda _, key: (replay.sample(state, key), None), batch, keys)[0])
+    keys = jax.random.split(jax.random.key(0), 20)
+    ours = lambda: jax.block_until_ready(loop(first, keys))  # noqa: E731
+    name = "16 x 64 windows of 64x64x3 uint8, in a scan"
+    return race(name, ours, "memcpy into an old array", into_old, 101, per=20, goal=1 / 1.3)
 
 
 class _Stateful:

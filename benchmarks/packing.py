@@ -50,7 +50,9 @@ def _loop(row: jb.Row, small: int, length: int) -> _Stateful:
 
     def iterate(carry: tuple, step: jax.Array) -> tuple:
         state, key, total = carry
+        value = jnp.full((ENVS,), step % 100)
         rows = jax.tree.map(lambda x: jnp.full((ENVS, *x.shape), step % 100).astype(x.dtype), row)
+        rows = rows.replace(is_first=value == 0, is_last=value == 99, is_terminal=value == 99)
         state = replay.add(state, rows)
         key, sample_key = jax.random.split(key)
         data = replay.sample(state, sample_key).data

@@ -14,11 +14,12 @@ from jax import lax
 from jaxbuffers.row import RowSpec
 
 SMALL = 512  # bytes; a larger leaf keeps a block of its own, in its own dtype
+SIZES = (8, 4, 2, 1)  # leaves of one item size lie side by side, the widest first; each group fills whole words
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each leaf of a row lives: ``offsets[i]`` words into the block, or None for its own."""
+    """Where each leaf of a row lives: at byte ``offsets[i]`` of the block, or None for a block of its own."""
 
     spec: RowSpec
     offsets: tuple[int | None, ...]
@@ -26,14 +27,15 @@ class Packing:
 
     @classmethod
     def of(cls, spec: RowSpec) -> "Packing":
-        """Lay the small leaves out one after the other, each from a whole word on."""
-        offsets: list[int | None] = []
-        words = 0
-        for shape, dtype in zip(spec.shapes, spec.dtypes, strict=True):
-            small = math.prod(shape) * dtype.itemsize <= SMALL and _packable(dtype)
-            offsets.append(words if small else None)
-            words += _words(shape, dtype) if small else 0
-        return cls(spec, tuple(offsets), words)
+        """Lay the small leaves out, group after group."""
+        offsets: list[int | None] = [None] * len(spec.shapes)
+        end = 0
+        for size in SIZES:
+            for i, (shape, dtype) in enumerate(zip(spec.shapes, spec.dtypes, strict=True)):
+                if dtype.itemsize == size and _packable(dtype) and math.prod(shape) * size <= SMALL:
+                    offsets[i], end = end, end + math.prod(shape) * size
+            end += -end % 4
+        return cls(spec, tuple(offsets), end // 4)
 
     @property
     def large(self) -> tuple[int, ...]:
@@ -45,25 +47,26 @@ class Packing:
         """The leaves that share the word block."""
         return tuple(i for i, offset in enumerate(self.offsets) if offset is not None)
 
-    def pack(self, leaves: dict[int, jax.Array], lead: tuple[int, ...], kept: jax.Array | None = None) -> jax.Array:
-        """Pack small leaves ``[*lead, *shape]`` into words ``[*lead, W]``; the others stay as in ``kept``."""
-        parts = []
-        for i in self.small:
-            shape, dtype, offset = self.spec.shapes[i], self.spec.dtypes[i], self.offsets[i]
-            if i in leaves:
-                parts.append(_to_words(leaves[i], lead))
-            else:
-                assert kept is not None
-                assert offset is not None
-                parts.append(lax.slice_in_dim(kept, offset, offset + _words(shape, dtype), axis=-1))
-        return jnp.concatenate(parts, axis=-1)
+    def pack(self, leaves: dict[int, jax.Array], lead: tuple[int, ...]) -> jax.Array:
+        """Pack all small leaves ``[*lead, *shape]`` into words ``[*lead, W]``."""
+        groups = []
+        for size in SIZES:
+            group = [i for i in self.small if self.spec.dtypes[i].itemsize == size]
+            if group:
+                items = [_to_unsigned(leaves[i]).reshape(*lead, -1) for i in group]
+                groups.append(_to_words(jnp.concatenate(items, axis=-1)))
+        return jnp.concatenate(groups, axis=-1)
 
     def unpack(self, words: jax.Array, leaf: int) -> jax.Array:
         """Read one small leaf ``[*lead, *shape]`` back out of words ``[*lead, W]``."""
         shape, dtype, offset = self.spec.shapes[leaf], self.spec.dtypes[leaf], self.offsets[leaf]
         assert offset is not None
-        part = lax.slice_in_dim(words, offset, offset + _words(shape, dtype), axis=-1)
-        return _from_words(part, shape, dtype)
+        size, count = dtype.itemsize, math.prod(shape)
+        first, last = offset // 4, -(-(offset + count * size) // 4)
+        items = _from_words(lax.slice_in_dim(words, first, last, axis=-1), size)
+        skip = (offset - 4 * first) // size
+        items = lax.slice_in_dim(items, skip, skip + count, axis=-1).reshape(*words.shape[:-1], *shape)
+        return items.astype(jnp.bool_) if dtype == np.bool_ else lax.bitcast_convert_type(items, dtype)
 
 
 def _packable(dtype: np.dtype) -> bool:
@@ -71,35 +74,29 @@ def _packable(dtype: np.dtype) -> bool:
     return dtype.kind != "c" and "int2" not in dtype.name and "int4" not in dtype.name
 
 
-def _words(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    return -(-math.prod(shape) * dtype.itemsize // 4)
+def _to_unsigned(leaf: jax.Array) -> jax.Array:
+    if leaf.dtype == jnp.bool_:
+        return leaf.astype(jnp.uint8)
+    return lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{8 * leaf.dtype.itemsize}"))
 
 
-def _to_words(leaf: jax.Array, lead: tuple[int, ...]) -> jax.Array:
-    flat = leaf.reshape(*lead, -1)
-    if flat.dtype == bool:
-        flat = flat.astype(jnp.uint8)
-    size = flat.dtype.itemsize
-    if size == 4:
-        return lax.bitcast_convert_type(flat, jnp.uint32)
+def _to_words(items: jax.Array) -> jax.Array:
+    """Reinterpret unsigned integers ``[*lead, n]`` of any width as words, the last one filled up with zeros."""
+    lead, size = items.shape[:-1], items.dtype.itemsize
     if size == 8:
-        return lax.bitcast_convert_type(flat, jnp.uint32).reshape(*lead, -1)
+        return lax.bitcast_convert_type(items, jnp.uint32).reshape(*lead, -1)
+    if size == 4:
+        return items
     per_word = 4 // size
-    padding = -flat.shape[-1] % per_word
-    flat = lax.bitcast_convert_type(flat, jnp.dtype(f"uint{8 * size}"))
-    flat = jnp.pad(flat, [(0, 0)] * len(lead) + [(0, padding)])
-    return lax.bitcast_convert_type(flat.reshape(*lead, -1, per_word), jnp.uint32)
+    items = jnp.pad(items, [(0, 0)] * len(lead) + [(0, -items.shape[-1] % per_word)])
+    return lax.bitcast_convert_type(items.reshape(*lead, -1, per_word), jnp.uint32)
 
 
-def _from_words(words: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
-    lead, count = words.shape[:-1], math.prod(shape)
-    if dtype == np.bool_:
-        return _from_words(words, shape, np.dtype(np.uint8)).astype(jnp.bool_)
-    if dtype.itemsize == 4:
-        flat = lax.bitcast_convert_type(words, dtype)
-    elif dtype.itemsize == 8:
-        flat = lax.bitcast_convert_type(words.reshape(*lead, count, 2), dtype)
-    else:
-        flat = lax.bitcast_convert_type(words, jnp.dtype(f"uint{8 * dtype.itemsize}")).reshape(*lead, -1)
-        flat = lax.bitcast_convert_type(lax.slice_in_dim(flat, 0, count, axis=-1), dtype)
-    return flat.reshape(*lead, *shape)
+def _from_words(words: jax.Array, size: int) -> jax.Array:
+    """Reinterpret words ``[*lead, W]`` as unsigned integers of ``size`` bytes ``[*lead, n]``."""
+    lead = words.shape[:-1]
+    if size == 8:
+        return lax.bitcast_convert_type(words.reshape(*lead, -1, 2), jnp.uint64)
+    if size == 4:
+        return words
+    return lax.bitcast_convert_type(words, jnp.dtype(f"uint{8 * size}")).reshape(*lead, -1)

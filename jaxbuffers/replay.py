@@ -11,9 +11,9 @@ from flax import struct
 
 from jaxbuffers import writeback
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import ConfigurationError, ShapeError, check, one_of, positive
+from jaxbuffers.errors import ConfigurationError, ShapeError, StructureError, check, one_of, positive
 from jaxbuffers.ring import Ring, RingState
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import RowSpec, check_leaf, paths_of, show
 from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
 from jaxbuffers.views import Items, Reader, View
@@ -201,7 +201,8 @@ class Replay:
           priority: for samplers that take one.
           rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of
             ``batch.mask`` and then those of the stored leaf. Where a row was sampled twice, the
-            entry that comes last in the batch is kept.
+            entry that comes last in the batch is kept. Flags that decide which windows are legal
+            cannot be replaced.
 
         Returns:
           The new state; ``dropped`` has grown by the number of stale rows. Entries with no row
@@ -214,6 +215,14 @@ class Replay:
             raise ConfigurationError(f"{type(self.sampler).__name__} takes no priority; leave it out.")
         if rows is None:
             return state
+        if state.queue is not None:
+            for path in paths_of(rows):
+                if path[:1] in (("is_first",), ("is_last",)):
+                    raise StructureError(
+                        f"update(rows=...) names {show(path)}, but which windows of {self.view} are legal has been "
+                        f"decided by it already. Give the right flags to add()."
+                    )
+        self._check_index(index)
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
         return replace(state, ring=ring, dropped=state.dropped + dropped)
@@ -237,6 +246,7 @@ class Replay:
           The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
           where the row has been overwritten, was never added or the address is not one.
         """
+        self._check_index(index)
         ring = self._ring(state)
         present = ring.present(state.ring, index.time, index.stream)
         return ring.read(state.ring, index.time, index.stream, present), present
@@ -245,6 +255,15 @@ class Replay:
         """Count the bytes that the state for rows like ``row`` takes, without allocating it."""
         leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
         return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+
+    @staticmethod
+    def _check_index(index: Index) -> None:
+        for name in ("stream", "time"):
+            check_leaf(("index", name), getattr(index, name), (), np.dtype(np.int32))
+        if index.stream.shape != index.time.shape:
+            raise ShapeError(
+                f"index.stream has shape {index.stream.shape}, index.time {index.time.shape}: make them equal."
+            )
 
     def _mask(self, mask: Any, lead: tuple[int, ...]) -> jax.Array:
         if mask is None:

@@ -119,9 +119,11 @@ class Ring:
         )
         words, small = state.words, {i: leaf for i, leaf in leaves.items() if i in packing.small}
         if words is not None and small:
-            # Leaves that stay as they are share words with those that do not: read, replace, write.
-            kept = None if len(small) == len(packing.small) else self._gather(words, packing.words, slot, stream, mask)
-            words = scatter(words, packing.pack(small, mask.shape, kept))
+            if len(small) < len(packing.small):
+                # Leaves that stay as they are share words with those that do not: read, replace, write.
+                kept = self._gather(words, packing.words, slot, stream, mask)
+                small = {i: small.get(i, packing.unpack(kept, i)) for i in packing.small}
+            words = scatter(words, packing.pack(small, mask.shape))
         return replace(state, words=words, blocks=blocks)
 
     def read(self, state: RingState, time: jax.Array, stream: jax.Array, mask: jax.Array) -> Any:

@@ -113,7 +113,7 @@ def check_leaf(path: Path, leaf: Any, shape: tuple[int, ...], dtype: np.dtype) -
     lead = got[: len(got) - len(shape)]
     if len(got) < len(shape) or got[len(lead) :] != shape:
         raise ShapeError(
-            f"{show(path)} has shape {got}, expected [..., {', '.join(map(str, shape))}]: every row's own axes "
+            f"{show(path)} has shape {got}, expected [{', '.join(['...', *map(str, shape)])}]: every row's own axes "
             f"must be {shape}, as in the row given to init(); nothing is broadcast."
         )
     if _dtype(path, leaf) != dtype:

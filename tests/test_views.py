@@ -115,6 +115,11 @@ def test_what_lies_beyond_the_fold_does_not_matter_even_if_it_is_nan_or_infinite
     data = read_all(jb.Transitions(2, gamma=0.0), rows_of("F..", [NAN, 1, 2])).data
     check(data.reward, [1, 2])
     check(data.discount, [0, 0])
+    # Compiled, a product with a mask becomes a selection by itself; operation by operation it does not.
+    rows = rows_of("F.LF..", reward)
+    replay = jb.Replay(8, None, 8, jb.Transitions(3), Every())
+    state = quick_jit(replay.add)(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    assert not jnp.isnan(replay.sample(state, jax.random.key(0)).data.reward).any()
 
 
 def test_gamma_one_and_zero_are_exact():

@@ -172,3 +172,32 @@ def test_debug_checks_raise_on_stale_rows_and_count_them(replay, state):
 
 def test_an_update_without_anything_to_write_returns_the_state(replay, state):
     chex.assert_trees_all_equal(update(replay, state, index([0], [4])), state)
+
+
+@pytest.mark.parametrize("flag", ["is_first", "is_last"])
+def test_flags_that_have_decided_which_windows_are_legal_cannot_be_replaced(flag):
+    rows = jb.episode_rows(jnp.arange(4.0), jnp.zeros(3), jnp.ones(3), True, False)
+    row = jax.tree.map(lambda x: x[0], rows)
+    replay = jb.Replay(8, None, 2, jb.Transitions())
+    state = replay.add(replay.init(row), rows)
+    index = replay.sample(state, jax.random.key(0)).index
+    with pytest.raises(jb.StructureError, match=flag):
+        replay.update(state, index, rows={flag: jnp.ones(2, bool)})
+    # Where no window depends on it, the flag is a value like any other.
+    replay = jb.Replay(8, None, 2, jb.Sequences(2))
+    state = replay.add(replay.init(row), rows)
+    index = replay.sample(state, jax.random.key(0)).index
+    state = replay.update(state, index, rows={flag: jnp.ones((2, 2), bool)})
+    assert bool(getattr(replay.get(state, index)[0], flag).all())
+
+
+def test_an_index_of_another_dtype_or_of_unequal_shapes_is_refused_by_name():
+    replay = jb.Replay(8, None, 2)
+    state = replay.add(replay.init(jnp.float32(0)), jnp.arange(3.0))
+    wrong = jb.Index(np.zeros(2, np.int64), np.zeros(2, np.int32))
+    with pytest.raises(jb.DtypeError, match=r"index\.stream"):
+        replay.get(state, wrong)
+    with pytest.raises(jb.DtypeError, match=r"index\.stream"):
+        replay.update(state, wrong, rows=jnp.zeros(2))
+    with pytest.raises(jb.ShapeError, match=r"index\.stream"):
+        replay.get(state, jb.Index(np.zeros(1, np.int32), np.zeros(2, np.int32)))

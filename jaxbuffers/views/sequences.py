@@ -31,8 +31,8 @@ class Sequences(View):
         (of the stream, for ``"cross"``), so the newest rows stay reachable at any capacity.
       actions: ``"taken"``, the action taken at the row's observation, as stored; ``"previous"``,
         the action that led to it (PlaNet, Dreamer, DreamerV2), zero at the start of an episode. A
-        row whose previous action has been overwritten, possible for a stream's oldest row only,
-        is masked.
+        row whose previous action is unknown, overwritten or never recorded, is masked; only the
+        oldest row of a stream can be.
       time_major: put the time axis first.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
