@@ -1,5 +1,8 @@
 # Two commands do everything, set-up included: `make demo` and `make test`.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first interpreter that runs and is new enough; name another with `make PYTHON=...`.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo "$$p" && break; done)
 BIN := .venv/bin
 
 .PHONY: demo test check check-tpu bench docs clean
@@ -15,8 +18,10 @@ check: .venv/dev  ## Lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check-tpu: .venv/tpu-aot  ## Compile for TPU on any x86 machine and check XLA's own analysis
-	$(BIN)/python -m benchmarks.check_tpu
+# libtpu has an environment of its own: where it is installed, every JAX program looks for a TPU.
+check-tpu:  ## Compile for TPU on any x86 machine and check XLA's own analysis
+	$(MAKE) .venv-tpu/tpu-aot BIN=.venv-tpu/bin
+	.venv-tpu/bin/python -m benchmarks.check_tpu
 
 bench: .venv/bench  ## Measure against the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
@@ -24,11 +29,13 @@ bench: .venv/bench  ## Measure against the peers; writes docs/benchmarks.md
 docs: .venv/docs  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-# One stamp an extra: .venv/dev says that the extra "dev" is installed.
-.venv/%: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+# One stamp for each extra: .venv/dev says that the extra "dev" is installed.
+.venv/% .venv-tpu/%: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(@D)
+	@echo "installing into $(@D), this takes a minute or two"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	touch $@
 
 clean:
-	rm -rf .venv site
+	rm -rf .venv .venv-tpu site

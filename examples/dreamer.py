@@ -1,6 +1,6 @@
 """DreamerV3 in one file: games, replay and learning in imagination, all inside one jitted, donated loop.
 
-    pip install "jaxbuffers[examples]"
+    pip install ".[examples]"
     python examples/dreamer.py                                           # Catch: a minute or two on two CPU cores
     python examples/dreamer.py --env Breakout-MinAtar --steps 100_000    # about five
 
@@ -236,8 +236,8 @@ def films(agent: Agent, rows: jb.Row, shape: tuple[int, ...], key: Array) -> np.
 def picture(path: str, title: str, steps: list[int], scores: list[float], random: float, film: np.ndarray) -> None:
     """Draw the learning curve above two films of four strips."""
     figure, (curve, strips) = plt.subplots(2, figsize=(9, 8.5), height_ratios=(1, 1.3), layout="constrained")
-    mean = [np.mean(scores[max(0, i - 100) : i]) for i in range(1, len(scores) + 1)]
-    curve.plot(steps, mean, color="C0", linewidth=2.5, label="mean of the last 100 episodes")
+    mean = [np.mean(scores[i - 100 : i]) for i in range(100, len(scores) + 1)]  # fewer would favor short episodes
+    curve.plot(steps[len(steps) - len(mean) :], mean, color="C0", linewidth=2.5, label="mean of the last 100 episodes")
     curve.axhline(random, color="0.3", linestyle="--", label=f"random policy, measured: {random:.2f}")
     curve.set(title=title, xlabel="environment steps", ylabel="episode return")
     curve.legend(loc="center right")
@@ -249,7 +249,7 @@ def picture(path: str, title: str, steps: list[int], scores: list[float], random
 
 
 def main() -> None:
-    """Judge a random policy, train, judge again, draw."""
+    """Judge a random policy (an untrained actor, whose last layer is zero), train, judge again, draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--env", default="Catch-bsuite", help="a gymnax environment with image observations")
     parser.add_argument("--steps", type=int, default=30_000, help="environment steps, all environments together")
@@ -259,11 +259,12 @@ def main() -> None:
     env, key = gymnax.make(args.env)[0], jax.random.key(args.seed)
     keys = map(partial(jax.random.fold_in, key), range(2**31))
     shape = jax.eval_shape(env.reset, key)[0].shape
+    if len(shape) < 2:
+        parser.error(f"{args.env} observes {shape}, not images")
     agent, params = nnx.split(Agent(int(np.prod(shape)), env.num_actions, nnx.Rngs(args.seed)))
     dreamer = Dreamer(env, agent, REPLAY)
     # Policies are judged elsewhere, with a replay whose windows stay inside an episode: they become the films.
     judge = Dreamer(env, agent, jb.Replay(32_768, NUM_ENVS, 2, jb.Sequences(FRAMES + 1, "within", time_major=True)))
-    # The last layer of an actor starts at zero, so an untrained policy is the random one.
     run = Run(params, jax.tree.map(jnp.copy, params), OPTIMIZER.init(params), jnp.float32(0))
     run, (done, score), _ = judge.loop(judge.begin(run, next(keys)), next(keys), TRIAL)
     random = float(score[done].mean())

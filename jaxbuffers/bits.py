@@ -1,9 +1,11 @@
 """Moving values without changing a bit of them.
 
 XLA for CPU selects, gathers and scatters bfloat16 and 8-bit floats by way of float32, which alters
-the payload of NaNs. Narrow floats are therefore moved as integers of their width.
+the payload of NaNs, and 2- and 4-bit integers by rewriting the whole array. Narrow floats are
+therefore stored and moved as integers of their width, narrow integers as bytes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,19 +16,35 @@ from jax import lax
 
 def bits_dtype(dtype: np.dtype) -> np.dtype:
     """Return the dtype in which values of ``dtype`` are stored and moved."""
+    if dtype.name in ("int2", "int4", "uint2", "uint4"):
+        return np.dtype(np.uint8 if dtype.name.startswith("u") else np.int8)
     narrow = jnp.issubdtype(dtype, jnp.floating) and dtype.itemsize < 4
     return np.dtype(f"uint{8 * dtype.itemsize}") if narrow else dtype
 
 
 def to_bits(x: jax.Array) -> jax.Array:
-    """Reinterpret narrow floats as integers; anything else stays as it is."""
+    """Reinterpret narrow floats and widen narrow integers; anything else stays as it is."""
     bits = bits_dtype(x.dtype)
-    return x if bits == x.dtype else lax.bitcast_convert_type(x, bits)
+    if bits == x.dtype:
+        return x
+    return lax.bitcast_convert_type(x, bits) if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(bits)
 
 
 def from_bits(x: jax.Array, dtype: np.dtype) -> jax.Array:
     """Undo `to_bits`."""
-    return x if x.dtype == dtype else lax.bitcast_convert_type(x, dtype)
+    if x.dtype == dtype:
+        return x
+    return lax.bitcast_convert_type(x, dtype) if jnp.issubdtype(dtype, jnp.floating) else x.astype(dtype)
+
+
+def exactly(fn: Callable[..., jax.Array], *trees: Any) -> Any:
+    """Apply a function that only moves values to every leaf, by its bits."""
+
+    def move(*leaves: jax.Array) -> jax.Array:
+        leaves = tuple(map(jnp.asarray, leaves))
+        return from_bits(fn(*map(to_bits, leaves)), leaves[0].dtype)
+
+    return jax.tree.map(move, *trees)
 
 
 def expand(flag: jax.Array, ndim: int) -> jax.Array:
@@ -36,9 +54,4 @@ def expand(flag: jax.Array, ndim: int) -> jax.Array:
 
 def zero_where_not(mask: jax.Array, tree: Any) -> Any:
     """Zero the entries of every leaf whose leading axes are False in ``mask``."""
-
-    def select(x: jax.Array) -> jax.Array:
-        bits = to_bits(x)
-        return from_bits(jnp.where(expand(mask, x.ndim), bits, jnp.zeros((), bits.dtype)), x.dtype)
-
-    return jax.tree.map(select, tree)
+    return exactly(lambda x: jnp.where(expand(mask, x.ndim), x, jnp.zeros((), x.dtype)), tree)

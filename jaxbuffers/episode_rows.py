@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbuffers.bits import exactly
 from jaxbuffers.errors import ShapeError, StructureError
 from jaxbuffers.row import Row, RowSpec
 
@@ -48,7 +49,7 @@ def episode_rows(obs: Any, action: Any, reward: Any, terminated: Any, truncated:
         raise StructureError("episode_rows() takes a finished episode: terminated or truncated must be True.")
 
     def pad(tree: Any, before: int, after: int) -> Any:
-        return jax.tree.map(lambda x: jnp.pad(x, [(before, after)] + [(0, 0)] * (x.ndim - 1)), tree)
+        return exactly(lambda x: jnp.pad(x, [(before, after)] + [(0, 0)] * (x.ndim - 1)), tree)
 
     time = jnp.arange(steps + 1)
     return Row(

@@ -71,7 +71,8 @@ def check(condition: jax.Array, message: str, **values: Any) -> None:
 def positive(name: str, value: object, minimum: int = 1) -> None:
     """Refuse anything but a Python ``int`` of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ConfigurationError(f"{name} must be an int of at least {minimum}, got {value!r}.")
+        hint = f" Write {int(value)}." if isinstance(value, float) and value.is_integer() and value >= minimum else ""
+        raise ConfigurationError(f"{name} must be an int of at least {minimum}, got {value!r}.{hint}")
 
 
 def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxbuffers.bits import bits_dtype, from_bits, to_bits
 from jaxbuffers.row import RowSpec
 
 SMALL = 512  # bytes; a larger leaf keeps a block of its own, in its own dtype
@@ -66,18 +67,19 @@ class Packing:
         items = _from_words(lax.slice_in_dim(words, first, last, axis=-1), size)
         skip = (offset - 4 * first) // size
         items = lax.slice_in_dim(items, skip, skip + count, axis=-1).reshape(*words.shape[:-1], *shape)
-        return items.astype(jnp.bool_) if dtype == np.bool_ else lax.bitcast_convert_type(items, dtype)
+        if dtype == np.bool_:
+            return items.astype(jnp.bool_)
+        return from_bits(lax.bitcast_convert_type(items, bits_dtype(dtype)), dtype)
 
 
 def _packable(dtype: np.dtype) -> bool:
-    # Complex numbers have no bitcast and 2- or 4-bit integers no whole bytes: both keep their own block.
-    return dtype.kind != "c" and "int2" not in dtype.name and "int4" not in dtype.name
+    return dtype.kind != "c"  # complex numbers have no bitcast: they keep a block of their own
 
 
 def _to_unsigned(leaf: jax.Array) -> jax.Array:
     if leaf.dtype == jnp.bool_:
         return leaf.astype(jnp.uint8)
-    return lax.bitcast_convert_type(leaf, jnp.dtype(f"uint{8 * leaf.dtype.itemsize}"))
+    return lax.bitcast_convert_type(to_bits(leaf), jnp.dtype(f"uint{8 * leaf.dtype.itemsize}"))
 
 
 def _to_words(items: jax.Array) -> jax.Array:

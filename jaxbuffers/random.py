@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxbuffers.errors import ShapeError
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -36,6 +38,8 @@ def bits64(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     For Threefry keys these are the words of Threefry-2x32 with 20 rounds in counter mode
     (Salmon et al. 2011); keys of another kind use ``jax.random.bits``.
     """
+    if jax.random.key_data(key).ndim != 1:
+        raise ShapeError(f"sample takes one key, got keys of shape {key.shape}; split them off first, or use vmap.")
     if str(jax.random.key_impl(key)) != "threefry2x32":
         high, low = jax.random.bits(key, (2, count), jnp.uint32)
         return high, low

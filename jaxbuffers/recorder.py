@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxbuffers.bits import expand, zero_where_not
+from jaxbuffers.bits import exactly, expand, zero_where_not
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, one_of
 from jaxbuffers.row import Row, RowSpec
 
@@ -88,6 +88,7 @@ class Recorder:
           ShapeError: the leaves of ``obs`` disagree on E.
         """
         shapes = RowSpec.of({"obs": obs}).shapes
+        RowSpec.of({"reward": jax.ShapeDtypeStruct((), reward_dtype)})
         lead = shapes[0][:1] if batched else ()
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
             raise ShapeError(
@@ -106,6 +107,7 @@ class Recorder:
           action: leaves ``[E, ...]``, as `step` will get them; arrays or ``jax.ShapeDtypeStruct``.
           extras: likewise.
         """
+        _check_batched(action, extras, rec.is_first.shape)
         axes = rec.is_first.ndim
         flag = rec.is_first
         row = Row(rec.obs, action, rec.reward, flag, flag, flag, extras)
@@ -124,11 +126,12 @@ class Recorder:
         Returns:
           The new state, which records nothing more until `reset`, and rows with their mask for ``add``.
         """
-        action, extras = (_batched(name, x, rec.is_first.shape) for name, x in (("action", action), ("extras", extras)))
-        nothing = jax.tree.map(jnp.zeros_like, (action, extras))
+        _check_batched(action, extras, rec.is_first.shape)
+        action, extras = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (action, extras))
         yes = jnp.ones_like(rec.is_first)
-        row = Row(rec.obs, nothing[0], rec.reward, rec.is_first, yes, rec.is_terminal, nothing[1])
-        return replace(rec, needs_reset=yes), row, ~rec.needs_reset
+        row = Row(rec.obs, action, rec.reward, rec.is_first, yes, rec.is_terminal, extras)
+        # The rows keep the arrays; the state, which may be donated next, gets its own.
+        return replace(jax.tree.map(jnp.copy, rec), needs_reset=jnp.copy(yes)), row, ~rec.needs_reset
 
     def reset(self, rec: RecorderState, obs: Any, where: Any = None) -> RecorderState:
         """Begin new episodes. The rows that still wait are forgotten; `finish` writes them first.
@@ -188,8 +191,9 @@ class Recorder:
         reward = _like("reward", reward, rec.reward)
         terminated = _like("terminated", terminated, rec.is_first)
         truncated = _like("truncated", truncated, rec.is_first)
-        action, extras = (_batched(name, x, rec.is_first.shape) for name, x in (("action", action), ("extras", extras)))
-        out = _Step(action, jax.tree.map(jnp.asarray, obs), reward, terminated, truncated, final_obs, extras)
+        _check_batched(action, extras, rec.is_first.shape)
+        action, extras = jax.tree.map(jnp.asarray, (action, extras))
+        out = _Step(action, jax.tree.map(jnp.array, obs), reward, terminated, truncated, final_obs, extras)
         return self._next_step(rec, out) if self.mode == "next_step" else self._same_step(rec, out)
 
     def _next_step(self, rec: RecorderState, out: "_Step") -> tuple[RecorderState, Row, jax.Array]:
@@ -200,7 +204,7 @@ class Recorder:
         rec = RecorderState(
             obs=out.obs,
             reward=zero_where_not(~was_done, out.reward),
-            is_first=was_done,
+            is_first=jnp.copy(was_done),
             is_last=(out.terminated | out.truncated) & ~was_done,
             is_terminal=out.terminated & ~was_done,
             needs_reset=rec.needs_reset,
@@ -218,11 +222,11 @@ class Recorder:
         row = Row(rec.obs, out.action, rec.reward, rec.is_first, cut, no, out.extras)
         nothing = jax.tree.map(jnp.zeros_like, row)
         last = Row(final, nothing.action, out.reward, no, ~no, out.terminated, nothing.extras)
-        rows = jax.tree.map(lambda a, b: jnp.stack([a, jnp.asarray(b)]), row, last)
+        rows = exactly(lambda *pair: jnp.stack(pair), row, last)
         rec = RecorderState(
             obs=out.obs,
             reward=zero_where_not(~done, out.reward),
-            is_first=done | rec.needs_reset,
+            is_first=jnp.copy(done),
             is_last=no,
             is_terminal=jnp.zeros_like(no),
             needs_reset=rec.needs_reset | (done & (self.mode == "disabled")),
@@ -267,14 +271,13 @@ def _same_rows(name: str, new: Any, held: Any) -> None:
         )
 
 
-def _batched(name: str, tree: Any, lead: tuple[int, ...]) -> Any:
+def _check_batched(action: Any, extras: Any, lead: tuple[int, ...]) -> None:
     """Check that every leaf has the environment axis."""
-    if jax.tree.leaves(tree):
-        for shape in RowSpec.of({name: tree}).shapes:
+    for name, tree in (("action", action), ("extras", extras)):
+        for shape in RowSpec.of({name: tree}).shapes if jax.tree.leaves(tree) else ():
             if shape[: len(lead)] != lead:
                 raise ShapeError(f"{name} must have leaves [{', '.join(map(str, lead))}, ...]; got {shape}.")
-    return jax.tree.map(jnp.asarray, tree)
 
 
 def _select(where: jax.Array, new: Any, old: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(expand(where, b.ndim), a, b), new, old)
+    return exactly(lambda a, b: jnp.where(expand(where, b.ndim), a, b), new, old)

@@ -10,10 +10,11 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers import writeback
+from jaxbuffers.arguments import check_index, row_flag, row_mask
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import ConfigurationError, ShapeError, StructureError, check, one_of, positive
+from jaxbuffers.errors import ConfigurationError, MissingFieldError, ShapeError, StructureError, check, one_of, positive
 from jaxbuffers.ring import Ring, RingState
-from jaxbuffers.row import RowSpec, check_leaf, paths_of, show
+from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
 from jaxbuffers.views import Items, Reader, View
@@ -68,7 +69,7 @@ class Replay:
     """
 
     capacity: int
-    num_envs: int | None = None
+    num_envs: int | None
     batch_size: int = 256
     view: View = field(default_factory=Items)
     sampler: Sampler = field(default_factory=Uniform)
@@ -82,7 +83,10 @@ class Replay:
             positive("num_envs", self.num_envs)
         for name, kind in (("view", View), ("sampler", Sampler)):
             if not isinstance(getattr(self, name), kind):
-                raise ConfigurationError(f"{name} must be a {kind.__name__} instance, got {getattr(self, name)!r}.")
+                hint = f" Write {getattr(self, name).__name__}()." if isinstance(getattr(self, name), type) else ""
+                raise ConfigurationError(
+                    f"{name} must be a {kind.__name__} instance, got {getattr(self, name)!r}.{hint}"
+                )
         streams, span = self.num_streams, self.view.span
         if self.capacity % streams:
             below = self.capacity // streams * streams
@@ -95,8 +99,10 @@ class Replay:
                 f"capacity={self.capacity} keeps {self.length} rows of each of {streams} streams, but a window of "
                 f"{self.view} reads {span}; capacity must be at least {span * streams}."
             )
-        if self.capacity > 2**29:
-            raise ConfigurationError(f"capacity must be at most 2**29 rows (int32 addresses), got {self.capacity}.")
+        if self.capacity > 2**30 or self.length > 2**28:
+            raise ConfigurationError(
+                f"capacity must be at most 2**30 rows, 2**28 a stream (int32 addresses), got {self.capacity}."
+            )
 
     @property
     def num_streams(self) -> int:
@@ -121,6 +127,9 @@ class Replay:
         """
         spec = RowSpec.of(row)
         self.view.check(spec)
+        for name in self.view.fields:
+            if row_field(row, name) is None:
+                raise MissingFieldError(f"The row names {name!r} in its tree but has no such attribute or item.")
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         ring = Ring(spec, self.length, self.num_streams, tiled)
         return ReplayState(
@@ -163,9 +172,9 @@ class Replay:
             return state
         full = (block[0], self.num_streams)
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
-        written = self._mask(mask, lead).reshape(full)
+        written = row_mask(mask, lead).reshape(full)
 
-        first, last = (self._flag(rows, name, full) for name in ("is_first", "is_last"))
+        first, last = (row_flag(rows, name, full) for name in ("is_first", "is_last"))
         ring, time = self._ring(state).add(state.ring, rows, written)
         added = Added(time, written, first, last)
         queue, completed = self._windows(state).add(state.queue, ring, added)
@@ -211,8 +220,9 @@ class Replay:
         In one compiled function with the `sample`, values that do not depend on what was read need
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
-        if priority is not None and not self.sampler.takes_priority:
-            raise ConfigurationError(f"{type(self.sampler).__name__} takes no priority; leave it out.")
+        check_index(index)
+        if priority is not None:
+            state = replace(state, sampler=self.sampler.update(state.sampler, self._legal(state), index, priority))
         if rows is None:
             return state
         if state.queue is not None:
@@ -222,7 +232,6 @@ class Replay:
                         f"update(rows=...) names {show(path)}, but which windows of {self.view} are legal has been "
                         f"decided by it already. Give the right flags to add()."
                     )
-        self._check_index(index)
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
         return replace(state, ring=ring, dropped=state.dropped + dropped)
@@ -246,7 +255,7 @@ class Replay:
           The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
           where the row has been overwritten, was never added or the address is not one.
         """
-        self._check_index(index)
+        check_index(index)
         ring = self._ring(state)
         present = ring.present(state.ring, index.time, index.stream)
         return ring.read(state.ring, index.time, index.stream, present), present
@@ -256,36 +265,26 @@ class Replay:
         leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
         return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
-    @staticmethod
-    def _check_index(index: Index) -> None:
-        for name in ("stream", "time"):
-            check_leaf(("index", name), getattr(index, name), (), np.dtype(np.int32))
-        if index.stream.shape != index.time.shape:
-            raise ShapeError(
-                f"index.stream has shape {index.stream.shape}, index.time {index.time.shape}: make them equal."
-            )
-
-    def _mask(self, mask: Any, lead: tuple[int, ...]) -> jax.Array:
-        if mask is None:
-            return jnp.ones(lead, jnp.bool_)
-        if not hasattr(mask, "dtype") or mask.dtype != np.bool_ or mask.shape != lead:
-            got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
-            raise ShapeError(f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.")
-        return jnp.asarray(mask)
-
-    @staticmethod
-    def _flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
-        # Views that look at episodes have checked their flags at init; to others the name may mean anything.
-        flag = row_field(rows, name)
-        ours = isinstance(flag, jax.Array) and flag.dtype == jnp.bool_ and flag.shape == shape
-        return flag if ours else jnp.zeros(shape, jnp.bool_)
-
     def _ring(self, state: ReplayState) -> Ring:
         # The configured layout was resolved by init; the state shows which one it was.
+        blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))
+        found = (*blocks[0].shape[:2], *state.ring.time.shape)
+        if found != (self.length, self.num_streams, self.num_streams):
+            raise ConfigurationError(
+                f"The state keeps {found[0]} rows of each of {found[1]} streams, {self} keeps {self.length} of each "
+                f"of {self.num_streams}: it comes from another configuration. Use the one that made it."
+            )
         return Ring(state.spec, self.length, self.num_streams)
 
     def _windows(self, state: ReplayState) -> Windows:
-        return self.view.windows(self._ring(state))
+        windows = self.view.windows(self._ring(state))
+        found = None if state.queue is None else state.queue.rule
+        if found != windows.rule:
+            raise ConfigurationError(
+                f"The state queues windows by the rule {found}, but {self.view} needs {windows.rule} (required rows, "
+                f"within an episode, period): it comes from another view. Use the one that made it."
+            )
+        return windows
 
     def _legal(self, state: ReplayState) -> Legal:
         return Legal(self._windows(state), state.queue, state.ring)

@@ -164,7 +164,8 @@ class Ring:
     @staticmethod
     def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
         slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0).astype(jnp.uint32)
-        flat = block.at[slot, stream].get(mode="promise_in_bounds").reshape(*slot.shape, -1)
+        # Stored rows are data: gradients never run through the ring, however a leaf is stored.
+        flat = lax.stop_gradient(block).at[slot, stream].get(mode="promise_in_bounds").reshape(*slot.shape, -1)
         return zero_where_not(mask, flat[..., :width])
 
     def _block(self, width: int) -> tuple[int, ...]:

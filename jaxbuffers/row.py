@@ -59,6 +59,9 @@ class RowSpec:
         paths = tuple(_names(path) for path, _ in leaves)
         shapes = tuple(_shape(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
         dtypes = tuple(_dtype(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
+        if len(set(paths)) < len(paths):
+            twice = next(path for i, path in enumerate(paths) if path in paths[:i])
+            raise StructureError(f"Two leaves of the row are both called {show(twice)}; rename one.")
         for path, shape in zip(paths, shapes, strict=True):
             if 0 in shape:
                 raise ShapeError(f"{show(path)} has shape {shape}: an axis of size 0 cannot be stored.")
@@ -181,6 +184,8 @@ def _dtype(path: Path, leaf: Any) -> np.dtype:
     dtype = np.dtype(leaf.dtype)
     if dtype.kind in "OSUMm" or (dtype.kind == "V" and dtype.names):
         raise DtypeError(f"{show(path)} has dtype {dtype}, which JAX cannot hold. Store text as int32 ids.")
+    if not dtype.isnative or dtype.name.startswith("float4"):
+        raise DtypeError(f"{show(path)} has dtype {dtype}, which cannot be stored. Convert it to a usual one.")
     if (narrow := _canonical(dtype)) != dtype:
         raise DtypeError(
             f"{show(path)} has dtype {dtype}, which JAX would cut to {narrow} because 64-bit types are off. Convert "
@@ -191,6 +196,8 @@ def _dtype(path: Path, leaf: Any) -> np.dtype:
 
 def _difference(paths: tuple[Path, ...], leaves: list[Any]) -> str:
     got, expected = {_names(path) for path, _ in leaves}, set(paths)
+    if got == expected:
+        return "  the leaves have the same names, but another container: use the type of the row given to init()"
     missing = ", ".join(sorted(".".join(p) for p in expected - got)) or "none"
     unknown = ", ".join(sorted(".".join(p) for p in got - expected)) or "none"
     return f"  missing leaves: {missing}; unknown leaves: {unknown}"

@@ -18,6 +18,8 @@ from flax import struct
 
 from jaxbuffers.ring import Ring, RingState
 
+Rule = tuple[int, bool, int]
+
 
 class Added(NamedTuple):
     """Rows that have just been added to the ring.
@@ -40,6 +42,11 @@ class Windows(abc.ABC):
 
     ring: Ring
     required: int
+
+    @property
+    @abc.abstractmethod
+    def rule(self) -> Rule | None:
+        """What decides which windows are queued, or None if none are."""
 
     @abc.abstractmethod
     def init(self) -> Any:
@@ -69,6 +76,10 @@ class Contiguous(Windows):
     ring: Ring
     required: int
 
+    @property
+    def rule(self) -> None:
+        """None: no window is queued."""
+
     def init(self) -> None:
         """Nothing needs to be kept."""
 
@@ -97,6 +108,7 @@ class QueueState:
       run: int32 ``[E]``, rows since the first row of the episode; from ``required - 1`` on it
         goes round in ``period`` steps, so that a legal window ends where it is ``required - 1``.
       ended: bool ``[E]``, whether the newest row was the last of its episode.
+      rule: required rows, whether within an episode, and period, by which windows were queued (static).
     """
 
     starts: jax.Array
@@ -104,6 +116,7 @@ class QueueState:
     gone: jax.Array
     run: jax.Array
     ended: jax.Array
+    rule: Rule = struct.field(pytree_node=False)
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,11 @@ class Queued(Windows):
     within: bool
     period: int = 1
 
+    @property
+    def rule(self) -> Rule:
+        """Required rows, whether within an episode, period."""
+        return (self.required, self.within, self.period)
+
     def init(self) -> QueueState:
         """An empty queue; no row has come, so the next one opens an episode."""
         streams = self.ring.num_streams
@@ -126,7 +144,7 @@ class Queued(Windows):
             return jnp.zeros(streams, jnp.int32)
 
         starts = jnp.zeros((self.ring.length, streams), jnp.int32)
-        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_))
+        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), self.rule)
 
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, jax.Array]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
@@ -152,7 +170,7 @@ class Queued(Windows):
         lost = jnp.sum((ahead < held[None]) & (age > self.ring.length), axis=0, dtype=jnp.int32)
         # Of many rows added at once, the last may have overwritten what the first have completed.
         completed = completed & (self.ring.shift(ring.time[None], -start) <= self.ring.length)
-        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended), completed
+        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended, self.rule), completed
 
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Those made less those gone."""

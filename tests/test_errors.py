@@ -87,17 +87,17 @@ def test_a_capacity_smaller_than_a_window_names_the_least_that_fits(view, least)
 
 
 def test_a_capacity_beyond_int32_addresses_is_refused():
-    with pytest.raises(jb.ConfigurationError, match=r"2\*\*29"):
-        jb.Replay(capacity=2**29 + 1, view=jb.Items())
+    with pytest.raises(jb.ConfigurationError, match=r"2\*\*28"):
+        jb.Replay(capacity=2**28 + 1, num_envs=None, view=jb.Items())
 
 
 @pytest.mark.parametrize("size", [0, -1, True, False, 2.0, "2", None, np.float32(2)])
 @pytest.mark.parametrize(
     "make, name",
     [
-        (lambda size: jb.Replay(capacity=size), "capacity"),
+        (lambda size: jb.Replay(capacity=size, num_envs=None), "capacity"),
         (lambda size: jb.Replay(capacity=8, num_envs=size if size is not None else 0), "num_envs"),
-        (lambda size: jb.Replay(capacity=8, batch_size=size), "batch_size"),
+        (lambda size: jb.Replay(capacity=8, num_envs=None, batch_size=size), "batch_size"),
         (lambda size: jb.Sequences(size), "length"),
         (lambda size: jb.Sequences(4, period=size), "period"),
         (lambda size: jb.Sequences(4, burn_in=size if size != 0 or isinstance(size, bool) else -1), "burn_in"),
@@ -117,7 +117,7 @@ def test_sizes_that_are_not_positive_ints_are_refused_by_name(make, name, size):
         (lambda mode: jb.Sequences(4, episodes=mode), "episodes", ("cross", "within", "pad")),
         (lambda mode: jb.Sequences(4, actions=mode), "actions", ("taken", "previous")),
         (lambda mode: jb.Recorder(mode), "mode", ("next_step", "same_step", "disabled")),
-        (lambda mode: jb.Replay(capacity=8, layout=mode), "layout", ("auto", "flat", "tiled")),
+        (lambda mode: jb.Replay(capacity=8, num_envs=None, layout=mode), "layout", ("auto", "flat", "tiled")),
     ],
     ids=["episodes", "actions", "recorder", "layout"],
 )
@@ -144,7 +144,7 @@ def test_time_major_must_be_a_bool():
 def test_a_class_in_place_of_an_instance_is_refused(name):
     wrong = {"view": jb.Items, "sampler": jb.Uniform}[name]
     with pytest.raises(jb.ConfigurationError, match=f"{name} must be a .* instance"):
-        jb.Replay(capacity=8, **{name: wrong})
+        jb.Replay(**{"capacity": 8, "num_envs": None, name: wrong})
 
 
 # init.
@@ -161,7 +161,7 @@ def test_a_class_in_place_of_an_instance_is_refused(name):
     ids=repr,
 )
 def test_each_view_names_the_field_that_the_row_lacks(view, fields):
-    replay = jb.Replay(capacity=12, view=view)
+    replay = jb.Replay(capacity=12, num_envs=None, view=view)
     for field in fields:
         with pytest.raises(jb.MissingFieldError) as caught:
             replay.init({name: leaf for name, leaf in ROW.items() if name != field})
@@ -173,12 +173,12 @@ def test_each_view_names_the_field_that_the_row_lacks(view, fields):
 
 def test_items_and_crossing_sequences_need_no_field():
     for view in (jb.Items(), jb.Sequences(3)):
-        jb.Replay(capacity=12, view=view).init(zeros(3))
+        jb.Replay(capacity=12, num_envs=None, view=view).init(zeros(3))
 
 
 def test_transitions_refuse_integer_rewards_by_name():
     with pytest.raises(jb.DtypeError, match=r"needs 'reward' to be floating; leaf 'reward' is int32"):
-        jb.Replay(capacity=12, view=jb.Transitions()).init(ROW | {"reward": jnp.int32(0)})
+        jb.Replay(capacity=12, num_envs=None, view=jb.Transitions()).init(ROW | {"reward": jnp.int32(0)})
 
 
 BAD_LEAVES = {
@@ -206,13 +206,13 @@ if NARROW:
 def test_leaves_that_cannot_be_stored_are_refused_by_init_with_their_name(kind):
     leaf, message = BAD_LEAVES[kind]
     with pytest.raises((jb.DtypeError, jb.ShapeError)) as caught:
-        jb.Replay(capacity=8, view=jb.Items()).init({"y": zeros(2), "x": leaf})
+        jb.Replay(capacity=8, num_envs=None, view=jb.Items()).init({"y": zeros(2), "x": leaf})
     says(caught, "'x'", message)
 
 
 def test_a_row_without_leaves_is_refused():
     with pytest.raises(jb.StructureError, match="no leaves"):
-        jb.Replay(capacity=8, view=jb.Items()).init({"obs": ()})
+        jb.Replay(capacity=8, num_envs=None, view=jb.Items()).init({"obs": ()})
 
 
 # add.
@@ -275,7 +275,7 @@ def test_leaves_that_disagree_on_leading_axes_are_both_named(replay, state):
 
 
 def test_an_environment_axis_where_there_is_none_is_refused():
-    replay = jb.Replay(capacity=4, view=jb.Items())
+    replay = jb.Replay(capacity=4, num_envs=None, view=jb.Items())
     with pytest.raises(jb.ShapeError) as caught:
         replay.add(replay.init(zeros(3)), zeros((1, 2, 3)))
     says(caught, "num_envs=None", "(1, 2)")
@@ -513,7 +513,7 @@ def test_the_errors_are_the_builtin_kinds_that_callers_may_catch():
 
 
 def test_debug_checks_end_with_their_context():
-    replay = jb.Replay(capacity=4, batch_size=1, view=jb.Items())
+    replay = jb.Replay(capacity=4, num_envs=None, batch_size=1, view=jb.Items())
     state = replay.init(jnp.float32(0))
     with jb.debug_checks(), jb.debug_checks(False):
         assert not replay.sample(state, jax.random.key(0)).valid

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from jaxbuffers.batch import Draw
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.ring import RingState
 from jaxbuffers.windows import Added, QueueState, Windows
 
@@ -46,7 +47,6 @@ class Sampler(abc.ABC):
         """Account for rows just added, of which some ``completed`` ``[N, E]`` a window; nothing by default."""
         return state
 
-    @property
-    def takes_priority(self) -> bool:
-        """Whether ``update(priority=...)`` means something to this sampler."""
-        return False
+    def update(self, state: Any, legal: Legal, index: Index, priority: Any) -> Any:
+        """Take the feedback of `Replay.update`; by default there is no use for it."""
+        raise ConfigurationError(f"{type(self).__name__} takes no priority; leave it out.")

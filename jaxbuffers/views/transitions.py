@@ -64,8 +64,8 @@ class Transitions(View):
 
     def __post_init__(self) -> None:
         positive("n_step", self.n_step)
-        if not 0 <= self.gamma <= 1:
-            raise ConfigurationError(f"gamma must be in [0, 1], got {self.gamma!r}.")
+        if isinstance(self.gamma, bool) or not isinstance(self.gamma, int | float) or not 0 <= self.gamma <= 1:
+            raise ConfigurationError(f"gamma must be in [0, 1], as a Python number, got {self.gamma!r}.")
 
     @property
     def required(self) -> int:
@@ -125,9 +125,9 @@ class Transitions(View):
         episode = episode_of(first, field(rows, "is_last", jnp.zeros_like(first)))
         same = ((index.time >= 0) & (episode == 0))[:, 1:]
         reward = field(rows, "reward")[:, 1:]
-        # where, not a product: the rewards beyond the end may be anything, NaN included.
-        reward = jnp.where(same, reward, jnp.zeros((), reward.dtype))
         weights = jnp.asarray(self._powers()[:-1], reward.dtype)
+        # where, not a product: rewards beyond the end, or of no weight, may be anything, NaN included.
+        reward = jnp.where(same & (weights > 0)[None], reward, jnp.zeros((), reward.dtype))
         return jnp.sum(same, axis=1, keepdims=True, dtype=jnp.int32), jnp.sum(reward * weights[None], axis=1)
 
     def _powers(self) -> np.ndarray:

@@ -333,3 +333,50 @@ def test_every_state_can_be_donated(mode):
     verbs = [lambda rec: recorder.step(rec, **given)[0], lambda rec: recorder.finish(rec, action)[0]]
     for verb in [*verbs, lambda rec: recorder.reset(rec, obs), lambda rec: rec]:
         donated(verb(recorder.init(obs)))  # raises if two leaves share a buffer
+
+
+def test_a_reset_of_some_environments_leaves_the_others_as_they_are():
+    recorder = jb.Recorder("same_step")
+    rec = recorder.init(np.array([1.0, 2.0], np.float32))
+    rec = recorder.reset(rec, np.array([3.0, 4.0], np.float32), where=np.array([True, False]))
+    np.testing.assert_array_equal(rec.is_first, [True, True])
+    np.testing.assert_array_equal(rec.obs, [3.0, 2.0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_verb_returns_shares_no_memory_with_its_rows_or_its_arguments(mode):
+    recorder, action = jb.Recorder(mode), jnp.zeros(2, jnp.int32)
+    obs, no = jnp.zeros((2, 3)), jnp.zeros(2, bool)
+    given = {"action": action, "obs": obs, "reward": jnp.zeros(2), "terminated": no, "truncated": no}
+    given |= {"final_obs": obs} if mode == "same_step" else {}
+    for verb in (lambda rec: recorder.step(rec, **given), lambda rec: recorder.finish(rec, action)):
+        rec, rows, mask = verb(recorder.init(obs))
+        ours = {x.unsafe_buffer_pointer() for x in jax.tree.leaves(rec)}
+        assert not ours & {x.unsafe_buffer_pointer() for x in jax.tree.leaves((rows, mask, given))}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_recorder_keeps_every_bit_of_narrow_floats(mode):
+    bits = np.array([[0x7F81, 0xFFA5, 0x8000]], np.uint16)
+    obs, no = jnp.asarray(bits.view("bfloat16")), np.zeros(1, bool)
+    recorder = jb.Recorder(mode)
+    given = {"action": obs, "obs": obs, "reward": np.zeros(1, np.float32), "terminated": no, "truncated": no}
+    given |= {"final_obs": obs} if mode == "same_step" else {}
+    rec = recorder.reset(recorder.init(obs), obs, where=np.ones(1, bool))
+    rec, rows, _ = jax.jit(lambda rec: recorder.step(rec, **given))(rec)
+    first = rows.obs if mode == "next_step" else rows.obs[0]
+    for x in (rec.obs, first):
+        np.testing.assert_array_equal(np.asarray(x).view(np.uint16), bits)
+    episode = jb.episode_rows(jnp.concatenate([obs, obs]), obs, jnp.zeros(1), True, False)
+    np.testing.assert_array_equal(np.asarray(episode.action[:1]).view(np.uint16), bits)
+
+
+def test_final_observations_are_neither_cast_nor_broadcast_nor_missed():
+    obs, ended = np.zeros((2, 3), np.uint8), np.array([False, True])
+    for leaf, error in ((np.zeros(3), jb.ShapeError), (np.uint8(1), jb.ShapeError)):
+        final = np.empty(2, object)
+        final[1] = leaf
+        with pytest.raises(error, match="environment 1"):
+            jb.final_observations(obs, {"final_obs": final, "_final_obs": ended})
+    with pytest.raises(jb.StructureError, match=r"before 1\.0"):
+        jb.final_observations(obs, {"final_observation": None, "_final_observation": ended})

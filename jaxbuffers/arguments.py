@@ -1,0 +1,41 @@
+"""Checks of what users hand to the verbs of a replay, besides rows."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Index
+from jaxbuffers.errors import ShapeError, StructureError
+from jaxbuffers.row import check_leaf, field
+
+
+def check_index(index: Index) -> None:
+    """Refuse an index whose two arrays are not int32 of one shape."""
+    if not isinstance(index, Index):
+        raise StructureError(f"index must be a jb.Index, such as batch.index; got a {type(index).__name__}.")
+    for name in ("stream", "time"):
+        check_leaf(("index", name), getattr(index, name), (), np.dtype(np.int32))
+    if index.stream.shape != index.time.shape:
+        raise ShapeError(
+            f"index.stream has shape {index.stream.shape}, index.time {index.time.shape}: make them equal."
+        )
+
+
+def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:
+    """Return the mask of rows with leading axes ``lead``: all of them, if None was given."""
+    if mask is None:
+        return jnp.ones(lead, jnp.bool_)
+    if not hasattr(mask, "dtype") or mask.dtype != np.bool_ or mask.shape != lead:
+        got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
+        raise ShapeError(f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.")
+    return jnp.asarray(mask)
+
+
+def row_flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
+    """Return one of the rows' episode flags, or False throughout where they have none."""
+    # Views that look at episodes have checked their flags at init; to others the name may mean anything.
+    flag = field(rows, name)
+    ours = isinstance(flag, jax.Array) and flag.dtype == jnp.bool_ and flag.shape == shape
+    return flag if ours else jnp.zeros(shape, jnp.bool_)

@@ -1,0 +1,150 @@
+"""What the parts tell each other, and that parts of different replays are not mixed up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbuffers as jb
+from jaxbuffers.windows import Added
+
+
+def state_of(replay, rows=6):
+    flag = np.zeros(rows, bool)
+    row = jb.Row(jnp.float32(0), jnp.float32(0), jnp.float32(0), *[jnp.bool_(False)] * 3)
+    state = replay.init(row)
+    lead = () if replay.num_envs is None else (replay.num_envs,)
+    for t in range(rows):
+        value = jnp.full(lead, float(t))
+        state = replay.add(state, jb.Row(value, value, value, *[jnp.full(lead, flag[t])] * 3))
+    return state
+
+
+OTHERS = [
+    jb.Replay(24, None, 4, jb.Sequences(2, "within")),  # another capacity
+    jb.Replay(12, 2, 4, jb.Sequences(2, "within")),  # other streams
+    jb.Replay(12, None, 4, jb.Sequences(3, "within")),  # windows of another length
+    jb.Replay(12, None, 4, jb.Sequences(2, "within", period=2)),
+    jb.Replay(12, None, 4, jb.Sequences(2)),  # no queue
+]
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=lambda replay: f"{replay.capacity}-{replay.num_envs}-{replay.view}")
+def test_a_state_from_another_configuration_is_refused(other):
+    ours = jb.Replay(12, None, 4, jb.Sequences(2, "within"))
+    for state, replay in ((state_of(ours), other), (state_of(other), ours)):
+        with pytest.raises(jb.ConfigurationError, match="another"):
+            replay.sample(state, jax.random.key(0))
+        with pytest.raises(jb.ConfigurationError, match="another"):
+            replay.can_sample(state)
+
+
+@pytest.mark.parametrize(
+    "view", [jb.Sequences(2), jb.Sequences(3), jb.Sequences(2, "within"), jb.Transitions()], ids=str
+)
+def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal(view):
+    """Blocks of every size up to T, so that the last rows of one overwrite what its first completed."""
+    length, rng = 5, np.random.default_rng(0)
+    replay = jb.Replay(length, None, 1, view)
+    row = jb.Row(*[jnp.float32(0)] * 3, *[jnp.bool_(False)] * 3)
+    ring = replay._ring(replay.init(row))
+    windows, counted = view.windows(ring), 0
+    for _ in range(40):
+        state, firsts = replay.init(row), []
+        for _ in range(4):
+            number = int(rng.integers(1, length + 1))
+            first = rng.random(number) < 0.3
+            queue = state.queue
+            rows = jb.Row(*[jnp.zeros(number)] * 3, jnp.asarray(first), *[jnp.zeros(number, bool)] * 2)
+            before = len(firsts)
+            firsts += first.tolist()
+            state = replay.add(state, rows)
+            time = jnp.arange(before, before + number, dtype=jnp.int32)[:, None]
+            mask = jnp.ones((number, 1), bool)
+            added = Added(time, mask, jnp.asarray(first)[:, None], jnp.zeros((number, 1), bool))
+            _, completed = windows.add(queue, state.ring, added)
+            for n, t in enumerate(range(before, before + number)):
+                start = t + 1 - view.required
+                present = start >= max(0, len(firsts) - length)
+                legal = present and not (view.within and any(firsts[start + 1 : t + 1]))
+                assert bool(completed[n, 0]) == legal, (firsts, t)
+                counted += legal
+    assert counted > 100
+
+
+def test_a_sampler_without_priorities_refuses_them():
+    replay = jb.Replay(12, None, 4)
+    state = replay.add(replay.init(jnp.float32(0)), jnp.float32(1))
+    with pytest.raises(jb.ConfigurationError, match="priority"):
+        replay.update(state, replay.sample(state, jax.random.key(0)).index, priority=jnp.ones(4))
+
+
+def test_a_sampler_with_priorities_gets_them():
+    class Listening(jb.Uniform):
+        def init(self, length, num_streams):
+            return jnp.zeros(4)
+
+        def update(self, state, legal, index, priority):
+            return state + priority
+
+    replay = jb.Replay(12, None, 4, sampler=Listening())
+    state = replay.add(replay.init(jnp.float32(0)), jnp.float32(1))
+    state = replay.update(state, replay.sample(state, jax.random.key(0)).index, priority=jnp.arange(4.0))
+    np.testing.assert_array_equal(state.sampler, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_keys_at_once_are_refused(count):
+    replay = jb.Replay(12, None, count)
+    state = replay.add(replay.init(jnp.float32(0)), jnp.float32(1))
+    with pytest.raises(jb.ShapeError, match="one key"):
+        replay.sample(state, jax.random.split(jax.random.key(0), count))
+
+
+def test_gradients_never_run_through_stored_rows_of_any_size():
+    for size in (4, 400):
+        replay = jb.Replay(4, None, 2)
+        state = replay.init(jnp.zeros(size))
+
+        def loss(x, replay=replay, state=state):
+            return replay.sample(replay.add(state, x), jax.random.key(0)).data.sum()
+
+        np.testing.assert_array_equal(jax.grad(loss)(jnp.ones(size)), np.zeros(size))
+
+
+def test_two_leaves_of_one_name_are_refused():
+    @jax.tree_util.register_pytree_with_keys_class
+    class Twice:
+        def __init__(self, a, b):
+            self.a, self.b = a, b
+
+        def tree_flatten_with_keys(self):
+            key = jax.tree_util.DictKey("x")
+            return ((key, self.a), (key, self.b)), None
+
+        @classmethod
+        def tree_unflatten(cls, _, leaves):
+            return cls(*leaves)
+
+    with pytest.raises(jb.StructureError, match="both called leaf 'x'"):
+        jb.Replay(4, None).init(Twice(jnp.zeros(1), jnp.zeros(2)))
+
+
+@pytest.mark.parametrize("dtype", ["int4", "uint4", "int2", "uint2"])
+def test_narrow_integers_update_in_place(dtype):
+    from jaxbuffers.testing import assert_in_place
+
+    row = jnp.zeros(64, dtype)
+    replay = jb.Replay(4096, None, 2)
+    state = replay.init({"small": row, "large": jnp.zeros(1024, dtype)})
+    assert_in_place(replay.add, state, {"small": row, "large": jnp.ones(1024, dtype)})
+
+
+@pytest.mark.parametrize("n_step", [1, 2])
+def test_rewards_of_no_weight_cannot_spoil_a_sum(n_step):
+    rows = jb.episode_rows(jnp.arange(4.0), jnp.zeros(3), jnp.array([1.0, jnp.inf, 2.0]), True, False)
+    replay = jb.Replay(4, None, 64, jb.Transitions(n_step, gamma=0.0))
+    state = replay.add(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    batch = replay.sample(state, jax.random.key(0))
+    rewards = {float(o): float(r) for o, r in zip(batch.data.obs, batch.data.reward, strict=True)}
+    assert rewards == {0.0: 1.0, 1.0: float("inf"), 2.0: 2.0}
