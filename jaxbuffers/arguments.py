@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ShapeError, StructureError
+from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 from jaxbuffers.row import check_leaf, field
 
 
@@ -27,9 +27,12 @@ def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:
     """Return the mask of rows with leading axes ``lead``: all of them, if None was given."""
     if mask is None:
         return jnp.ones(lead, jnp.bool_)
-    if not hasattr(mask, "dtype") or mask.dtype != np.bool_ or mask.shape != lead:
-        got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
-        raise ShapeError(f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.")
+    got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
+    wanted = f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}."
+    if not hasattr(mask, "dtype") or mask.dtype != np.bool_:
+        raise DtypeError(wanted)
+    if mask.shape != lead:
+        raise ShapeError(wanted)
     return jnp.asarray(mask)
 
 

@@ -168,11 +168,12 @@ class Replay:
                 f"{block[0]} rows a stream do not fit in {self.length} (capacity {self.capacity} over "
                 f"{self.num_streams} streams): the first would be overwritten at once. Add fewer at a time."
             )
+        written = row_mask(mask, lead)
         if block[0] == 0:
             return state
         full = (block[0], self.num_streams)
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
-        written = row_mask(mask, lead).reshape(full)
+        written = written.reshape(full)
 
         first, last = (row_flag(rows, name, full) for name in ("is_first", "is_last"))
         ring, time = self._ring(state).add(state.ring, rows, written)

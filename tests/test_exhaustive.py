@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Every, OracleReplay, leaves_of, quick_jit, row_at, windows_to_arrays
+from oracle import Every, OracleReplay, leaves_of, quick_jit, row_at, small_row, windows_to_arrays
 
 import jaxbuffers as jb
 
@@ -69,15 +69,7 @@ def configs():
             yield Config(length, view, num_envs, min(block, length), wraps=i % 3 == 0)
 
 
-ROW = jb.Row(
-    obs=np.zeros(2, np.int32),
-    action=np.int32(0),
-    reward=np.float32(0),
-    is_first=np.False_,
-    is_last=np.False_,
-    is_terminal=np.False_,
-    extras={"note": np.int8(0)},
-)
+ROW = small_row(note=np.int8(0))
 
 
 @functools.cache

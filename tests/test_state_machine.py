@@ -16,21 +16,13 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from oracle import Every, OracleReplay, leaves_of, quick_jit, row_at, windows_to_arrays
+from oracle import Every, OracleReplay, leaves_of, quick_jit, row_at, small_row, windows_to_arrays
 
 import jaxbuffers as jb
 
 LENGTH, STREAMS, BATCH, BLOCK = 5, 2, 6, 3
 
-ROW = jb.Row(
-    obs=np.zeros(2, np.int32),
-    action=np.int32(0),
-    reward=np.float32(0),
-    is_first=np.False_,
-    is_last=np.False_,
-    is_terminal=np.False_,
-    extras={"latent": np.zeros(2, np.float32), "note": np.int8(0)},
-)
+ROW = small_row(latent=np.zeros(2, np.float32), note=np.int8(0))
 STRUCTURE = jax.tree.structure(ROW)
 
 VIEWS = [

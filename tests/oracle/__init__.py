@@ -4,7 +4,7 @@ from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
 from oracle.quick import quick_jit
 from oracle.replay import OracleReplay, Window
-from oracle.rows import drawn, example, filled, told_apart
+from oracle.rows import drawn, example, filled, small_row, told_apart
 
 __all__ = [
     "Every",
@@ -16,6 +16,7 @@ __all__ = [
     "leaves_of",
     "quick_jit",
     "row_at",
+    "small_row",
     "told_apart",
     "windows_to_arrays",
 ]

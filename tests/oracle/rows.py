@@ -9,6 +9,12 @@ import jaxbuffers as jb
 from oracle.quick import quick_jit
 
 
+def small_row(**extras):
+    """One row of a vector, an int and a float, with flags and the given extras."""
+    no = np.False_
+    return jb.Row(np.zeros(2, np.int32), np.int32(0), np.float32(0), no, no, no, extras)
+
+
 def told_apart(steps, streams=1, first=(0,), last=(), terminal=()):
     """Rows ``[steps, streams]``: obs is 1000 * stream + time + 1, action its negative, reward time / 4.
 
