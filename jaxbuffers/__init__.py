@@ -15,7 +15,7 @@ from jaxbuffers.gymnasium import final_observations
 from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import Row
-from jaxbuffers.samplers import Legal, Sampler, Uniform
+from jaxbuffers.samplers import Legal, Prioritized, Sampler, Uniform, importance_weights
 from jaxbuffers.views import Items, Reader, Sequences, Transition, Transitions, View
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "Items",
     "Legal",
     "MissingFieldError",
+    "Prioritized",
     "Reader",
     "Recorder",
     "RecorderState",
@@ -47,4 +48,5 @@ __all__ = [
     "episode_rows",
     "fence",
     "final_observations",
+    "importance_weights",
 ]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import DtypeError, ShapeError, StructureError
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.row import check_leaf, field
 
 
@@ -21,6 +21,17 @@ def check_index(index: Index) -> None:
         raise ShapeError(
             f"index.stream has shape {index.stream.shape}, index.time {index.time.shape}: make them equal."
         )
+
+
+def check_priority(sampler: Any, priority: Any, index: Index, anchor: Index | None) -> None:
+    """Refuse priorities that the sampler does not take, or that are not float32 ``[B]``."""
+    if not sampler.takes_priority:
+        raise ConfigurationError(f"{type(sampler).__name__} takes no priority; leave it out.")
+    if anchor is None:
+        raise ShapeError(f"priority needs a whole batch.index; the given one has shape {index.time.shape}.")
+    lead = check_leaf(("priority",), priority, (), np.dtype(np.float32))
+    if lead != anchor.time.shape:
+        raise ShapeError(f"priority has shape {lead}, expected {anchor.time.shape}: one for each window.")
 
 
 def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:

@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxbuffers.errors import ShapeError
 
+FOR_VIEWS, FOR_KEYS = 2**30, 2**31  # counters that no draw reaches, for what else a key must serve
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
@@ -25,27 +26,41 @@ def below(key: jax.Array, total: jax.Array, count: int) -> jax.Array:
       total: int32 ``[]``, not negative.
       count: how many integers to draw, static.
     """
-    high, low = bits64(key, count)
+    return fraction_of(total, *bits64(key, count))
+
+
+def fraction_of(total: jax.Array, high: jax.Array, low: jax.Array) -> jax.Array:
+    """Return ``floor(u * total / 2**64)`` for 64 bits ``u`` in two uint32; ``total`` is an int32 from 0 on."""
     total = total.astype(jnp.uint32)
     middle = high * total + _high_product(low, total)
     carry = (middle < high * total).astype(jnp.uint32)
     return (_high_product(high, total) + carry).astype(jnp.int32)
 
 
-def bits64(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+def split(key: jax.Array, count: int) -> list[jax.Array]:
+    """Return new keys, independent of each other and of what is drawn with ``key`` here."""
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        return [jax.random.fold_in(key, FOR_KEYS + i) for i in range(count)]
+    words = jnp.stack(bits64(key, count, FOR_KEYS), axis=1)
+    keys = jax.random.wrap_key_data(words, impl="threefry2x32")
+    return [keys[i] if _typed(key) else words[i] for i in range(count)]
+
+
+def bits64(key: jax.Array, count: int, offset: int = 0) -> tuple[jax.Array, jax.Array]:
     """Return the high and low halves of ``count`` random 64-bit integers: uint32 ``[count]`` each.
 
-    For Threefry keys these are the words of Threefry-2x32 with 20 rounds in counter mode
-    (Salmon et al. 2011); keys of another kind use ``jax.random.bits``.
+    With another ``offset`` a key gives other bits. For Threefry keys these are the words of
+    Threefry-2x32 with 20 rounds in counter mode (Salmon et al. 2011); keys of another kind use
+    ``jax.random.bits``.
     """
     if jax.random.key_data(key).ndim != 1:
         raise ShapeError(f"sample takes one key, got keys of shape {key.shape}; split them off first, or use vmap.")
     if str(jax.random.key_impl(key)) != "threefry2x32":
-        high, low = jax.random.bits(key, (2, count), jnp.uint32)
+        high, low = jax.random.bits(jax.random.fold_in(key, offset) if offset else key, (2, count), jnp.uint32)
         return high, low
     first, second = jax.random.key_data(key)
     keys = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
-    x, y = jnp.broadcast_to(keys[0], (count,)), lax.iota(jnp.uint32, count) + keys[1]
+    x, y = jnp.broadcast_to(keys[0], (count,)), lax.iota(jnp.uint32, count) + jnp.uint32(offset) + keys[1]
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             x = x + y
@@ -53,6 +68,10 @@ def bits64(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
     return x, y
+
+
+def _typed(key: jax.Array) -> bool:
+    return bool(jnp.issubdtype(key.dtype, jax.dtypes.prng_key))
 
 
 def _high_product(a: jax.Array, b: jax.Array) -> jax.Array:

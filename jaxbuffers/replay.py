@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers import writeback
-from jaxbuffers.arguments import check_index, row_flag, row_mask
+from jaxbuffers.arguments import check_index, check_priority, row_flag, row_mask
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import ConfigurationError, MissingFieldError, ShapeError, StructureError, check, one_of, positive
 from jaxbuffers.ring import Ring, RingState
@@ -127,15 +127,17 @@ class Replay:
         """
         spec = RowSpec.of(row)
         self.view.check(spec)
-        for name in self.view.fields:
+        self.sampler.check(spec)
+        for name in (*self.view.fields, *self.sampler.fields):
             if row_field(row, name) is None:
                 raise MissingFieldError(f"The row names {name!r} in its tree but has no such attribute or item.")
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         ring = Ring(spec, self.length, self.num_streams, tiled)
+        windows = self.view.windows(ring)
         return ReplayState(
             ring=ring.init(),
-            queue=self.view.windows(ring).init(),
-            sampler=self.sampler.init(self.length, self.num_streams),
+            queue=windows.init(),
+            sampler=self.sampler.init(windows),
             dropped=jnp.zeros((), jnp.int32),
             spec=spec,
         )
@@ -178,9 +180,9 @@ class Replay:
         first, last = (row_flag(rows, name, full) for name in ("is_first", "is_last"))
         ring, time = self._ring(state).add(state.ring, rows, written)
         added = Added(time, written, first, last)
-        queue, completed = self._windows(state).add(state.queue, ring, added)
+        queue, turnover = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
-        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, completed))
+        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, turnover))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
         """Draw ``batch_size`` windows.
@@ -199,16 +201,21 @@ class Replay:
         draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
         valid = jnp.all(draw.valid)
         check(valid, "sample: there is no legal window to draw; see can_sample()")
-        data, index = self.view.read(Reader(self._ring(state), state.ring, draw, self.view.required))
+        data, index = self.view.read(Reader(self._windows(state), state.queue, state.ring, draw, key))
         return Batch(data=data, index=index, probability=draw.probability, valid=valid)
 
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
-        """Write values back to sampled rows, in place; rows overwritten since are left alone.
+        """Say that a batch was used, and write values back to its rows, in place.
+
+        Rows overwritten since the batch was drawn are left alone. Samplers that remember what has
+        been used (`WithoutReplacement`, `OnlineFirst`, `Counted`) learn it here: call it once for
+        each batch, with or without values.
 
         Args:
           state: any later state of the replay that was sampled.
-          index: ``batch.index``.
-          priority: for samplers that take one.
+          index: ``batch.index``. An index of another shape may be given with ``rows``; it only
+            says which rows to replace.
+          priority: float32 ``[B]``, for samplers that take one.
           rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of
             ``batch.mask`` and then those of the stored leaf. Where a row was sampled twice, the
             entry that comes last in the batch is kept. Flags that decide which windows are legal
@@ -222,10 +229,17 @@ class Replay:
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
         check_index(index)
+        anchor = self.view.anchor(self._ring(state), index)
         if priority is not None:
-            state = replace(state, sampler=self.sampler.update(state.sampler, self._legal(state), index, priority))
-        if rows is None:
+            check_priority(self.sampler, priority, index, anchor)
+        if rows is not None:
+            state = self._write(state, index, rows)
+        if anchor is None:
             return state
+        used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
+        return replace(state, sampler=used)
+
+    def _write(self, state: ReplayState, index: Index, rows: Any) -> ReplayState:
         if state.queue is not None:
             for path in paths_of(rows):
                 if path[:1] in (("is_first",), ("is_last",)):
@@ -235,15 +249,28 @@ class Replay:
                     )
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
-        return replace(state, ring=ring, dropped=state.dropped + dropped)
+        state = replace(state, ring=ring, dropped=state.dropped + dropped)
+        return replace(state, sampler=self.sampler.rewritten(state.sampler, self._legal(state), index))
 
     def size(self, state: ReplayState) -> jax.Array:
         """Count the rows present, over all streams: int32 ``[]``."""
         return jnp.sum(state.ring.size, dtype=jnp.int32)
 
+    def count(self, state: ReplayState) -> jax.Array:
+        """Count the legal windows, over all streams: int32 ``[]``."""
+        return jnp.sum(self._legal(state).count(), dtype=jnp.int32)
+
     def can_sample(self, state: ReplayState) -> jax.Array:
         """Say whether there is a legal window: bool ``[]``."""
-        return jnp.any(self._legal(state).count() > 0)
+        return self.count(state) > 0
+
+    def age(self, state: ReplayState, index: Index) -> jax.Array:
+        """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
+        check_index(index)
+        ring = self._ring(state)
+        present = ring.present(state.ring, index.time, index.stream)
+        time, stream = jnp.where(present, index.time, 0), jnp.where(present, index.stream, 0)
+        return jnp.where(present, ring.shift(state.ring.time[stream], -1 - time), -1)
 
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address.

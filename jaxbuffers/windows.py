@@ -18,7 +18,7 @@ from flax import struct
 
 from jaxbuffers.ring import Ring, RingState
 
-Rule = tuple[int, bool, int]
+Rule = tuple[int | bool, ...]
 
 
 class Added(NamedTuple):
@@ -37,11 +37,38 @@ class Added(NamedTuple):
     last: jax.Array
 
 
+class Turnover(NamedTuple):
+    """What rows that have just been added did to the legal windows, for each row ``[N, E]``.
+
+    Attributes:
+      start: int32, when the window that the row completed begins.
+      completed: bool, whether the row completed a window that is legal now.
+      expired: int32, the beginning of the window that, if there was one, is not legal any more
+        because the row has come. Rows that were not written expire nothing.
+    """
+
+    start: jax.Array
+    completed: jax.Array
+    expired: jax.Array
+
+
 class Windows(abc.ABC):
-    """The legal windows of every stream."""
+    """The legal windows of every stream.
+
+    Attributes:
+      ring: the rows.
+      required: how many consecutive rows a window must have.
+      history: how many rows before its first one must not be overwritten while it is legal.
+    """
 
     ring: Ring
     required: int
+    history: int
+
+    @property
+    def reach(self) -> int:
+        """How many of a stream's newest rows a legal window may begin at."""
+        return self.ring.length - self.history
 
     @property
     @abc.abstractmethod
@@ -53,12 +80,8 @@ class Windows(abc.ABC):
         """Return the bookkeeping of an empty ring."""
 
     @abc.abstractmethod
-    def add(self, state: Any, ring: RingState, added: Added) -> tuple[Any, jax.Array]:
-        """Account for rows that have just been added to ``ring``.
-
-        Returns the bookkeeping, and which of the rows completed a window that is legal now: bool
-        ``[N, E]``. The window that a row of time ``t`` completes begins at ``t + 1 - required``.
-        """
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[Any, Turnover]:
+        """Account for rows that have just been added to ``ring``; return the bookkeeping and what changed."""
 
     @abc.abstractmethod
     def count(self, state: Any, ring: RingState) -> jax.Array:
@@ -68,6 +91,17 @@ class Windows(abc.ABC):
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times."""
 
+    def alive(self, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Say whether windows that were legal once, beginning at ``start``, still are."""
+        present = self.ring.present(ring, start, stream)
+        newest = ring.time[jnp.where(present, stream, 0)]
+        return present & (self.ring.shift(newest, -jnp.where(present, start, 0)) <= self.reach)
+
+    def _turnover(self, start: jax.Array, completed: jax.Array, ring: RingState, added: Added) -> Turnover:
+        # Of many rows added at once, the last may have overwritten what the first have completed.
+        completed = completed & (self.ring.shift(ring.time[None], -start) <= self.reach)
+        return Turnover(start, completed, self.ring.shift(added.time, -self.reach))
+
 
 @dataclass(frozen=True)
 class Contiguous(Windows):
@@ -75,6 +109,7 @@ class Contiguous(Windows):
 
     ring: Ring
     required: int
+    history: int = 0
 
     @property
     def rule(self) -> None:
@@ -83,18 +118,19 @@ class Contiguous(Windows):
     def init(self) -> None:
         """Nothing needs to be kept."""
 
-    def add(self, state: Any, ring: RingState, added: Added) -> tuple[None, jax.Array]:
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[None, Turnover]:
         """A row completes a window unless it is among the first ones present."""
         later = jnp.flip(jnp.cumsum(jnp.flip(added.mask, axis=0), axis=0, dtype=jnp.int32), axis=0) - 1
-        return None, added.mask & (ring.size[None] - later >= self.required)
+        completed = added.mask & (ring.size[None] - later >= self.required)
+        return None, self._turnover(self.ring.shift(added.time, 1 - self.required), completed, ring, added)
 
     def count(self, state: Any, ring: RingState) -> jax.Array:
-        """Every start whose ``required`` rows are present is legal."""
-        return jnp.maximum(ring.size - (self.required - 1), 0)
+        """Every start within reach whose ``required`` rows are present is legal."""
+        return jnp.maximum(jnp.minimum(ring.size, self.reach) - (self.required - 1), 0)
 
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """The k-th oldest window begins at the k-th oldest row."""
-        return self.ring.shift(ring.time[stream] - ring.size[stream], rank)
+        """The k-th oldest window begins at the k-th oldest row within reach."""
+        return self.ring.shift(ring.time[stream] - jnp.minimum(ring.size[stream], self.reach), rank)
 
 
 @struct.dataclass
@@ -108,7 +144,7 @@ class QueueState:
       run: int32 ``[E]``, rows since the first row of the episode; from ``required - 1`` on it
         goes round in ``period`` steps, so that a legal window ends where it is ``required - 1``.
       ended: bool ``[E]``, whether the newest row was the last of its episode.
-      rule: required rows, whether within an episode, and period, by which windows were queued (static).
+      rule: by which windows were queued (static).
     """
 
     starts: jax.Array
@@ -130,11 +166,12 @@ class Queued(Windows):
     required: int
     within: bool
     period: int = 1
+    history: int = 0
 
     @property
     def rule(self) -> Rule:
-        """Required rows, whether within an episode, period."""
-        return (self.required, self.within, self.period)
+        """Required rows, whether within an episode, period, history."""
+        return (self.required, self.within, self.period, self.history)
 
     def init(self) -> QueueState:
         """An empty queue; no row has come, so the next one opens an episode."""
@@ -146,7 +183,7 @@ class Queued(Windows):
         starts = jnp.zeros((self.ring.length, streams), jnp.int32)
         return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), self.rule)
 
-    def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, jax.Array]:
+    def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, Turnover]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
         number = len(added.mask)
         streams = jnp.arange(self.ring.num_streams, dtype=jnp.uint32)[None]
@@ -160,17 +197,16 @@ class Queued(Windows):
         starts = state.starts.at[place, streams].set(start, mode="drop", unique_indices=True)
         made = self.ring.shift(state.made, rank[-1])
 
-        # At most N rows were overwritten, so at most N windows have lost their oldest row: the front ones.
+        # At most N rows left the reach, so at most N windows have expired: the front ones.
         # Entries that the new ones have pushed out of the queue itself are among the lost.
         held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
         front = self.ring.shift(made, -held)
         ahead = jnp.arange(number, dtype=jnp.int32)[:, None]
         begun = starts.at[self.ring.slot(self.ring.shift(front[None], ahead)), streams].get(mode="promise_in_bounds")
         age = self.ring.shift(ring.time[None], -begun)
-        lost = jnp.sum((ahead < held[None]) & (age > self.ring.length), axis=0, dtype=jnp.int32)
-        # Of many rows added at once, the last may have overwritten what the first have completed.
-        completed = completed & (self.ring.shift(ring.time[None], -start) <= self.ring.length)
-        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended, self.rule), completed
+        lost = jnp.sum((ahead < held[None]) & (age > self.reach), axis=0, dtype=jnp.int32)
+        turnover = self._turnover(start, completed, ring, added)
+        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended, self.rule), turnover
 
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Those made less those gone."""

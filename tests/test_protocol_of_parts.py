@@ -62,12 +62,14 @@ def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal
             time = jnp.arange(before, before + number, dtype=jnp.int32)[:, None]
             mask = jnp.ones((number, 1), bool)
             added = Added(time, mask, jnp.asarray(first)[:, None], jnp.zeros((number, 1), bool))
-            _, completed = windows.add(queue, state.ring, added)
+            _, turnover = windows.add(queue, state.ring, added)
+            completed = turnover.completed
             for n, t in enumerate(range(before, before + number)):
                 start = t + 1 - view.required
                 present = start >= max(0, len(firsts) - length)
                 legal = present and not (view.within and any(firsts[start + 1 : t + 1]))
                 assert bool(completed[n, 0]) == legal, (firsts, t)
+                assert not legal or int(turnover.start[n, 0]) == start
                 counted += legal
     assert counted > 100
 
@@ -81,7 +83,9 @@ def test_a_sampler_without_priorities_refuses_them():
 
 def test_a_sampler_with_priorities_gets_them():
     class Listening(jb.Uniform):
-        def init(self, length, num_streams):
+        takes_priority = True
+
+        def init(self, windows):
             return jnp.zeros(4)
 
         def update(self, state, legal, index, priority):

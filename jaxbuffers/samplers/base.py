@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.ring import RingState
-from jaxbuffers.windows import Added, QueueState, Windows
+from jaxbuffers.row import RowSpec
+from jaxbuffers.windows import Added, QueueState, Turnover, Windows
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,28 @@ class Legal:
         """When the window of this ``rank`` in its stream (0 is the oldest) begins."""
         return self.windows.start(self.queue, self.ring, stream, rank)
 
+    def alive(self, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Whether windows that were legal once, beginning at ``start``, still are: bool."""
+        return self.windows.alive(self.ring, stream, start)
+
+    def age(self, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """How many rows of the stream came after the one at ``start``: int32."""
+        return self.windows.ring.shift(self.ring.time[stream], -1 - start)
+
+    def address(self, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Number the places where windows may begin: uint32 below T * E; one for each slot of each stream."""
+        ring = self.windows.ring
+        return ring.slot(start) * jnp.uint32(ring.num_streams) + stream.astype(jnp.uint32)
+
+    def window_at(self, address: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return the stream and the start of the window at an `address` in use: int32."""
+        ring = self.windows.ring
+        streams = jnp.uint32(ring.num_streams)
+        stream, slot = (address % streams).astype(jnp.int32), (address // streams).astype(jnp.int32)
+        newest = ring.shift(self.ring.time[stream], -1)
+        back = ring.slot(newest).astype(jnp.int32) - slot
+        return stream, ring.shift(newest, -jnp.where(back < 0, back + ring.length, back))
+
 
 class Sampler(abc.ABC):
     """A frozen configuration with pure methods; what it remembers is its own pytree.
@@ -35,18 +59,47 @@ class Sampler(abc.ABC):
     Subclasses are frozen dataclasses: equal configurations must be equal values.
     """
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the row that this sampler needs."""
+        return ()
+
+    @property
+    def takes_priority(self) -> bool:
+        """Whether ``Replay.update(priority=)`` is of use to it."""
+        return False
+
+    def check(self, spec: RowSpec) -> None:
+        """Raise an error that names what the row lacks for this sampler."""
+        spec.require(self.fields, f"{type(self).__name__}()")
+
     @abc.abstractmethod
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
 
-    def init(self, length: int, num_streams: int) -> Any:
+    def init(self, windows: Windows) -> Any:
         """Return what the sampler remembers about an empty ring; nothing by default."""
         return ()
 
-    def add(self, state: Any, legal: Legal, added: Added, completed: jax.Array) -> Any:
-        """Account for rows just added, of which some ``completed`` ``[N, E]`` a window; nothing by default."""
+    def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> Any:
+        """Account for rows just added, ``[N, E]``, and for the windows they completed and ended; nothing by default."""
         return state
 
-    def update(self, state: Any, legal: Legal, index: Index, priority: Any) -> Any:
-        """Take the feedback of `Replay.update`; by default there is no use for it."""
-        raise ConfigurationError(f"{type(self).__name__} takes no priority; leave it out.")
+    def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> Any:
+        """Take note that the windows beginning at ``index`` ``[B]`` were used; nothing by default.
+
+        Args:
+          state: what the sampler remembers.
+          legal: the legal windows now; some of those at ``index`` may be gone.
+          index: each window's first required row; time -1 where there is none.
+          priority: float32 ``[B]``; None unless `takes_priority`.
+        """
+        return state
+
+    def rewritten(self, state: Any, legal: Legal, index: Index) -> Any:
+        """Take note that rows at ``index``, of any shape, have been replaced in the ring; nothing by default."""
+        return state
+
+    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return the probability with which one draw points at each of these legal windows: float32."""
+        raise ConfigurationError(f"{type(self).__name__} does not say how likely a window is: it cannot be mixed.")

@@ -33,14 +33,19 @@ class Uniform(Sampler):
         ends = jnp.cumsum(count, dtype=jnp.int32)
         total = ends[-1]
         number = below(key, total, batch_size)
-        stream = _first_above(ends, number)
+        stream = first_above(ends, number)
         rank = number - (ends[stream] - count[stream])
         valid = jnp.broadcast_to(total > 0, (batch_size,))
         probability = jnp.where(valid, 1 / jnp.maximum(total, 1).astype(jnp.float32), jnp.float32(0))
         return Draw(stream, legal.start(stream, rank), probability, valid)
 
+    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return 1 / (how many windows are legal), for each."""
+        total = jnp.sum(legal.count(), dtype=jnp.int32)
+        return jnp.where(legal.alive(stream, start), 1 / jnp.maximum(total, 1).astype(jnp.float32), 0)
 
-def _first_above(ends: jax.Array, number: jax.Array) -> jax.Array:
+
+def first_above(ends: jax.Array, number: jax.Array) -> jax.Array:
     """Find for each number the first of the rising ``ends`` ``[E]`` above it, or the last one: int32.
 
     Compares with all ends, or first with every ``width``-th where there are many: on CPU several

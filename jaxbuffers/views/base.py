@@ -1,8 +1,8 @@
 """What every view is: a way to read the window that a sampler points at."""
 
 import abc
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Draw, Index
+from jaxbuffers.random import FOR_VIEWS, bits64
 from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import RowSpec
 from jaxbuffers.windows import Contiguous, Queued, Windows
@@ -17,12 +18,37 @@ from jaxbuffers.windows import Contiguous, Queued, Windows
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads rows relative to the windows of a draw, never one that is not there."""
+    """Reads rows relative to the windows of a draw, never one that is not there.
 
-    ring: Ring
+    Attributes:
+      windows: what is legal.
+      queue: the bookkeeping of the legal windows.
+      state: the rows.
+      draw: where to read.
+      key: the key of the sample; use it through `bits`.
+      edits: functions of an index and its rows that return other rows, in order (see `edited`).
+    """
+
+    windows: Windows
+    queue: Any
     state: RingState
     draw: Draw
-    required: int
+    key: jax.Array
+    edits: tuple[Callable[[Index, Any], Any], ...] = ()
+
+    @property
+    def ring(self) -> Ring:
+        """Where the rows are."""
+        return self.windows.ring
+
+    @property
+    def required(self) -> int:
+        """How many rows each window has for certain."""
+        return self.windows.required
+
+    def edited(self, edit: Callable[[Index, Any], Any]) -> "Reader":
+        """Return a reader whose `rows` are passed through ``edit(index, rows)``: how a view wraps another."""
+        return replace(self, edits=(*self.edits, edit))
 
     def index(self, offsets: Sequence[int] | jax.Array) -> Index:
         """Address rows by their distance from each window's first required row.
@@ -43,9 +69,24 @@ class Reader:
             present = present & self.ring.present(self.state, time, stream)
         return Index(stream, jnp.where(present, time, -1))
 
+    def before(self, index: Index, steps: int) -> Index:
+        """Address the rows 0 to ``steps`` rows before each row of ``index``, oldest first: ``[..., steps + 1]``."""
+        back = jnp.arange(-steps, 1, dtype=jnp.int32).reshape((1,) * index.time.ndim + (-1,))
+        time = self.ring.shift(jnp.maximum(index.time, 0)[..., None], back)
+        stream = jnp.broadcast_to(index.stream[..., None], time.shape)
+        present = (index.time >= 0)[..., None] & self.ring.present(self.state, time, stream)
+        return Index(stream, jnp.where(present, time, -1))
+
     def rows(self, index: Index) -> Any:
         """Read rows, zero where the index has no row."""
-        return self.ring.read(self.state, index.time, index.stream, index.time >= 0)
+        rows = self.ring.read(self.state, index.time, index.stream, index.time >= 0)
+        for edit in self.edits:
+            rows = edit(index, rows)
+        return rows
+
+    def bits(self, count: int) -> tuple[jax.Array, jax.Array]:
+        """Return 64 random bits for each of ``count`` choices a view has to make: two uint32 arrays."""
+        return bits64(self.key, count, FOR_VIEWS)
 
 
 class View(abc.ABC):
@@ -70,8 +111,13 @@ class View(abc.ABC):
         return 1
 
     @property
+    def history(self) -> int:
+        """How many rows before its first one must not be overwritten while a window is legal."""
+        return 0
+
+    @property
     def span(self) -> int:
-        """Rows that a window reads at most, optional ones included."""
+        """Rows that a window reads at most, optional ones and `history` included."""
         return self.required
 
     @property
@@ -90,8 +136,19 @@ class View(abc.ABC):
     def windows(self, ring: Ring) -> Windows:
         """Return the bookkeeping of this view's legal windows."""
         if (self.within and self.required > 1) or self.period > 1:
-            return Queued(ring, self.required, self.within, self.period)
-        return Contiguous(ring, self.required)
+            return Queued(ring, self.required, self.within, self.period, self.history)
+        return Contiguous(ring, self.required, self.history)
+
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """Address the first required row of each window of a batch's index: ``[B]``.
+
+        By default the first one along all axes but the leading one. Returns None for an index of
+        a shape that `read` does not return.
+        """
+        if not index.time.ndim:
+            return None
+        first = (slice(None), *(0,) * (index.time.ndim - 1))
+        return Index(index.stream[first], index.time[first])
 
     @abc.abstractmethod
     def read(self, reader: Reader) -> tuple[Any, Index]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxbuffers.batch import Index
 from jaxbuffers.bits import zero_where_not
 from jaxbuffers.errors import ConfigurationError, one_of, positive
+from jaxbuffers.ring import Ring
 from jaxbuffers.row import field, with_field
 from jaxbuffers.views.base import Reader, View, episode_of
 
@@ -78,6 +79,17 @@ class Sequences(View):
         """The flag of episode starts, where it matters, and actions if they are shifted."""
         previous = self.actions == "previous"
         return ("is_first",) * (self.within or previous) + ("action",) * previous
+
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """Find each window's first required row from any row that the index has."""
+        axis, columns = (0 if self.time_major else 1), self.burn_in + self.length
+        if index.time.ndim != 2 or index.time.shape[axis] != columns:
+            return None
+        stream, time = (jnp.moveaxis(x, axis, 1) for x in (index.stream, index.time))
+        column = jnp.argmax(time >= 0, axis=1)  # the first row may be masked for its unknown action
+        known = jnp.take_along_axis(time, column[:, None], axis=1)[:, 0]
+        first = ring.shift(jnp.maximum(known, 0), self.burn_in - column.astype(jnp.int32))
+        return Index(stream[:, 0], jnp.where(known >= 0, first, -1))
 
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Read the rows, mask those of another episode, shift the actions."""

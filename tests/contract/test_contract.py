@@ -8,6 +8,7 @@ from jaxbuffers import testing
 
 SAMPLERS = [
     jb.Uniform(),
+    jb.Prioritized(),
 ]
 VIEWS = [
     jb.Items(),

@@ -1,0 +1,191 @@
+"""Prioritized: windows in proportion to a priority that the learner sends back."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.distinct import last_of_each
+from jaxbuffers.errors import ConfigurationError, check
+from jaxbuffers.random import bits64
+from jaxbuffers.samplers import sum_tree
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.windows import Added, Turnover, Windows
+
+
+@struct.dataclass
+class PrioritizedState:
+    """The weights of the legal windows.
+
+    Attributes:
+      tree: their sum tree; the leaf at a window's address is ``(priority + eps)**alpha``, and 0
+        where no legal window begins.
+      highest: float32 ``[]``, the priority that new windows get.
+      stale: int32 ``[]``, how many priorities came for windows that were gone.
+      refused: int32 ``[]``, how many priorities were NaN, infinite, negative or too large.
+    """
+
+    tree: sum_tree.Levels
+    highest: jax.Array
+    stale: jax.Array
+    refused: jax.Array
+
+
+@dataclass(frozen=True)
+class Prioritized(Sampler):
+    """Draw legal windows with replacement, each with probability proportional to ``(priority + eps)**alpha``.
+
+    Proportional prioritization (Schaul et al. 2016). Priorities are sent back by
+    ``replay.update(state, batch.index, priority=...)``: float32 ``[B]``, such as absolute TD errors.
+    Where a window was drawn twice, the entry that comes last in the batch is kept. Priorities of windows that
+    have been overwritten since are dropped and counted in ``state.sampler.stale``; those that are
+    NaN, infinite, negative or so large that their sum could overflow leave the window as it was
+    and are counted in ``state.sampler.refused``.
+
+    ``batch.probability`` is each window's share of the total weight: `importance_weights` turns it
+    into weights for the loss. O(log(rows)) a draw, an update and an added row.
+
+    Args:
+      alpha: 0 is uniform, 1 fully proportional.
+      eps: added to every priority, above 0, so that every legal window can be drawn.
+      initial: the priority of new windows: ``"max"``, the highest one sent back so far, 1 at
+        first; or a number.
+      decay: what the highest priority is multiplied by at each update, in ``(0, 1]``, so that one outlier
+        does not rule for ever.
+      stratified: draw the i-th window of a batch from the i-th of B equal shares of the total
+        weight, which lowers the variance; the batch is then in the order of the ring. False for independent draws.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=4, sampler=jb.Prioritized(alpha=1.0, eps=1e-9))
+    >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(4.0))
+    >>> batch = replay.sample(state, jax.random.key(0))
+    >>> batch.data  # all alike: each of the four equal shares is one row
+    Array([0., 1., 2., 3.], dtype=float32)
+    >>> state = replay.update(state, batch.index, priority=jnp.array([0.0, 0.0, 0.0, 5.0]))
+    >>> replay.sample(state, jax.random.key(0)).data
+    Array([3., 3., 3., 3.], dtype=float32)
+    """
+
+    alpha: float = 0.6
+    eps: float = 1e-6
+    initial: float | str = "max"
+    decay: float = 1.0
+    stratified: bool = True
+
+    def __post_init__(self) -> None:
+        for name, most in (("alpha", 8), ("eps", 1e6), ("decay", 1)):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value <= most or (value == 0 and name != "alpha"):
+                raise ConfigurationError(
+                    f"{name} must be a number {'from' if name == 'alpha' else 'above'} 0 to {most}, got {value!r}."
+                )
+        if self.eps**self.alpha < 1e-30:
+            raise ConfigurationError(f"eps**alpha = {self.eps}**{self.alpha} is too small for float32; raise eps.")
+        first = self.initial
+        if first != "max" and (isinstance(first, bool) or not isinstance(first, int | float) or not 0 <= first <= 1e6):
+            raise ConfigurationError(f'initial must be "max" or a number in [0, 1e6], got {first!r}.')
+        if not isinstance(self.stratified, bool):
+            raise ConfigurationError(f"stratified must be a bool, got {self.stratified!r}.")
+
+    @property
+    def takes_priority(self) -> bool:
+        """Yes."""
+        return True
+
+    def init(self, windows: Windows) -> PrioritizedState:
+        """A tree of zeros."""
+        first = np.float32(1 if isinstance(self.initial, str) else self.initial)
+        leaves = windows.ring.length * windows.ring.num_streams
+        zero = jnp.zeros((), jnp.int32)
+        return PrioritizedState(sum_tree.init(leaves), jnp.asarray(first), zero, jnp.zeros((), jnp.int32))
+
+    def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
+        """Expired windows lose their weight, completed ones get the initial one."""
+        stream = jnp.broadcast_to(jnp.arange(added.time.shape[1], dtype=jnp.int32), added.time.shape)
+        gone = _where(added.mask, legal.address(stream, turnover.expired))
+        new = _where(turnover.completed, legal.address(stream, turnover.start))
+        weight = jnp.broadcast_to(self._weight(state.highest), new.shape)
+        tree = sum_tree.write(state.tree, gone, jnp.zeros_like(weight))
+        tree = sum_tree.write(tree, new, weight)
+        return replace(state, tree=sum_tree.refresh(tree, jnp.concatenate([gone, new])))
+
+    def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        leaf = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
+        stream, start = legal.window_at(leaf)
+        weight, total = state.tree[0].at[leaf].get(mode="promise_in_bounds"), sum_tree.total(state.tree)
+        valid = weight > 0
+        probability = jnp.where(valid, weight / jnp.where(total > 0, total, 1), 0)
+        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+
+    def probability(self, state: PrioritizedState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return each window's share of the total weight."""
+        weight = state.tree[0].at[legal.address(stream, start)].get(mode="promise_in_bounds")
+        total = sum_tree.total(state.tree)
+        return jnp.where(legal.alive(stream, start), weight / jnp.where(total > 0, total, 1), 0)
+
+    def update(
+        self, state: PrioritizedState, legal: Legal, index: Index, priority: jax.Array | None
+    ) -> PrioritizedState:
+        """Give windows new weights, unless they are gone or the priority is not a number that can be one."""
+        if priority is None:
+            return state
+        alive = legal.alive(index.stream, index.time)
+        leaf = jnp.where(alive, legal.address(index.stream, jnp.maximum(index.time, 0)), 0)
+        # A weight above zero says that a legal window begins here: nothing else ever gets one.
+        alive = alive & (state.tree[0].at[leaf].get(mode="promise_in_bounds") > 0)
+        weight = self._weight(priority)
+        good = (priority >= 0) & (weight <= np.float32(1e38 / len(state.tree[0])))
+        wanted = index.time >= 0
+        stale, refused = jnp.sum(wanted & ~alive, dtype=jnp.int32), jnp.sum(alive & ~good, dtype=jnp.int32)
+        check(stale == 0, "update: {n} priorities are for windows that are gone", n=stale)
+        check(refused == 0, "update: {n} priorities are NaN, infinite, negative or too large", n=refused)
+        leaf = _where(alive & good, leaf)
+        leaf = _where(last_of_each(leaf), leaf)
+        tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)
+        highest = state.highest
+        if isinstance(self.initial, str):
+            kept = highest * np.float32(self.decay)
+            highest = jnp.maximum(kept, jnp.max(jnp.where(alive & good, priority, 0)))
+        return PrioritizedState(tree, highest, state.stale + stale, state.refused + refused)
+
+    def _weight(self, priority: jax.Array) -> jax.Array:
+        return (priority + np.float32(self.eps)) ** np.float32(self.alpha)
+
+
+def _where(mask: jax.Array, address: jax.Array) -> jax.Array:
+    """Flatten, with an address beyond every leaf where the mask is False."""
+    return jnp.where(mask, address, jnp.uint32(0xFFFFFFFF)).reshape(-1)
+
+
+def importance_weights(probability: jax.Array, size: Any, beta: Any, normalize: bool = True) -> jax.Array:
+    """Weigh the windows of a batch against the bias of drawing them with unequal probability.
+
+    Each weight is ``(size * probability)**-beta``, divided by the largest of the batch, so that
+    weights only scale losses down (Schaul et al. 2016, section 3.4).
+
+    Args:
+      probability: float ``[B]``, ``batch.probability``.
+      size: how many windows could have been drawn, ``replay.count(state)``. It cancels out in the
+        division, and matters without it.
+      beta: 0 for no correction, 1 for the full one; a float, or a scalar array to anneal it.
+      normalize: whether to divide by the largest weight.
+
+    Returns:
+      Weights of the shape and dtype of ``probability``; 0 where it is 0.
+
+    >>> import jax.numpy as jnp, jaxbuffers as jb
+    >>> jb.importance_weights(jnp.array([0.1, 0.2, 0.4]), size=10, beta=1.0)
+    Array([1.  , 0.5 , 0.25], dtype=float32)
+    """
+    drawn, dtype = probability > 0, probability.dtype
+    probability = jnp.where(drawn, probability, 1)
+    unit = 1 / jnp.asarray(size).astype(dtype)
+    if normalize:
+        unit = jnp.min(probability)
+    return jnp.where(drawn, (unit / probability) ** jnp.asarray(beta).astype(dtype), 0)
