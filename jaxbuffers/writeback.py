@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.batch import Index
-from jaxbuffers.distinct import last_of_each
 from jaxbuffers.errors import ShapeError, StructureError
 from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import Path, check_leaf, paths_of, show
@@ -21,7 +20,7 @@ def write(ring: Ring, state: RingState, index: Index, rows: Any) -> tuple[RingSt
     time, stream = index.time.reshape(-1), index.stream.reshape(-1)
     wanted = time >= 0
     present = ring.present(state, time, stream)
-    winner = last_of_each(jnp.where(present, stream * ring.length + time % ring.length, -1))
+    winner = _last_of_each(jnp.where(present, stream * ring.length + time % ring.length, -1))
     target = present & winner
     new = {i: leaf.reshape(time.shape + ring.spec.shapes[i]) for i, leaf in new.items()}
     state = ring.write(state, new, time, stream, target)
@@ -48,3 +47,11 @@ def _checked(ring: Ring, index: Index, rows: Any) -> dict[int, jax.Array]:
 
 def _known(places: dict[Path, int]) -> str:
     return ", ".join(".".join(path) for path in places) or "a single unnamed leaf"
+
+
+def _last_of_each(address: jax.Array) -> jax.Array:
+    """Mark the last occurrence of each value: bool, like ``address``."""
+    order = jnp.argsort(address, stable=True)
+    ordered = address[order]
+    last = jnp.concatenate([ordered[1:] != ordered[:-1], jnp.ones(1, jnp.bool_)])
+    return jnp.zeros_like(last).at[order].set(last, unique_indices=True)

@@ -9,8 +9,8 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.distinct import last_of_each
 from jaxbuffers.errors import ConfigurationError, check
+from jaxbuffers.once import once
 from jaxbuffers.random import bits64
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -41,7 +41,7 @@ class Prioritized(Sampler):
 
     Proportional prioritization (Schaul et al. 2016). Priorities are sent back by
     ``replay.update(state, batch.index, priority=...)``: float32 ``[B]``, such as absolute TD errors.
-    Where a window was drawn twice, the entry that comes last in the batch is kept. Priorities of windows that
+    Where a window was drawn twice, the larger of its priorities is kept. Priorities of windows that
     have been overwritten since are dropped and counted in ``state.sampler.stale``; those that are
     NaN, infinite, negative or so large that their sum could overflow leave the window as it was
     and are counted in ``state.sampler.refused``.
@@ -107,11 +107,10 @@ class Prioritized(Sampler):
     def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
         """Expired windows lose their weight, completed ones get the initial one."""
         stream = jnp.broadcast_to(jnp.arange(added.time.shape[1], dtype=jnp.int32), added.time.shape)
-        gone = _where(added.mask, legal.address(stream, turnover.expired))
-        new = _where(turnover.completed, legal.address(stream, turnover.start))
+        gone = once(_where(added.mask, legal.address(stream, turnover.expired)))
+        new = once(_where(turnover.completed, legal.address(stream, turnover.start)))
         weight = jnp.broadcast_to(self._weight(state.highest), new.shape)
-        tree = sum_tree.write(state.tree, gone, jnp.zeros_like(weight))
-        tree = sum_tree.write(tree, new, weight)
+        tree = sum_tree.write(sum_tree.clear(state.tree, gone), new, weight)
         return replace(state, tree=sum_tree.refresh(tree, jnp.concatenate([gone, new])))
 
     def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
@@ -145,8 +144,7 @@ class Prioritized(Sampler):
         stale, refused = jnp.sum(wanted & ~alive, dtype=jnp.int32), jnp.sum(alive & ~good, dtype=jnp.int32)
         check(stale == 0, "update: {n} priorities are for windows that are gone", n=stale)
         check(refused == 0, "update: {n} priorities are NaN, infinite, negative or too large", n=refused)
-        leaf = _where(alive & good, leaf)
-        leaf = _where(last_of_each(leaf), leaf)
+        leaf = once(_where(alive & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)
         highest = state.highest
         if isinstance(self.initial, str):

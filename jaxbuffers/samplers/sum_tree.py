@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxbuffers.once import once
 from jaxbuffers.samplers.pairs import Pair, plus_whole, quotient, unit
 
 FAN_OUT = 16
@@ -35,10 +36,17 @@ def write(levels: Levels, leaf: jax.Array, weight: jax.Array) -> Levels:
 
     Args:
       levels: the tree.
-      leaf: uint32 ``[K]``, distinct but for those beyond the last leaf, which are dropped.
+      leaf: uint32 ``[K]``; those beyond the last leaf are dropped. Of several weights for the same
+        leaf the largest stays, in whatever order the hardware writes them.
       weight: float32 ``[K]``, finite and not negative.
     """
-    return (levels[0].at[leaf].set(weight, mode="drop"), *levels[1:])
+    cleared = levels[0].at[leaf].set(jnp.zeros_like(weight), mode="drop")
+    return (cleared.at[leaf].max(weight, mode="drop"), *levels[1:])
+
+
+def clear(levels: Levels, leaf: jax.Array) -> Levels:
+    """Set leaves, uint32 ``[K]``, to zero, without their sums: see `refresh`."""
+    return (levels[0].at[leaf].set(jnp.zeros(leaf.shape, jnp.float32), mode="drop"), *levels[1:])
 
 
 def refresh(levels: Levels, leaf: jax.Array) -> Levels:
@@ -71,20 +79,21 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
     target = target.times(quotient(root, count if stratified else 1))
     node = jnp.zeros((count,), jnp.uint32)
     room = jnp.broadcast_to(root, (count,))
+    empty = root <= 0  # then no child has room, and the first is as good as any
     for level in reversed(levels):
         # Rounding may have moved the target out of the node: keep it just inside.
         inside = target.below(room)
-        target = Pair(jnp.where(inside, target.high, _before(room)), jnp.where(inside, target.low, 0.0))
-        weights = _children(level, jnp.minimum(node, len(level) // FAN_OUT - 1))
+        target = Pair(once(jnp.where(inside, target.high, _before(room))), once(jnp.where(inside, target.low, 0.0)))
+        weights = _children(level, node)
         ends = _running(weights)
         child, begin = jnp.zeros((count,), jnp.uint32), jnp.zeros((count,), jnp.float32)
         room = weights[0]
         for end, weight in zip(ends[:-1], weights[1:], strict=True):
-            beyond = ~target.below(end)
+            beyond = ~(target.below(end) | empty)
             child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
             room = jnp.where(beyond, weight, room)
-        target, node = target.minus(begin), node * FAN_OUT + child
-    return jnp.minimum(node, len(levels[0]) - 1)
+        target, node = target.minus(begin), once(node * FAN_OUT + child)
+    return node
 
 
 def _children(level: jax.Array, node: jax.Array) -> list[jax.Array]:
