@@ -15,22 +15,46 @@ from jaxbuffers.gymnasium import final_observations
 from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import Row
-from jaxbuffers.samplers import Legal, Prioritized, Sampler, Uniform, importance_weights
+from jaxbuffers.samplers import (
+    ByEpisode,
+    Candidates,
+    Clustered,
+    Counted,
+    Legal,
+    Mix,
+    OnlineFirst,
+    Prioritized,
+    RankBased,
+    Recent,
+    Sampler,
+    Uniform,
+    Weighted,
+    WithoutReplacement,
+    importance_weights,
+)
 from jaxbuffers.views import Items, Reader, Sequences, Transition, Transitions, View
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "ByEpisode",
+    "Candidates",
+    "Clustered",
     "ConfigurationError",
+    "Counted",
     "Draw",
     "DtypeError",
     "Index",
     "Items",
     "Legal",
     "MissingFieldError",
+    "Mix",
+    "OnlineFirst",
     "Prioritized",
+    "RankBased",
     "Reader",
+    "Recent",
     "Recorder",
     "RecorderState",
     "Replay",
@@ -44,6 +68,8 @@ __all__ = [
     "Transitions",
     "Uniform",
     "View",
+    "Weighted",
+    "WithoutReplacement",
     "debug_checks",
     "episode_rows",
     "fence",

@@ -91,6 +91,18 @@ class Windows(abc.ABC):
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times."""
 
+    def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Count the legal windows of each stream that begin before ``start``, the time of a row present: int32."""
+        count = self.count(state, ring)[stream]
+        low, high = jnp.zeros_like(count), count
+        age = self.ring.shift(ring.time[stream], -start)
+        for _ in range(self.ring.length.bit_length()):
+            middle = (low + high) // 2
+            begun = self.start(state, ring, stream, jnp.minimum(middle, jnp.maximum(count - 1, 0)))
+            before = (middle < high) & (self.ring.shift(ring.time[stream], -begun) > age)
+            low, high = jnp.where(before, middle + 1, low), jnp.where(before, high, middle)
+        return low
+
     def alive(self, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Say whether windows that were legal once, beginning at ``start``, still are."""
         present = self.ring.present(ring, start, stream)
@@ -127,6 +139,11 @@ class Contiguous(Windows):
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Every start within reach whose ``required`` rows are present is legal."""
         return jnp.maximum(jnp.minimum(ring.size, self.reach) - (self.required - 1), 0)
+
+    def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Every row within reach before ``start`` begins a window, up to the last that does."""
+        rows = jnp.minimum(ring.size[stream], self.reach) - self.ring.shift(ring.time[stream], -start)
+        return jnp.clip(rows, 0, self.count(state, ring)[stream])
 
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """The k-th oldest window begins at the k-th oldest row within reach."""

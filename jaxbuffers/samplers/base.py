@@ -30,6 +30,10 @@ class Legal:
         """When the window of this ``rank`` in its stream (0 is the oldest) begins."""
         return self.windows.start(self.queue, self.ring, stream, rank)
 
+    def older(self, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """How many legal windows of the stream begin before ``start``, the time of a row present: int32."""
+        return self.windows.older(self.queue, self.ring, stream, start)
+
     def alive(self, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Whether windows that were legal once, beginning at ``start``, still are: bool."""
         return self.windows.alive(self.ring, stream, start)

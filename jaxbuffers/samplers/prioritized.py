@@ -9,11 +9,12 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, check
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
 from jaxbuffers.windows import Added, Turnover, Windows
 
 
@@ -106,9 +107,7 @@ class Prioritized(Sampler):
 
     def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
         """Expired windows lose their weight, completed ones get the initial one."""
-        stream = jnp.broadcast_to(jnp.arange(added.time.shape[1], dtype=jnp.int32), added.time.shape)
-        gone = once(_where(added.mask, legal.address(stream, turnover.expired)))
-        new = once(_where(turnover.completed, legal.address(stream, turnover.start)))
+        gone, new = turned_over(legal, added, turnover)
         weight = jnp.broadcast_to(self._weight(state.highest), new.shape)
         tree = sum_tree.write(sum_tree.clear(state.tree, gone), new, weight)
         return replace(state, tree=sum_tree.refresh(tree, jnp.concatenate([gone, new])))
@@ -134,31 +133,22 @@ class Prioritized(Sampler):
         """Give windows new weights, unless they are gone or the priority is not a number that can be one."""
         if priority is None:
             return state
-        alive = legal.alive(index.stream, index.time)
-        leaf = jnp.where(alive, legal.address(index.stream, jnp.maximum(index.time, 0)), 0)
         # A weight above zero says that a legal window begins here: nothing else ever gets one.
-        alive = alive & (state.tree[0].at[leaf].get(mode="promise_in_bounds") > 0)
+        leaf = living(legal, index)
+        legal_now = state.tree[0].at[leaf].get(mode="fill", fill_value=0) > 0
         weight = self._weight(priority)
         good = (priority >= 0) & (weight <= np.float32(1e38 / len(state.tree[0])))
-        wanted = index.time >= 0
-        stale, refused = jnp.sum(wanted & ~alive, dtype=jnp.int32), jnp.sum(alive & ~good, dtype=jnp.int32)
-        check(stale == 0, "update: {n} priorities are for windows that are gone", n=stale)
-        check(refused == 0, "update: {n} priorities are NaN, infinite, negative or too large", n=refused)
-        leaf = once(_where(alive & good, leaf))
+        stale, refused = feedback(index, legal_now, good)
+        leaf = once(only_where(legal_now & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)
         highest = state.highest
         if isinstance(self.initial, str):
             kept = highest * np.float32(self.decay)
-            highest = jnp.maximum(kept, jnp.max(jnp.where(alive & good, priority, 0)))
+            highest = jnp.maximum(kept, jnp.max(jnp.where(legal_now & good, priority, 0), initial=0))
         return PrioritizedState(tree, highest, state.stale + stale, state.refused + refused)
 
     def _weight(self, priority: jax.Array) -> jax.Array:
         return (priority + np.float32(self.eps)) ** np.float32(self.alpha)
-
-
-def _where(mask: jax.Array, address: jax.Array) -> jax.Array:
-    """Flatten, with an address beyond every leaf where the mask is False."""
-    return jnp.where(mask, address, jnp.uint32(0xFFFFFFFF)).reshape(-1)
 
 
 def importance_weights(probability: jax.Array, size: Any, beta: Any, normalize: bool = True) -> jax.Array:

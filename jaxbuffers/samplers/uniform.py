@@ -1,6 +1,5 @@
 """Uniform: every legal window with the same probability."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jaxbuffers.batch import Draw
 from jaxbuffers.random import below
 from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.streams import locate
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Uniform(Sampler):
         ends = jnp.cumsum(count, dtype=jnp.int32)
         total = ends[-1]
         number = below(key, total, batch_size)
-        stream = first_above(ends, number)
+        stream = locate(ends, number)
         rank = number - (ends[stream] - count[stream])
         valid = jnp.broadcast_to(total > 0, (batch_size,))
         probability = jnp.where(valid, 1 / jnp.maximum(total, 1).astype(jnp.float32), jnp.float32(0))
@@ -43,19 +43,3 @@ class Uniform(Sampler):
         """Return 1 / (how many windows are legal), for each."""
         total = jnp.sum(legal.count(), dtype=jnp.int32)
         return jnp.where(legal.alive(stream, start), 1 / jnp.maximum(total, 1).astype(jnp.float32), 0)
-
-
-def first_above(ends: jax.Array, number: jax.Array) -> jax.Array:
-    """Find for each number the first of the rising ``ends`` ``[E]`` above it, or the last one: int32.
-
-    Compares with all ends, or first with every ``width``-th where there are many: on CPU several
-    times as fast as a binary search, whose steps XLA runs one by one.
-    """
-    width = len(ends) if len(ends) <= 64 else math.isqrt(len(ends) - 1) + 1
-    blocks = -(-len(ends) // width)
-    table = jnp.pad(ends, (0, blocks * width - len(ends)), mode="edge").reshape(blocks, width)
-    block = jnp.zeros(number.shape, jnp.int32)
-    if blocks > 1:
-        block = jnp.sum(number[:, None] >= table[None, :-1, -1], axis=1, dtype=jnp.int32)
-    inside = jnp.sum(number[:, None] >= table[block], axis=1, dtype=jnp.int32)
-    return jnp.minimum(block * width + inside, len(ends) - 1)

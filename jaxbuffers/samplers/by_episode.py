@@ -1,0 +1,197 @@
+"""ByEpisode: first an episode, then a window that begins in it."""
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxbuffers.batch import Draw
+from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.row import RowSpec
+from jaxbuffers.samplers import sum_tree
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.leaves import only_where
+from jaxbuffers.windows import Added, Turnover, Windows
+
+
+@struct.dataclass
+class EpisodesState:
+    """The episodes in which legal windows begin, as a queue for each stream; counters are modulo the ring's cycle.
+
+    Attributes:
+      tree: sum tree of their weights, the k-th of a stream at ``(k mod T) * E + stream``.
+      begin: int32 ``[T, E]``, the number of the first window of each episode.
+      made: int32 ``[E]``, how many episodes were ever queued.
+      gone: int32 ``[E]``, how many of them have no legal window any more.
+      windows: int32 ``[E]``, how many legal windows were ever completed.
+      opened: int32 ``[T, E]``, for each row the time of the first row of its episode.
+      now: int32 ``[E]``, the same for the newest row.
+      last: int32 ``[E]``, the same for the newest episode queued.
+      ended: bool ``[E]``, whether the newest row was the last of its episode.
+    """
+
+    tree: sum_tree.Levels
+    begin: jax.Array
+    made: jax.Array
+    gone: jax.Array
+    windows: jax.Array
+    opened: jax.Array
+    now: jax.Array
+    last: jax.Array
+    ended: jax.Array
+
+
+@dataclass(frozen=True)
+class ByEpisode(Sampler):
+    """Draw an episode, then one of the legal windows that begin in it, uniformly.
+
+    An episode has the weight ``n**power``, where n is the number of legal windows that begin in it
+    and are still there: with ``power=0`` episodes are equally likely, however long; with 1 they
+    are weighted by length, which makes every window equally likely, as `Uniform` does in less time. Draws
+    are independent, O(log(rows)) each.
+
+    Args:
+      power: from 0 to 4.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=1000, sampler=jb.ByEpisode())
+    >>> rows = {"is_first": (jnp.arange(100) == 0) | (jnp.arange(100) == 98), "t": jnp.arange(100)}
+    >>> state = replay.init({"is_first": jnp.bool_(False), "t": jnp.int32(0)})
+    >>> batch = replay.sample(replay.add(state, rows), jax.random.key(0))
+    >>> 450 < int((batch.data["t"] >= 98).sum()) < 550  # the short episode comes as often as the long one
+    True
+    """
+
+    power: float = 0.0
+
+    def __post_init__(self) -> None:
+        value = self.power
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 4:
+            raise ConfigurationError(f"power must be a number from 0 to 4, got {value!r}.")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The flag of episode starts."""
+        return ("is_first",)
+
+    def check(self, spec: RowSpec) -> None:
+        """Raise unless the flags are bools."""
+        super().check(spec)
+        for flag in ("is_first", "is_last"):
+            spec.require_scalar(flag, np.bool_, "ByEpisode()")
+
+    def init(self, windows: Windows) -> EpisodesState:
+        """No episode at all."""
+        length, streams = windows.ring.length, windows.ring.num_streams
+        zeros = [jnp.zeros(streams, jnp.int32) for _ in range(5)]
+        tables = [jnp.zeros((length, streams), jnp.int32) for _ in range(2)]
+        ended = jnp.zeros(streams, jnp.bool_)
+        tree = sum_tree.init(length * streams)
+        return EpisodesState(tree, tables[0], zeros[0], zeros[1], zeros[2], tables[1], zeros[3], zeros[4], ended)
+
+    def add(self, state: EpisodesState, legal: Legal, added: Added, turnover: Turnover) -> EpisodesState:
+        """Queue the episodes in which completed windows begin; let go of those that have lost their last one."""
+        ring, number = legal.windows.ring, len(added.time)
+        streams = jnp.arange(ring.num_streams, dtype=jnp.uint32)
+        old = state
+
+        def step(state: EpisodesState, row: tuple[Added, Turnover]) -> tuple[EpisodesState, None]:
+            new, change = row
+            now = jnp.where(new.mask & (new.first | state.ended), new.time, state.now)
+            slot = jnp.where(new.mask, ring.slot(new.time), jnp.uint32(ring.length))
+            opened = state.opened.at[slot, streams].set(now, mode="drop", unique_indices=True)
+            episode = opened.at[ring.slot(change.start), streams].get(mode="promise_in_bounds")
+            opens = change.completed & ((episode != state.last) | (state.made == state.gone))
+            place = jnp.where(opens, ring.slot(state.made), jnp.uint32(ring.length))
+            return replace(
+                state,
+                begin=state.begin.at[place, streams].set(state.windows, mode="drop", unique_indices=True),
+                made=ring.shift(state.made, opens.astype(jnp.int32)),
+                windows=ring.shift(state.windows, change.completed.astype(jnp.int32)),
+                opened=opened,
+                now=now,
+                last=jnp.where(opens, episode, state.last),
+                ended=jnp.where(new.mask, new.last, state.ended),
+            ), None
+
+        state, _ = jax.lax.scan(step, state, (added, turnover), unroll=min(number, 8))
+        # At most N windows have expired, so at most N episodes, the front ones, have lost their last.
+        ahead = jnp.arange(number + 1, dtype=jnp.int32)[:, None]
+        front = ring.shift(old.gone[None], ahead)
+        exists = ahead < ring.shift(state.made, -old.gone)[None]
+        empty = exists & (self._windows(state, legal, front)[1] == 0)
+        state = replace(state, gone=ring.shift(old.gone, jnp.sum(empty, axis=0, dtype=jnp.int32)))
+        # Weights have changed at the front, where windows expired, and from the newest one of before on.
+        held = ring.shift(old.made, -old.gone)
+        back = ring.shift(old.gone[None], jnp.maximum(held - 1, 0)[None] + ahead)
+        reached = ring.shift(back, -old.gone[None]) < ring.shift(state.made, -old.gone)[None]
+        episode, real = jnp.concatenate([front, back]), jnp.concatenate([exists, reached])
+        alive = real & (ring.shift(episode, -old.gone[None]) >= ring.shift(state.gone, -old.gone)[None])
+        count = jnp.where(alive, self._windows(state, legal, episode)[1], 0)
+        weight = jnp.where(count > 0, count.astype(jnp.float32) ** np.float32(self.power), 0)
+        leaf = only_where(real, ring.slot(episode) * jnp.uint32(ring.num_streams) + streams[None])
+        tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight.reshape(-1)), leaf)
+        return replace(state, tree=tree)
+
+    def draw(self, state: EpisodesState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        ring, (high, low) = legal.windows.ring, bits64(key, 2 * batch_size)
+        leaf = sum_tree.draw(state.tree, high[:batch_size], low[:batch_size], stratified=False)
+        stream = (leaf % jnp.uint32(ring.num_streams)).astype(jnp.int32)
+        newest = ring.shift(state.made[stream], -1)
+        back = ring.slot(newest).astype(jnp.int32) - (leaf // jnp.uint32(ring.num_streams)).astype(jnp.int32)
+        episode = ring.shift(newest, -jnp.where(back < 0, back + ring.length, back))
+        first, count = self._windows(state, legal, episode, stream)
+        total = sum_tree.total(state.tree)
+        valid = jnp.broadcast_to(total > 0, (batch_size,)) & (count > 0)
+        rank = first + fraction_of(jnp.maximum(count, 0), high[batch_size:], low[batch_size:])
+        start = legal.start(stream, jnp.where(valid, rank, 0))
+        probability = jnp.where(valid, self._share(total, count), 0)
+        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+
+    def probability(self, state: EpisodesState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return the share of its episode, divided by the windows there."""
+        ring = legal.windows.ring
+        rank = legal.older(stream, start)
+        # The last episode whose first window is not younger than this one, by bisection.
+        low, high = jnp.zeros_like(rank), ring.shift(state.made, -state.gone)[stream]
+        for _ in range(ring.length.bit_length()):
+            middle = (low + high) // 2
+            first, _ = self._windows(state, legal, ring.shift(state.gone[stream], middle), stream)
+            older = (middle < high) & (first <= rank)
+            low, high = jnp.where(older, middle + 1, low), jnp.where(older, high, middle)
+        episode = ring.shift(state.gone[stream], jnp.maximum(low - 1, 0))
+        _, count = self._windows(state, legal, episode, stream)
+        known = legal.alive(stream, start) & (count > 0)
+        return jnp.where(known, self._share(sum_tree.total(state.tree), count), 0)
+
+    def _share(self, total: jax.Array, count: jax.Array) -> jax.Array:
+        count = jnp.maximum(count, 1).astype(jnp.float32)
+        return count ** np.float32(self.power - 1) / jnp.where(total > 0, total, 1)
+
+    def _windows(
+        self, state: EpisodesState, legal: Legal, episode: jax.Array, stream: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return the rank of the first legal window of each queued episode and their number, 0 if all are gone."""
+        ring = legal.windows.ring
+        if stream is None:
+            stream = jnp.broadcast_to(jnp.arange(ring.num_streams, dtype=jnp.int32), episode.shape)
+        oldest = ring.shift(state.windows, -legal.count())[stream]
+        following = ring.shift(episode, 1)
+        newest = following == state.made[stream]
+        begin, end = (
+            state.begin.at[ring.slot(number), stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
+            for number in (episode, following)
+        )
+        first = _signed(ring.shift(begin, -oldest), ring.cycle)
+        last = _signed(ring.shift(jnp.where(newest, state.windows[stream], end), -oldest), ring.cycle)
+        first = jnp.maximum(first, 0)
+        return first, jnp.maximum(last - first, 0)
+
+
+def _signed(steps: jax.Array, cycle: int) -> jax.Array:
+    """Read a difference modulo the cycle as the number nearest to zero."""
+    return jnp.where(steps >= cycle // 2, steps - cycle, steps)

@@ -1,0 +1,141 @@
+"""Clustered: groups of windows at equal rates, however many windows each has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive
+from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.row import RowSpec, paths_of, show
+from jaxbuffers.samplers import group_tree
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.leaves import living, only_where, turned_over
+from jaxbuffers.windows import Added, Turnover, Windows
+
+
+@struct.dataclass
+class ClusteredState:
+    """Which group each legal window is in.
+
+    Attributes:
+      tree: the legal windows by group; a window of no group is in the last one, which is not drawn.
+      refused: int32 ``[]``, how many times a window's group was not a number from 0 to ``groups - 1``.
+    """
+
+    tree: group_tree.GroupTree
+    refused: jax.Array
+
+
+@dataclass(frozen=True)
+class Clustered(Sampler):
+    """Draw a group, each of those that have a legal window with the same probability, then a window of it uniformly.
+
+    The group of a window is a stored value of its first required row: successful and failed
+    trajectories, or high and low returns, then come equally often, however rare one of them is.
+    Where the value is written back later (``replay.update(rows=...)``, when a return becomes known)
+    the window changes its group. A number that is not a group keeps the window from being drawn
+    and is counted in ``state.sampler.refused``. O(log(rows)) a window.
+
+    Args:
+      by: the dotted name of an int32 scalar field, such as ``"extras.group"``; or a function from
+        rows, leaves ``[K, ...]``, to int32 ``[K]``. Configurations with the same function are equal;
+        define it once, at the top of a module.
+      groups: G, how many groups there are; the numbers are 0 to G - 1.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=1000, sampler=jb.Clustered("group", groups=2))
+    >>> state = replay.init({"group": jnp.int32(0)})
+    >>> state = replay.add(state, {"group": (jnp.arange(100) == 7).astype(jnp.int32)})  # one of a hundred
+    >>> batch = replay.sample(state, jax.random.key(0))
+    >>> 450 < int(batch.data["group"].sum()) < 550
+    True
+    """
+
+    by: str | Callable[[Any], jax.Array]
+    groups: int
+
+    def __post_init__(self) -> None:
+        positive("groups", self.groups)
+        if not isinstance(self.by, str) and not callable(self.by):
+            raise ConfigurationError(f"by must be the name of a field or a function of rows, got {self.by!r}.")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The top-level field that holds the group, if it is named."""
+        return (self.by.split(".")[0],) if isinstance(self.by, str) else ()
+
+    def check(self, spec: RowSpec) -> None:
+        """Raise unless the named field is one int32."""
+        super().check(spec)
+        if not isinstance(self.by, str):
+            return
+        path = tuple(self.by.split("."))
+        if path not in spec.paths:
+            raise MissingFieldError(f"Clustered() needs {show(path)}; the row has {', '.join(map(show, spec.paths))}.")
+        place = spec.paths.index(path)
+        if spec.dtypes[place] != np.int32:
+            raise DtypeError(f"Clustered() needs {show(path)} to be int32; it is {spec.dtypes[place]}.")
+        if spec.shapes[place]:
+            raise ShapeError(f"Clustered() needs {show(path)} to be a scalar; it has shape {spec.shapes[place]}.")
+
+    def init(self, windows: Windows) -> ClusteredState:
+        """No window at all."""
+        leaves = windows.ring.length * windows.ring.num_streams
+        return ClusteredState(group_tree.init(leaves, self.groups + 1), jnp.zeros((), jnp.int32))
+
+    def add(self, state: ClusteredState, legal: Legal, added: Added, turnover: Turnover) -> ClusteredState:
+        """Expired windows leave, completed ones join their group."""
+        gone, new = turned_over(legal, added, turnover)
+        tree, _ = group_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
+        return self._assign(replace(state, tree=tree), legal, new)
+
+    def rewritten(self, state: ClusteredState, legal: Legal, index: Index) -> ClusteredState:
+        """Windows that begin at rows with a new value change their group."""
+        leaf = living(legal, Index(index.stream.reshape(-1), index.time.reshape(-1)))
+        known = group_tree.group_at(state.tree, leaf) >= 0
+        return self._assign(state, legal, only_where(known, leaf))
+
+    def draw(self, state: ClusteredState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        sizes = group_tree.sizes(state.tree)[: self.groups]
+        used = jnp.sum(sizes > 0, dtype=jnp.int32)
+        high, low = bits64(key, 2 * batch_size)
+        nth = fraction_of(used, high[:batch_size], low[:batch_size])
+        group = jnp.sum(nth[:, None] >= jnp.cumsum(sizes > 0, dtype=jnp.int32)[None, :-1], axis=1, dtype=jnp.int32)
+        size = sizes[group]
+        leaf = group_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
+        stream, start = legal.window_at(leaf)
+        valid = jnp.broadcast_to(used > 0, (batch_size,))
+        probability = jnp.where(valid, _share(used, size), 0)
+        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+
+    def probability(self, state: ClusteredState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return 1 / (groups with a window) / (windows of its group)."""
+        sizes = group_tree.sizes(state.tree)
+        used = jnp.sum(sizes[: self.groups] > 0, dtype=jnp.int32)
+        group = group_tree.group_at(state.tree, legal.address(stream, start))
+        drawn = (group >= 0) & (group < self.groups) & legal.alive(stream, start)
+        return jnp.where(drawn, _share(used, sizes[jnp.where(drawn, group, 0)]), 0)
+
+    def _assign(self, state: ClusteredState, legal: Legal, leaf: jax.Array) -> ClusteredState:
+        real = leaf != jnp.uint32(group_tree.NOWHERE)
+        stream, start = legal.window_at(jnp.where(real, leaf, 0))
+        rows = legal.windows.ring.read(legal.ring, start, stream, real)
+        group = paths_of(rows)[tuple(self.by.split("."))] if isinstance(self.by, str) else self.by(rows)
+        if group.shape != leaf.shape or group.dtype != np.int32:
+            raise ShapeError(f"Clustered(by=...) must return int32 {list(leaf.shape)}, got {group.dtype}{group.shape}.")
+        bad = (group < 0) | (group >= self.groups)
+        refused = jnp.sum(real & bad, dtype=jnp.int32)
+        check(refused == 0, "Clustered: {n} windows have a number that is not a group", n=refused)
+        tree, _ = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
+        return ClusteredState(tree, state.refused + refused)
+
+
+def _share(groups: jax.Array, windows: jax.Array) -> jax.Array:
+    return 1 / jnp.maximum(groups, 1).astype(jnp.float32) / jnp.maximum(windows, 1).astype(jnp.float32)

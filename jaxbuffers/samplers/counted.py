@@ -1,0 +1,91 @@
+"""Counted: another sampler, with a count of how often each window was used."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.row import RowSpec
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.leaves import living, turned_over
+from jaxbuffers.windows import Added, Turnover, Windows
+
+
+@struct.dataclass
+class CountedState:
+    """How often each window was used.
+
+    Attributes:
+      sampler: what the counted sampler remembers.
+      uses: int32 ``[T * E]``, by address: how often the window that begins there was used, -1 where none does.
+    """
+
+    sampler: Any
+    uses: jax.Array
+
+
+@dataclass(frozen=True)
+class Counted(Sampler):
+    """Draw as ``sampler`` does, and count the uses of each window, for `stats` to report.
+
+    A use is an entry of a ``batch.index`` given to `Replay.update`; call it once for each batch.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=6, sampler=jb.Counted(jb.Uniform()))
+    >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(2.0))
+    >>> state = replay.update(state, replay.sample(state, jax.random.key(0)).index)
+    >>> int(state.sampler.uses[:2].sum()), state.sampler.uses[2:].tolist()
+    (6, [-1, -1])
+    """
+
+    sampler: Sampler
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sampler, Sampler):
+            raise ConfigurationError(f"Counted() takes a sampler, got {self.sampler!r}.")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What the sampler needs."""
+        return self.sampler.fields
+
+    @property
+    def takes_priority(self) -> bool:
+        """Whether the sampler takes one."""
+        return self.sampler.takes_priority
+
+    def check(self, spec: RowSpec) -> None:
+        """Let the sampler check the row."""
+        self.sampler.check(spec)
+
+    def init(self, windows: Windows) -> CountedState:
+        """No window, no use."""
+        addresses = windows.ring.length * windows.ring.num_streams
+        return CountedState(self.sampler.init(windows), jnp.full(addresses, -1, jnp.int32))
+
+    def add(self, state: CountedState, legal: Legal, added: Added, turnover: Turnover) -> CountedState:
+        """Expired windows leave, completed ones begin with no use."""
+        gone, new = turned_over(legal, added, turnover)
+        uses = state.uses.at[gone].set(-1, mode="drop").at[new].set(0, mode="drop")
+        return CountedState(self.sampler.add(state.sampler, legal, added, turnover), uses)
+
+    def draw(self, state: CountedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        return self.sampler.draw(state.sampler, legal, key, batch_size)
+
+    def probability(self, state: CountedState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return what the sampler says."""
+        return self.sampler.probability(state.sampler, legal, stream, start)
+
+    def update(self, state: CountedState, legal: Legal, index: Index, priority: jax.Array | None) -> CountedState:
+        """Count, and tell the sampler."""
+        uses = state.uses.at[living(legal, index)].add(1, mode="drop")
+        return CountedState(self.sampler.update(state.sampler, legal, index, priority), uses)
+
+    def rewritten(self, state: CountedState, legal: Legal, index: Index) -> CountedState:
+        """Tell the sampler."""
+        return CountedState(self.sampler.rewritten(state.sampler, legal, index), state.uses)

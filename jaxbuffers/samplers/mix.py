@@ -1,0 +1,137 @@
+"""Mix: fixed parts of every batch from several samplers."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.random import split
+from jaxbuffers.row import RowSpec
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.windows import Added, Turnover, Windows
+
+Part = tuple[float, Sampler]
+
+
+@dataclass(frozen=True, init=False)
+class Mix(Sampler):
+    """Draw a fixed part of each batch with each of several samplers.
+
+    A batch of B windows has ``fraction * B`` from each, rounded so that they add up to B (largest remainder),
+    in the order of the parts. ``batch.probability`` is the mixture's, whichever part pointed at the window: the sum
+    over the parts of n / B times the probability under that sampler. Priorities reach those
+    that take them. The batch is valid if every part's is.
+
+    Args:
+      *parts: pairs of a fraction and a sampler; the fractions add up to 1.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> mix = jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(horizon=1)))
+    >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=4, sampler=mix)
+    >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(4.0))
+    >>> batch = replay.sample(state, jax.random.key(0))
+    >>> batch.data[2:]  # the second half is the newest row
+    Array([3., 3.], dtype=float32)
+    >>> bool(jnp.all(batch.probability == jnp.where(batch.data == 3, 0.625, 0.125)))
+    True
+    """
+
+    parts: tuple[Part, ...]
+
+    def __init__(self, *parts: Part) -> None:
+        for part in parts:
+            if not isinstance(part, tuple) or len(part) != 2 or not isinstance(part[1], Sampler):
+                raise ConfigurationError(f"Mix() takes pairs (fraction, sampler), got {part!r}.")
+            fraction, sampler = part
+            if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
+                raise ConfigurationError(f"a fraction must be a number above 0, at most 1, got {fraction!r}.")
+            if type(sampler).probability is Sampler.probability:
+                raise ConfigurationError(
+                    f"{type(sampler).__name__} does not say how likely a window is (Sampler.probability), "
+                    f"so the probabilities of a mixture with it are unknown."
+                )
+        total = math.fsum(fraction for fraction, _ in parts)
+        if abs(total - 1) > 1e-6:
+            raise ConfigurationError(f"the fractions must add up to 1, they add up to {total}.")
+        object.__setattr__(self, "parts", tuple(parts))
+
+    @property
+    def samplers(self) -> tuple[Sampler, ...]:
+        """The samplers of the parts."""
+        return tuple(sampler for _, sampler in self.parts)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What any of them needs."""
+        return tuple(dict.fromkeys(name for sampler in self.samplers for name in sampler.fields))
+
+    @property
+    def takes_priority(self) -> bool:
+        """Whether any of them takes one."""
+        return any(sampler.takes_priority for sampler in self.samplers)
+
+    def check(self, spec: RowSpec) -> None:
+        """Let each check the row."""
+        for sampler in self.samplers:
+            sampler.check(spec)
+
+    def sizes(self, batch_size: int) -> tuple[int, ...]:
+        """How many windows of a batch come from each part."""
+        exact = [fraction * batch_size for fraction, _ in self.parts]
+        sizes = [math.floor(part + 1e-6) for part in exact]
+        by_remainder = sorted(range(len(exact)), key=lambda i: (sizes[i] - exact[i], i))
+        for i in by_remainder[: batch_size - sum(sizes)]:
+            sizes[i] += 1
+        return tuple(sizes)
+
+    def init(self, windows: Windows) -> tuple[Any, ...]:
+        """What each remembers."""
+        return tuple(sampler.init(windows) for sampler in self.samplers)
+
+    def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> tuple[Any, ...]:
+        """Tell each."""
+        return tuple(
+            sampler.add(part, legal, added, turnover) for sampler, part in zip(self.samplers, state, strict=True)
+        )
+
+    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        sizes, keys = self.sizes(batch_size), split(key, len(self.parts))
+        draws = [
+            sampler.draw(part, legal, part_key, size)
+            for sampler, part, part_key, size in zip(self.samplers, state, keys, sizes, strict=True)
+            if size
+        ]
+        drawn: Draw = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
+        valid = jnp.broadcast_to(jnp.all(drawn.valid), drawn.valid.shape)
+        stream, start = jnp.where(valid, drawn.stream, 0), jnp.where(valid, drawn.start, 0)
+        mixture = self._mixture(state, legal, stream, start, [size / batch_size for size in sizes])
+        return Draw(stream, start, jnp.where(valid, mixture, 0), valid)
+
+    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return the sum over the parts of their fraction times their probability."""
+        return self._mixture(state, legal, stream, start, [fraction for fraction, _ in self.parts])
+
+    def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> tuple[Any, ...]:
+        """Tell each, with the priority if it takes one."""
+        return tuple(
+            sampler.update(part, legal, index, priority if sampler.takes_priority else None)
+            for sampler, part in zip(self.samplers, state, strict=True)
+        )
+
+    def rewritten(self, state: Any, legal: Legal, index: Index) -> tuple[Any, ...]:
+        """Tell each."""
+        return tuple(sampler.rewritten(part, legal, index) for sampler, part in zip(self.samplers, state, strict=True))
+
+    def _mixture(
+        self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array, fractions: list[float]
+    ) -> jax.Array:
+        total = jnp.zeros(stream.shape, jnp.float32)
+        for sampler, part, fraction in zip(self.samplers, state, fractions, strict=True):
+            total = total + np.float32(fraction) * sampler.probability(part, legal, stream, start)
+        return total

@@ -1,0 +1,127 @@
+"""Recent: newer windows rather than older ones."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Draw
+from jaxbuffers.errors import ConfigurationError, positive
+from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.streams import locate
+
+BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Recent(Sampler):
+    """Draw recent windows independently: uniformly over a horizon, or with exponentially falling weight.
+
+    Give one of the two. A ring as short as the horizon would hold the same rows; with a horizon, other
+    samplers can draw from the older ones too (`Mix`).
+
+    Args:
+      horizon: draw uniformly from the legal windows that begin among the newest ``horizon`` rows
+        of their stream. O(B + E log T) a batch, O(B + E) for windows that may cross episodes.
+      half_life: of two legal windows of a stream, the one with k more legal windows after it has
+        ``2**(-k / half_life)`` times the weight: the half-life counts the rows that begin a legal window, which are
+        all but those at the end of an episode. The newest of each stream weigh the same. O(B + E).
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=5, sampler=jb.Recent(horizon=1))
+    >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(100.0))
+    >>> replay.sample(state, jax.random.key(0)).data
+    Array([99., 99., 99., 99., 99.], dtype=float32)
+    """
+
+    horizon: int | None = None
+    half_life: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.horizon is None) == (self.half_life is None):
+            raise ConfigurationError("Recent() takes either horizon= or half_life=, in rows.")
+        if self.horizon is not None:
+            positive("horizon", self.horizon)
+        life = self.half_life
+        if life is not None and (isinstance(life, bool) or not isinstance(life, int | float) or not 0.1 <= life <= 1e9):
+            raise ConfigurationError(f"half_life must be a number of rows from 0.1 to 1e9, got {life!r}.")
+
+    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        count = legal.count()
+        high, low = bits64(key, 2 * batch_size)
+        which, within = (high[:batch_size], low[:batch_size]), (high[batch_size:], low[batch_size:])
+        if self.horizon is not None:
+            recent = self._recent(legal, count)
+            ends = jnp.cumsum(recent, dtype=jnp.int32)
+            number = fraction_of(ends[-1], *which)
+            stream = locate(ends, number)
+            back = ends[stream] - 1 - number
+        else:
+            weight = self._weight(count)
+            ends = jnp.cumsum(weight)
+            target = (which[0] >> jnp.uint32(8)).astype(jnp.float32) * np.float32(2**-24) * ends[-1]
+            last = jnp.max(jnp.where(count > 0, jnp.arange(len(count), dtype=jnp.int32), 0))
+            stream = jnp.minimum(locate(ends, target), last)
+            back = self._back(count[stream], *within)
+        valid = jnp.broadcast_to(ends[-1] > 0, (batch_size,))
+        start = legal.start(stream, jnp.maximum(count[stream] - 1 - back, 0))
+        probability = jnp.where(valid, self._share(legal, count, stream, back), 0)
+        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+
+    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return each window's share, 0 beyond the horizon."""
+        count = legal.count()
+        older = legal.older(stream, start)
+        share = self._share(legal, count, stream, count[stream] - 1 - older)
+        inside = True if self.horizon is None else legal.age(stream, start) < self.horizon
+        return jnp.where(legal.alive(stream, start) & inside, share, 0)
+
+    def _share(self, legal: Legal, count: jax.Array, stream: jax.Array, back: jax.Array) -> jax.Array:
+        if self.horizon is not None:
+            total = jnp.sum(self._recent(legal, count), dtype=jnp.int32)
+            return jnp.broadcast_to(1 / jnp.maximum(total, 1).astype(jnp.float32), stream.shape)
+        total = jnp.sum(self._weight(count))
+        weight = jnp.exp2(-back.astype(jnp.float32) / np.float32(self._life))
+        return weight / jnp.where(total > 0, total, 1)
+
+    def _recent(self, legal: Legal, count: jax.Array) -> jax.Array:
+        """Count the windows within the horizon: int32 ``[E]``."""
+        stream = jnp.arange(len(count), dtype=jnp.int32)
+        oldest = legal.windows.ring.shift(legal.ring.time, -min(self.horizon or 1, legal.windows.ring.length))
+        return count - legal.older(stream, oldest)
+
+    @property
+    def _life(self) -> float:
+        return float(self.half_life or 1)
+
+    def _weight(self, count: jax.Array) -> jax.Array:
+        """Sum the weights of a stream's windows: float32 ``[E]``, by the geometric series."""
+        rate = np.float32(-math.log(2) / self._life)
+        return jnp.expm1(rate * count.astype(jnp.float32)) / np.expm1(rate)
+
+    def _back(self, count: jax.Array, high: jax.Array, low: jax.Array) -> jax.Array:
+        """Draw how many windows back from the newest of ``count``: int32, truncated geometric.
+
+        The series has no memory: first a block of 4,096 is drawn, then a place in it, because float32
+        could not tell one window from the next among millions.
+        """
+        rate = math.log(2) / self._life
+        block = _geometric(rate * BLOCK, count.astype(jnp.float32) / BLOCK, high)
+        block = jnp.clip(block, 0, jnp.maximum(count - 1, 0) // BLOCK)
+        size = jnp.minimum(count - block * BLOCK, BLOCK)
+        place = _geometric(rate, size.astype(jnp.float32), low)
+        return block * BLOCK + jnp.clip(place, 0, jnp.maximum(size - 1, 0))
+
+
+def _geometric(rate: float, count: jax.Array, bits: jax.Array) -> jax.Array:
+    """Draw from ``exp(-rate * k)`` over ``k < count``, by inverting the distribution function: int32."""
+    below, above = ((x.astype(jnp.float32) + np.float32(0.5)) * np.float32(2**-32) for x in (bits, ~bits))
+    lost = jnp.expm1(np.float32(-rate) * count)  # minus the mass of all that is drawn from
+    # Of two forms that are equal on paper, the one that is accurate at this end of the range.
+    near, far = jnp.log1p(below * lost), jnp.log(jnp.exp(np.float32(-rate) * count) - above * lost)
+    return jnp.floor(jnp.where(below < 0.5, near, far) / np.float32(-rate)).astype(jnp.int32)

@@ -1,0 +1,22 @@
+"""Numbers over all streams: which stream, and which within it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
+    """Find for each number the first of the rising ``ends`` ``[E]`` above it, or the last one: int32.
+
+    Compares with all ends, or first with every ``width``-th where there are many: on CPU several
+    times as fast as a binary search, whose steps XLA runs one by one.
+    """
+    width = len(ends) if len(ends) <= 64 else math.isqrt(len(ends) - 1) + 1
+    blocks = -(-len(ends) // width)
+    table = jnp.pad(ends, (0, blocks * width - len(ends)), mode="edge").reshape(blocks, width)
+    block = jnp.zeros(number.shape, jnp.int32)
+    if blocks > 1:
+        block = jnp.sum(number[:, None] >= table[None, :-1, -1], axis=1, dtype=jnp.int32)
+    inside = jnp.sum(number[:, None] >= table[block], axis=1, dtype=jnp.int32)
+    return jnp.minimum(block * width + inside, len(ends) - 1)

@@ -1,0 +1,99 @@
+"""WithoutReplacement: every legal window once, in random order, before any comes again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.batch import Draw, Index
+from jaxbuffers.random import bits64
+from jaxbuffers.samplers import group_tree
+from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.leaves import living, only_where, turned_over
+from jaxbuffers.samplers.shuffled import shuffled_passes
+from jaxbuffers.windows import Added, Turnover, Windows
+
+
+@struct.dataclass
+class EpochState:
+    """Which windows have not come in this epoch.
+
+    Attributes:
+      tree: the legal windows in two groups: those still to come, and those that wait for the next epoch.
+      side: int32 ``[]``, which group is still to come, 0 or 1.
+    """
+
+    tree: group_tree.GroupTree
+    side: jax.Array
+
+
+@dataclass(frozen=True)
+class WithoutReplacement(Sampler):
+    """Draw every legal window once an epoch, in random order; windows completed meanwhile join at the next one.
+
+    `Replay.sample` does not change the state, so a window has come only once
+    ``state = replay.update(state, batch.index)`` has said so; call it after each sample. A batch that reaches the
+    end of an epoch goes on with the next; where it is larger than the number of legal windows
+    it goes round as often as it must, and counts each window once. Windows overwritten before
+    their turn are left out. O(log(rows)) a window, O(B**2) a batch.
+
+    ``batch.probability`` is 1 / (how many windows were still to come), of the window's epoch.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=2, sampler=jb.WithoutReplacement())
+    >>> state, seen = replay.add(replay.init(jnp.float32(0)), jnp.arange(4.0)), []
+    >>> for step in range(4):  # two epochs
+    ...     batch = replay.sample(state, jax.random.key(step))
+    ...     state = replay.update(state, batch.index)
+    ...     seen += batch.data.tolist()
+    >>> sorted(seen[:4]), sorted(seen[4:])
+    ([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0])
+    """
+
+    def init(self, windows: Windows) -> EpochState:
+        """No window at all: the first epoch begins with the first draw."""
+        leaves = windows.ring.length * windows.ring.num_streams
+        return EpochState(group_tree.init(leaves, 2), jnp.zeros((), jnp.int32))
+
+    def add(self, state: EpochState, legal: Legal, added: Added, turnover: Turnover) -> EpochState:
+        """Expired windows leave, completed ones wait for the next epoch."""
+        gone, new = turned_over(legal, added, turnover)
+        tree, _ = group_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
+        tree, _ = group_tree.move(tree, new, jnp.broadcast_to(1 - state.side, new.shape))
+        return EpochState(tree, state.side)
+
+    def draw(self, state: EpochState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+        """Point at ``batch_size`` windows. The key is consumed."""
+        sizes = group_tree.sizes(state.tree)
+        left, everything = sizes[state.side], jnp.sum(sizes)
+        passes, rank = shuffled_passes(left, jnp.maximum(everything, 1), *bits64(key, batch_size))
+        waiting = rank >= left  # the ranks of the next epoch go through both groups
+        group = jnp.where(waiting, 1 - state.side, state.side)
+        leaf = group_tree.find(state.tree, group, jnp.where(waiting, rank - left, rank))
+        stream, start = legal.window_at(leaf)
+        valid = jnp.broadcast_to(everything > 0, (batch_size,))
+        among = jnp.where(passes == 0, left, everything)
+        probability = jnp.where(valid, 1 / jnp.maximum(among, 1).astype(jnp.float32), 0)
+        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+
+    def probability(self, state: EpochState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        """Return the probability that the next window of this epoch, or of a new one, is the given one."""
+        sizes = group_tree.sizes(state.tree)
+        left, everything = sizes[state.side], jnp.sum(sizes)
+        to_come = group_tree.group_at(state.tree, legal.address(stream, start)) == state.side
+        among = jnp.where(left > 0, left, everything)
+        share = 1 / jnp.maximum(among, 1).astype(jnp.float32)
+        return jnp.where((to_come | (left == 0)) & legal.alive(stream, start), share, 0)
+
+    def update(self, state: EpochState, legal: Legal, index: Index, priority: Any) -> EpochState:
+        """Windows used wait for the next epoch; once none is left, it begins, and the rest of a batch counts in it."""
+        leaf, side = living(legal, index), state.side
+        to_come = group_tree.group_at(state.tree, leaf) == side
+        tree, counted = group_tree.move(state.tree, only_where(to_come, leaf), jnp.broadcast_to(1 - side, leaf.shape))
+        over = group_tree.sizes(tree)[side] == 0
+        side = jnp.where(over, 1 - side, side)
+        again = over & ~counted & (group_tree.group_at(tree, leaf) == side)
+        tree, _ = group_tree.move(tree, only_where(again, leaf), jnp.broadcast_to(1 - side, leaf.shape))
+        return EpochState(tree, side)
