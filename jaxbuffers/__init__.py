@@ -32,7 +32,18 @@ from jaxbuffers.samplers import (
     WithoutReplacement,
     importance_weights,
 )
-from jaxbuffers.views import Items, Reader, Sequences, Transition, Transitions, View
+from jaxbuffers.views import (
+    Episode,
+    Episodes,
+    FrameStack,
+    Hindsight,
+    Items,
+    Reader,
+    Sequences,
+    Transition,
+    Transitions,
+    View,
+)
 
 __version__ = "0.1.0"
 
@@ -45,6 +56,10 @@ __all__ = [
     "Counted",
     "Draw",
     "DtypeError",
+    "Episode",
+    "Episodes",
+    "FrameStack",
+    "Hindsight",
     "Index",
     "Items",
     "Legal",

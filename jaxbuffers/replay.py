@@ -18,7 +18,7 @@ from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
 from jaxbuffers.views import Items, Reader, View
-from jaxbuffers.windows import Added, QueueState, Windows
+from jaxbuffers.windows import Added, Windows
 
 
 @struct.dataclass
@@ -34,7 +34,7 @@ class ReplayState:
     """
 
     ring: RingState
-    queue: QueueState | None
+    queue: Any
     sampler: Any
     dropped: jax.Array
     spec: RowSpec = struct.field(pytree_node=False)
@@ -309,8 +309,8 @@ class Replay:
         found = None if state.queue is None else state.queue.rule
         if found != windows.rule:
             raise ConfigurationError(
-                f"The state queues windows by the rule {found}, but {self.view} needs {windows.rule} (required rows, "
-                f"within an episode, period): it comes from another view. Use the one that made it."
+                f"The state queues windows by the rule {found}, but {self.view} needs {windows.rule} (such as required "
+                f"rows, within an episode, period, history): it comes from another view. Use the one that made it."
             )
         return windows
 

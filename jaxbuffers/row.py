@@ -142,8 +142,12 @@ def field(row: Any, name: str, default: Any = None) -> Any:
 
 def with_field(row: Any, name: str, value: Any) -> Any:
     """Return the row with one top-level field replaced."""
+    return with_paths(row, {(name, *path): leaf for path, leaf in paths_of(value).items()})
+
+
+def with_paths(row: Any, new: dict[Path, Any]) -> Any:
+    """Return the row with the leaves at some paths replaced."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(row)
-    new = {(name, *path): leaf for path, leaf in paths_of(value).items()}
     return jax.tree.unflatten(treedef, [new.get(_names(path), leaf) for path, leaf in leaves])
 
 

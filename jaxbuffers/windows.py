@@ -5,20 +5,19 @@ not cross episodes, all belong to one. Two exact answers to the same three quest
 these rows change, how many legal windows has each stream, where is the k-th oldest):
 
 * `Contiguous`: any run of rows is legal, so counting is arithmetic and nothing is stored.
-* `Queued`: each stream keeps a queue of the times at which legal windows began.
+* the queues of ``queues.py``: each stream keeps the times at which its legal windows began.
 """
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from jaxbuffers.ring import Ring, RingState
 
-Rule = tuple[int | bool, ...]
+Rule = tuple[Any, ...]
 
 
 class Added(NamedTuple):
@@ -69,6 +68,10 @@ class Windows(abc.ABC):
     def reach(self) -> int:
         """How many of a stream's newest rows a legal window may begin at."""
         return self.ring.length - self.history
+
+    def with_history(self, history: int) -> "Windows":
+        """Return the same windows, legal only while so many rows before them are not overwritten."""
+        return replace(self, history=history)  # type: ignore[type-var]
 
     @property
     @abc.abstractmethod
@@ -148,106 +151,3 @@ class Contiguous(Windows):
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """The k-th oldest window begins at the k-th oldest row within reach."""
         return self.ring.shift(ring.time[stream] - jnp.minimum(ring.size[stream], self.reach), rank)
-
-
-@struct.dataclass
-class QueueState:
-    """The queue of legal windows of each stream; counters are modulo the ring's cycle.
-
-    Attributes:
-      starts: int32 ``[T, E]``, rings of the times at which legal windows begin, oldest first.
-      made: int32 ``[E]``, how many legal windows were ever queued.
-      gone: int32 ``[E]``, how many of them have lost a row since.
-      run: int32 ``[E]``, rows since the first row of the episode; from ``required - 1`` on it
-        goes round in ``period`` steps, so that a legal window ends where it is ``required - 1``.
-      ended: bool ``[E]``, whether the newest row was the last of its episode.
-      rule: by which windows were queued (static).
-    """
-
-    starts: jax.Array
-    made: jax.Array
-    gone: jax.Array
-    run: jax.Array
-    ended: jax.Array
-    rule: Rule = struct.field(pytree_node=False)
-
-
-@dataclass(frozen=True)
-class Queued(Windows):
-    """Windows of ``required`` rows, of one episode if ``within``, beginning every ``period`` rows.
-
-    The period counts from the first row of the episode, or of the stream if windows may cross.
-    """
-
-    ring: Ring
-    required: int
-    within: bool
-    period: int = 1
-    history: int = 0
-
-    @property
-    def rule(self) -> Rule:
-        """Required rows, whether within an episode, period, history."""
-        return (self.required, self.within, self.period, self.history)
-
-    def init(self) -> QueueState:
-        """An empty queue; no row has come, so the next one opens an episode."""
-        streams = self.ring.num_streams
-
-        def zeros() -> jax.Array:
-            return jnp.zeros(streams, jnp.int32)
-
-        starts = jnp.zeros((self.ring.length, streams), jnp.int32)
-        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), self.rule)
-
-    def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, Turnover]:
-        """Queue the windows that the new rows complete; let go of those that lost a row."""
-        number = len(added.mask)
-        streams = jnp.arange(self.ring.num_streams, dtype=jnp.uint32)[None]
-        run, ended = self._runs(state, added)
-        completed = added.mask & (run == self.required - 1)
-        rank = jnp.cumsum(completed, axis=0, dtype=jnp.int32)
-
-        past = jnp.uint32(self.ring.length) + jnp.arange(number, dtype=jnp.uint32)[:, None]
-        place = jnp.where(completed, self.ring.slot(self.ring.shift(state.made[None], rank - 1)), past)
-        start = self.ring.shift(added.time, 1 - self.required)
-        starts = state.starts.at[place, streams].set(start, mode="drop", unique_indices=True)
-        made = self.ring.shift(state.made, rank[-1])
-
-        # At most N rows left the reach, so at most N windows have expired: the front ones.
-        # Entries that the new ones have pushed out of the queue itself are among the lost.
-        held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
-        front = self.ring.shift(made, -held)
-        ahead = jnp.arange(number, dtype=jnp.int32)[:, None]
-        begun = starts.at[self.ring.slot(self.ring.shift(front[None], ahead)), streams].get(mode="promise_in_bounds")
-        age = self.ring.shift(ring.time[None], -begun)
-        lost = jnp.sum((ahead < held[None]) & (age > self.reach), axis=0, dtype=jnp.int32)
-        turnover = self._turnover(start, completed, ring, added)
-        return QueueState(starts, made, self.ring.shift(front, lost), run[-1], ended, self.rule), turnover
-
-    def count(self, state: Any, ring: RingState) -> jax.Array:
-        """Those made less those gone."""
-        return self.ring.shift(state.made, -state.gone)
-
-    def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """One read of the queue."""
-        place = self.ring.slot(self.ring.shift(state.gone[stream], rank))
-        return state.starts.at[place, stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
-
-    def _runs(self, state: Any, added: Added) -> tuple[jax.Array, jax.Array]:
-        """Return ``run`` after each of the N rows ``[N, E]``, and ``ended`` after all of them ``[E]``."""
-
-        def step(
-            carry: tuple[jax.Array, jax.Array], row: tuple[jax.Array, ...]
-        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-            run, ended = carry
-            first, last, mask = row
-            fresh = (first | ended) & self.within
-            following = jnp.where(run + 1 < self.required - 1 + self.period, run + 1, self.required - 1)
-            run = jnp.where(mask, jnp.where(fresh, 0, following), run)
-            ended = jnp.where(mask, last, ended)
-            return (run, ended), run
-
-        unroll = min(len(added.mask), 8)  # a handful of rows, the common case, becomes straight-line code
-        carry, runs = jax.lax.scan(step, (state.run, state.ended), (added.first, added.last, added.mask), unroll=unroll)
-        return runs, carry[1]

@@ -11,7 +11,7 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.ring import RingState
 from jaxbuffers.row import RowSpec
-from jaxbuffers.windows import Added, QueueState, Turnover, Windows
+from jaxbuffers.windows import Added, Turnover, Windows
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Legal:
     """The legal windows of a replay at one moment: all that a sampler needs to see."""
 
     windows: Windows
-    queue: QueueState | None
+    queue: Any
     ring: RingState
 
     def count(self) -> jax.Array:

@@ -51,15 +51,15 @@ def clear(levels: Levels, leaf: jax.Array) -> Levels:
 
 def refresh(levels: Levels, leaf: jax.Array) -> Levels:
     """Recompute every sum above the given leaves, uint32 ``[K]``; those beyond the last leaf are dropped."""
-    fresh, node = [levels[0]], leaf
+    fresh, node, exists = [levels[0]], leaf, leaf < len(levels[0])
     for level in levels[1:]:
         node = node // FAN_OUT
         if len(fresh[-1]) // FAN_OUT <= len(leaf):  # so few nodes that all of them are cheaper than some
             sums = _running([fresh[-1][i::FAN_OUT] for i in range(FAN_OUT)])[-1]
             fresh.append(jnp.pad(sums, (0, len(level) - len(sums))))
         else:
-            inside = jnp.minimum(node, len(level) - 1)
-            fresh.append(level.at[node].set(_running(_children(fresh[-1], inside))[-1], mode="drop"))
+            sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
+            fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
     return tuple(fresh)
 
 

@@ -19,11 +19,12 @@ MakeRows = Callable[[int], Any]
 _structure: Callable[[Any], Any] = jax.tree.structure
 
 
-def numbered_rows(replay: Replay, row: Any) -> MakeRows:
+def numbered_rows(replay: Replay, row: Any, episode: int | None = None) -> MakeRows:
     """Return a ``make_rows`` whose values say which row they are, in episodes of several lengths.
 
-    The fields ``is_first``, ``is_last`` and ``is_terminal`` describe episodes in which the view's
-    windows fit; every second one ends with a truncation.
+    The fields ``is_first``, ``is_last`` and ``is_terminal`` describe episodes of ``episode`` rows and
+    up to two more, by default so long that the view's windows fit in; every second one ends with a
+    truncation.
 
     >>> import jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=8, num_envs=2, batch_size=1, view=jb.Items())
@@ -35,10 +36,10 @@ def numbered_rows(replay: Replay, row: Any) -> MakeRows:
     def make_rows(step: int) -> Any:
         stream = np.arange(replay.num_streams)
         number = step * replay.num_streams + stream
-        length = replay.view.span + 2 + stream % 3
-        episode, age = np.divmod(step, length)
+        length = (replay.view.span + 2 if episode is None else episode) + stream % 3
+        number_of, age = np.divmod(step, length)
         last = age == length - 1
-        flags = {"is_first": age == 0, "is_last": last, "is_terminal": last & (episode % 2 == 0)}
+        flags = {"is_first": age == 0, "is_last": last, "is_terminal": last & (number_of % 2 == 0)}
 
         def leaf(path: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
             value = flags.get(path[0] if path else "", number % (2 if dtype == np.bool_ else 120))

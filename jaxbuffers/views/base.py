@@ -1,6 +1,7 @@
 """What every view is: a way to read the window that a sampler points at."""
 
 import abc
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Draw, Index
+from jaxbuffers.queues import Queued
 from jaxbuffers.random import FOR_VIEWS, bits64
 from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import RowSpec
-from jaxbuffers.windows import Contiguous, Queued, Windows
+from jaxbuffers.windows import Contiguous, Windows
+
+Read = Callable[[Index], Any]
+Edit = Callable[[Read, Index], Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Reader:
       state: the rows.
       draw: where to read.
       key: the key of the sample; use it through `bits`.
-      edits: functions of an index and its rows that return other rows, in order (see `edited`).
+      edits: how views that wrap this one's reader change rows, the last closest to the ring (see `edited`).
     """
 
     windows: Windows
@@ -34,7 +39,7 @@ class Reader:
     state: RingState
     draw: Draw
     key: jax.Array
-    edits: tuple[Callable[[Index, Any], Any], ...] = ()
+    edits: tuple[Edit, ...] = ()
 
     @property
     def ring(self) -> Ring:
@@ -46,9 +51,14 @@ class Reader:
         """How many rows each window has for certain."""
         return self.windows.required
 
-    def edited(self, edit: Callable[[Index, Any], Any]) -> "Reader":
-        """Return a reader whose `rows` are passed through ``edit(index, rows)``: how a view wraps another."""
-        return replace(self, edits=(*self.edits, edit))
+    def edited(self, edit: Edit, reshapes: bool = False) -> "Reader":
+        """Return a reader whose rows are changed on their way: how a view wraps another.
+
+        Args:
+          edit: returns the rows of an index, from a function that reads rows and that index.
+          reshapes: whether it changes the shapes of leaves; it then comes after all that do not.
+        """
+        return replace(self, edits=(edit, *self.edits) if reshapes else (*self.edits, edit))
 
     def index(self, offsets: Sequence[int] | jax.Array) -> Index:
         """Address rows by their distance from each window's first required row.
@@ -79,10 +89,14 @@ class Reader:
 
     def rows(self, index: Index) -> Any:
         """Read rows, zero where the index has no row."""
-        rows = self.ring.read(self.state, index.time, index.stream, index.time >= 0)
-        for edit in self.edits:
-            rows = edit(index, rows)
-        return rows
+        read = self.stored
+        for edit in reversed(self.edits):
+            read = functools.partial(edit, read)
+        return read(index)
+
+    def stored(self, index: Index) -> Any:
+        """Read rows as they were stored, whatever the edits."""
+        return self.ring.read(self.state, index.time, index.stream, index.time >= 0)
 
     def bits(self, count: int) -> tuple[jax.Array, jax.Array]:
         """Return 64 random bits for each of ``count`` choices a view has to make: two uint32 arrays."""
@@ -153,6 +167,13 @@ class View(abc.ABC):
     @abc.abstractmethod
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Return the data of the drawn windows and the `Index` of the rows behind it."""
+
+
+def same_episode(first: jax.Array, last: jax.Array) -> jax.Array:
+    """Say which of K consecutive rows, flags ``[..., K]``, are of the episode of the last of them: bool."""
+    boundary = first[..., 1:] | last[..., :-1]
+    after = jnp.flip(jnp.cumsum(jnp.flip(boundary, axis=-1), axis=-1, dtype=jnp.int32), axis=-1)
+    return jnp.pad(after == 0, [(0, 0)] * (first.ndim - 1) + [(0, 1)], constant_values=True)
 
 
 def episode_of(rows_first: jax.Array, rows_last: jax.Array) -> jax.Array:

@@ -1,0 +1,89 @@
+"""Episodes: whole episodes, padded, with their lengths."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.batch import Index
+from jaxbuffers.bits import zero_where_not
+from jaxbuffers.errors import positive
+from jaxbuffers.queues import WholeEpisodes
+from jaxbuffers.ring import Ring
+from jaxbuffers.row import field
+from jaxbuffers.views.base import Reader, View, episode_of
+from jaxbuffers.windows import Windows
+
+
+@struct.dataclass
+class Episode:
+    """Whole episodes.
+
+    Attributes:
+      rows: leaves ``[B, max_length, ...]``, from the first row to the last, then zeros.
+      length: int32 ``[B]``, how many rows each has; 0 if the batch is not valid.
+    """
+
+    rows: Any
+    length: jax.Array
+
+
+@dataclass(frozen=True)
+class Episodes(View):
+    """Read whole episodes: `Episode`, with ``index`` and ``mask`` of shape ``[B, max_length]``.
+
+    An episode is legal from the row with ``is_last`` on until its first row is overwritten. One
+    with more than ``max_length`` rows is never drawn, and counted in ``state.queue.too_long``.
+    With `Uniform`, episodes are equally likely, however long they are.
+
+    Args:
+      max_length: rows of the longest episode (T actions are T + 1 rows), at most the rows kept of a stream.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> rows = jb.episode_rows(obs=jnp.arange(4.0), action=jnp.zeros(3), reward=jnp.ones(3),
+    ...                        terminated=True, truncated=False)
+    >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=1, view=jb.Episodes(5))
+    >>> state = replay.add(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    >>> batch = replay.sample(state, jax.random.key(0))
+    >>> batch.data.rows.obs, batch.data.length
+    (Array([[0., 1., 2., 3., 0.]], dtype=float32), Array([4], dtype=int32))
+    """
+
+    max_length: int
+
+    def __post_init__(self) -> None:
+        positive("max_length", self.max_length)
+
+    @property
+    def required(self) -> int:
+        """The first row; the rest is there as long as it is."""
+        return 1
+
+    @property
+    def within(self) -> bool:
+        """An episode is one episode."""
+        return True
+
+    @property
+    def span(self) -> int:
+        """The longest episode."""
+        return self.max_length
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The flags of where episodes begin and end."""
+        return ("is_first", "is_last")
+
+    def windows(self, ring: Ring) -> Windows:
+        """Episodes that have ended."""
+        return WholeEpisodes(ring, self.max_length)
+
+    def read(self, reader: Reader) -> tuple[Episode, Index]:
+        """Read as many rows as the longest has, and keep those of the episode."""
+        index = reader.index(range(self.max_length))
+        rows = reader.rows(index)
+        kept = (index.time >= 0) & (episode_of(field(rows, "is_first"), field(rows, "is_last")) == 0)
+        index = Index(index.stream, jnp.where(kept, index.time, -1))
+        return Episode(zero_where_not(kept, rows), jnp.sum(kept, axis=1, dtype=jnp.int32)), index

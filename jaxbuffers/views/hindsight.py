@@ -1,0 +1,172 @@
+"""Hindsight: goals replaced by what was achieved, rewards computed again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Index
+from jaxbuffers.bits import expand
+from jaxbuffers.bounded import Bounded
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, one_of
+from jaxbuffers.random import fraction_of
+from jaxbuffers.ring import Ring
+from jaxbuffers.row import RowSpec, field, paths_of, show, with_paths
+from jaxbuffers.views.base import Read, Reader, View
+from jaxbuffers.windows import Windows
+
+
+@dataclass(frozen=True)
+class Hindsight(View):
+    """Read another view as if a goal that was reached had been the one (Andrychowicz et al. 2017).
+
+    For a part of the windows, drawn anew in every sample, the desired goal of the rows of the episode
+    in which the window begins is replaced by the goal that some row of that episode achieved, and
+    ``reward(achieved, desired)`` replaces the reward of every such row but a first one. The stored rows stay as
+    they are; ``is_terminal`` is read as stored.
+
+    Args:
+      view: any view of rows.
+      reward: from the achieved and the desired goal of one row to its reward, a scalar of the dtype of the stored
+        one. A row's reward is received on arriving at it, so the achieved goal is the row's own.
+        Configurations with the same function are equal; define it once, at the top of a module.
+      goals: whose achieved goal: ``"future"``, a later row of the episode, uniformly; ``"final"``,
+        its last row (the newest, while it is going on); ``"episode"``, any of its rows present, uniformly.
+        Where there is no later row, the window keeps its goal.
+      fraction: the part of windows with a new goal; 0.8 is the paper's k = 4.
+      achieved: the dotted name of the achieved goal, one array.
+      desired: the dotted name of the desired goal, of the same shape and dtype.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> def reached(achieved, desired):
+    ...     return jnp.where(achieved == desired, 0.0, -1.0)
+    >>> place = jnp.arange(5.0)  # the agent walks from 0 to 4; it was told to go to 9
+    >>> rows = jb.episode_rows(obs={"achieved_goal": place, "desired_goal": jnp.full(5, 9.0)},
+    ...                        action=jnp.ones(4), reward=jnp.full(4, -1.0), terminated=False, truncated=True)
+    >>> view = jb.Hindsight(jb.Transitions(), reached, goals="final", fraction=1.0)
+    >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=64, view=view)
+    >>> state = replay.add(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    >>> data = replay.sample(state, jax.random.key(0)).data
+    >>> sorted({(float(o), float(g), float(r)) for o, g, r in
+    ...         zip(data.next_obs["achieved_goal"], data.obs["desired_goal"], data.reward)})
+    [(1.0, 4.0, -1.0), (2.0, 4.0, -1.0), (3.0, 4.0, -1.0), (4.0, 4.0, 0.0)]
+    """
+
+    view: View
+    reward: Callable[[jax.Array, jax.Array], jax.Array]
+    goals: Literal["future", "final", "episode"] = "future"
+    fraction: float = 0.8
+    achieved: str = "obs.achieved_goal"
+    desired: str = "obs.desired_goal"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.view, View):
+            raise ConfigurationError(f"Hindsight() takes a view, got {self.view!r}.")
+        if not callable(self.reward):
+            raise ConfigurationError(f"reward must be a function of two goals, got {self.reward!r}.")
+        one_of("goals", self.goals, ("future", "final", "episode"))
+        part = self.fraction
+        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
+            raise ConfigurationError(f"fraction must be a number from 0 to 1, got {part!r}.")
+
+    @property
+    def required(self) -> int:
+        """As for the view."""
+        return self.view.required
+
+    @property
+    def within(self) -> bool:
+        """As for the view."""
+        return self.view.within
+
+    @property
+    def period(self) -> int:
+        """As for the view."""
+        return self.view.period
+
+    @property
+    def history(self) -> int:
+        """As for the view."""
+        return self.view.history
+
+    @property
+    def span(self) -> int:
+        """As for the view."""
+        return self.view.span
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What the view needs, the goals, the reward and the flag of episode starts."""
+        goals = (name.split(".")[0] for name in (self.achieved, self.desired))
+        return tuple(dict.fromkeys((*self.view.fields, *goals, "reward", "is_first")))
+
+    def check(self, spec: RowSpec) -> None:
+        """Raise unless the two goals are alike and the reward is one float."""
+        super().check(spec)
+        self.view.check(spec)
+        spec.require_scalar("reward", np.floating, "Hindsight()")
+        kinds = []
+        for name in (self.achieved, self.desired):
+            path = tuple(name.split("."))
+            if path not in spec.paths:
+                raise MissingFieldError(f"Hindsight() needs {show(path)}; the row has {spec.paths}.")
+            kinds.append((spec.shapes[spec.paths.index(path)], spec.dtypes[spec.paths.index(path)]))
+        if kinds[0] != kinds[1]:
+            raise ShapeError(
+                f"Hindsight() needs goals of one shape and dtype; {self.achieved} is {kinds[0][1]}{kinds[0][0]}, "
+                f"{self.desired} is {kinds[1][1]}{kinds[1][0]}."
+            )
+
+    def windows(self, ring: Ring) -> Windows:
+        """The windows of the view, and the bounds of episodes."""
+        return Bounded(self.view.windows(ring))
+
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """As for the view."""
+        return self.view.anchor(ring, index)
+
+    def read(self, reader: Reader) -> tuple[Any, Index]:
+        """Choose a goal for each window, and let the view read rows with it."""
+        draw, shift, windows = reader.draw, reader.ring.shift, reader.windows
+        assert isinstance(windows, Bounded)
+        count = len(draw.start)
+        high, low = reader.bits(2 * count)
+        first, last = windows.bounds(reader.queue, reader.state, draw.stream, draw.start)
+        begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
+        choices = jnp.where(begin == shift(last, 1), 0, shift(shift(last, -begin), 1))
+        begin = shift(begin, fraction_of(choices, high[:count], low[:count]))
+        chosen = high[count:] < np.uint32(min(int(self.fraction * 2**32), 2**32 - 1))
+        chosen = (chosen | (self.fraction == 1)) & draw.valid & (choices > 0)
+        source = Index(draw.stream, jnp.where(chosen, begin, -1))
+        goal = paths_of(reader.stored(source))[tuple(self.achieved.split("."))]
+        reach = shift(last, -first)
+
+        def relabelled(read: Read, index: Index) -> Any:
+            rows = read(index)
+            axes = (count,) + (1,) * (index.time.ndim - 1)
+            past = shift(jnp.maximum(index.time, 0), -first.reshape(axes))
+            new = chosen.reshape(axes) & (index.time >= 0) & (past <= reach.reshape(axes))
+            paths = paths_of(rows)
+            old = paths[tuple(self.desired.split("."))]
+            there = jnp.broadcast_to(goal.reshape(axes + goal.shape[1:]), old.shape)
+            desired = jnp.where(expand(new, old.ndim), there, old)
+            reward = self._rewards(paths[tuple(self.achieved.split("."))], desired, index.time.ndim)
+            stored = field(rows, "reward")
+            if (reward.shape, reward.dtype) != (stored.shape, stored.dtype):
+                raise DtypeError(
+                    f"Hindsight(reward=...) must return {stored.dtype} scalars like the stored rewards, got "
+                    f"{reward.dtype}{list(reward.shape[index.time.ndim :])}."
+                )
+            reward = jnp.where(new & ~field(rows, "is_first"), reward, stored)
+            return with_paths(rows, {tuple(self.desired.split(".")): desired, ("reward",): reward})
+
+        return self.view.read(reader.edited(relabelled))
+
+    def _rewards(self, achieved: jax.Array, desired: jax.Array, axes: int) -> jax.Array:
+        function = self.reward
+        for _ in range(axes):
+            function = jax.vmap(function)
+        return function(achieved, desired)
