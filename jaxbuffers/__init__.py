@@ -32,6 +32,7 @@ from jaxbuffers.samplers import (
     WithoutReplacement,
     importance_weights,
 )
+from jaxbuffers.stats import stats
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -90,4 +91,5 @@ __all__ = [
     "fence",
     "final_observations",
     "importance_weights",
+    "stats",
 ]

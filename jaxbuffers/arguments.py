@@ -11,6 +11,33 @@ from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, Struct
 from jaxbuffers.row import check_leaf, field
 
 
+def check_part(name: str, value: object, kind: type) -> None:
+    """Refuse a view or a sampler that is something else, such as the class itself."""
+    if not isinstance(value, kind):
+        hint = f" Write {value.__name__}()." if isinstance(value, type) else ""
+        raise ConfigurationError(f"{name} must be a {kind.__name__} instance, got {value!r}.{hint}")
+
+
+def check_capacity(capacity: int, streams: int, span: int, view: object) -> None:
+    """Refuse a capacity that does not divide into streams, holds no window or needs wider addresses."""
+    length = capacity // streams
+    if capacity % streams:
+        below = capacity // streams * streams
+        near = " or ".join(str(size) for size in (below, below + streams) if size)
+        raise ConfigurationError(
+            f"capacity={capacity} must be a multiple of num_envs={streams}; the nearest sizes are {near}."
+        )
+    if length < span:
+        raise ConfigurationError(
+            f"capacity={capacity} keeps {length} rows of each of {streams} streams, but a window of "
+            f"{view} reads {span}; capacity must be at least {span * streams}."
+        )
+    if capacity > 2**30 or length > 2**28:
+        raise ConfigurationError(
+            f"capacity must be at most 2**30 rows, 2**28 a stream (int32 addresses), got {capacity}."
+        )
+
+
 def check_index(index: Index) -> None:
     """Refuse an index whose two arrays are not int32 of one shape."""
     if not isinstance(index, Index):

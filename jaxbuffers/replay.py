@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers import writeback
-from jaxbuffers.arguments import check_index, check_priority, row_flag, row_mask
+from jaxbuffers.arguments import check_capacity, check_index, check_part, check_priority, row_flag, row_mask
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import ConfigurationError, MissingFieldError, ShapeError, StructureError, check, one_of, positive
 from jaxbuffers.ring import Ring, RingState
@@ -81,28 +81,10 @@ class Replay:
         one_of("layout", self.layout, ("auto", "flat", "tiled"))
         if self.num_envs is not None:
             positive("num_envs", self.num_envs)
-        for name, kind in (("view", View), ("sampler", Sampler)):
-            if not isinstance(getattr(self, name), kind):
-                hint = f" Write {getattr(self, name).__name__}()." if isinstance(getattr(self, name), type) else ""
-                raise ConfigurationError(
-                    f"{name} must be a {kind.__name__} instance, got {getattr(self, name)!r}.{hint}"
-                )
+        check_part("view", self.view, View)
+        check_part("sampler", self.sampler, Sampler)
         streams, span = self.num_streams, self.view.span
-        if self.capacity % streams:
-            below = self.capacity // streams * streams
-            near = " or ".join(str(size) for size in (below, below + streams) if size)
-            raise ConfigurationError(
-                f"capacity={self.capacity} must be a multiple of num_envs={streams}; the nearest sizes are {near}."
-            )
-        if self.length < span:
-            raise ConfigurationError(
-                f"capacity={self.capacity} keeps {self.length} rows of each of {streams} streams, but a window of "
-                f"{self.view} reads {span}; capacity must be at least {span * streams}."
-            )
-        if self.capacity > 2**30 or self.length > 2**28:
-            raise ConfigurationError(
-                f"capacity must be at most 2**30 rows, 2**28 a stream (int32 addresses), got {self.capacity}."
-            )
+        check_capacity(self.capacity, streams, span, self.view)
 
     @property
     def num_streams(self) -> int:
