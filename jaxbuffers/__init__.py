@@ -12,6 +12,7 @@ from jaxbuffers.errors import (
 )
 from jaxbuffers.fence import fence
 from jaxbuffers.gymnasium import final_observations
+from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import Row
@@ -69,6 +70,8 @@ __all__ = [
     "OnlineFirst",
     "Prioritized",
     "RankBased",
+    "RateLimiter",
+    "RateLimiterState",
     "Reader",
     "Recent",
     "Recorder",

@@ -82,14 +82,20 @@ class Bounded(Windows):
         """As for the windows."""
         return self.inner.older(state.windows, ring, stream, start)
 
-    def bounds(self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the times of the first and the last row, of those present, of the episode of each row: int32.
+    def bounds(
+        self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Find the first and the last row, of those present, of the episode of each row.
 
         Args:
           state: from `add`.
           ring: the rows.
           stream: int32 ``[K]``.
           time: int32 ``[K]``, of rows that are present.
+
+        Returns:
+          The times of the two rows, int32 ``[K]``, and whether the episode began with the first: bool
+          ``[K]``, False where earlier rows of it have been overwritten.
         """
         episodes, shift = self._episodes, self.ring.shift
         begun = episodes.older(state.episodes, ring, stream, shift(time, 1))
@@ -97,7 +103,8 @@ class Bounded(Windows):
         opens = episodes.start(state.episodes, ring, stream, jnp.maximum(begun - 1, 0))
         following = episodes.start(state.episodes, ring, stream, jnp.minimum(begun, jnp.maximum(count - 1, 0)))
         first = jnp.where(begun > 0, opens, shift(ring.time[stream], -ring.size[stream]))
-        return first, shift(jnp.where(begun < count, following, ring.time[stream]), -1)
+        last = shift(jnp.where(begun < count, following, ring.time[stream]), -1)
+        return first, last, begun > 0
 
     @property
     def _episodes(self) -> Queued:

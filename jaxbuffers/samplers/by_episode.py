@@ -119,11 +119,14 @@ class ByEpisode(Sampler):
 
         state, _ = jax.lax.scan(step, state, (added, turnover), unroll=min(number, 8))
         # At most N windows have expired, so at most N episodes, the front ones, have lost their last.
+        # Those that the new ones have pushed out of the queue itself are among them.
         ahead = jnp.arange(number + 1, dtype=jnp.int32)[:, None]
-        front = ring.shift(old.gone[None], ahead)
-        exists = ahead < ring.shift(state.made, -old.gone)[None]
+        queued = jnp.minimum(ring.shift(state.made, -old.gone), ring.length)
+        oldest = ring.shift(state.made, -queued)
+        front = ring.shift(oldest[None], ahead)
+        exists = ahead < queued[None]
         empty = exists & (self._windows(state, legal, front)[1] == 0)
-        state = replace(state, gone=ring.shift(old.gone, jnp.sum(empty, axis=0, dtype=jnp.int32)))
+        state = replace(state, gone=ring.shift(oldest, jnp.sum(empty, axis=0, dtype=jnp.int32)))
         # Weights have changed at the front, where windows expired, and from the newest one of before on.
         held = ring.shift(old.made, -old.gone)
         back = ring.shift(old.gone[None], jnp.maximum(held - 1, 0)[None] + ahead)

@@ -131,9 +131,9 @@ class Clustered(Sampler):
         if group.shape != leaf.shape or group.dtype != np.int32:
             raise ShapeError(f"Clustered(by=...) must return int32 {list(leaf.shape)}, got {group.dtype}{group.shape}.")
         bad = (group < 0) | (group >= self.groups)
-        refused = jnp.sum(real & bad, dtype=jnp.int32)
+        tree, counted = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
+        refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window
         check(refused == 0, "Clustered: {n} windows have a number that is not a group", n=refused)
-        tree, _ = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
         return ClusteredState(tree, state.refused + refused)
 
 

@@ -83,7 +83,9 @@ class Counted(Sampler):
 
     def update(self, state: CountedState, legal: Legal, index: Index, priority: jax.Array | None) -> CountedState:
         """Count, and tell the sampler."""
-        uses = state.uses.at[living(legal, index)].add(1, mode="drop")
+        leaf = living(legal, index)
+        known = state.uses.at[leaf].get(mode="fill", fill_value=-1) >= 0
+        uses = state.uses.at[leaf].add(known.astype(jnp.int32), mode="drop")
         return CountedState(self.sampler.update(state.sampler, legal, index, priority), uses)
 
     def rewritten(self, state: CountedState, legal: Legal, index: Index) -> CountedState:

@@ -48,21 +48,26 @@ def group_at(tree: GroupTree, leaf: jax.Array) -> jax.Array:
     return tree.group.at[leaf].get(mode="fill", fill_value=-1)
 
 
-def move(tree: GroupTree, leaf: jax.Array, to: jax.Array) -> tuple[GroupTree, jax.Array]:
+def move(
+    tree: GroupTree, leaf: jax.Array, to: jax.Array, precedence: jax.Array | None = None
+) -> tuple[GroupTree, jax.Array]:
     """Move leaves to other groups.
 
     Args:
       tree: the tree.
       leaf: uint32 ``[K]``; those beyond the last leaf are dropped.
       to: int32 ``[K]``, the group, or -1 for none.
+      precedence: int32 ``[K]``, from 0 to G - 1; of several moves of one leaf only one counts, that of the
+        highest precedence, and of these the last. None for all alike.
 
     Returns:
-      The tree, and which of the K moves counted, bool ``[K]``: of several for one leaf the last.
+      The tree, and which of the K moves counted, bool ``[K]``.
     """
     leaf = once(leaf)
     before = group_at(tree, leaf)
-    # Each leaf keeps the highest of the numbers written to it: the last of the moves of that leaf.
+    # Each leaf keeps the highest of the numbers written to it, and so says which of its moves counts.
     number = lax.iota(jnp.int32, len(leaf))
+    number = number if precedence is None else number + precedence * len(leaf)
     none = jnp.minimum(before, -1)  # reads before it writes, in this order: otherwise the leaves would be copied
     group = tree.group.at[leaf].set(none, mode="drop").at[leaf].max(number, mode="drop")
     counted = group.at[leaf].get(mode="fill", fill_value=-1) == number
@@ -83,7 +88,8 @@ def find(tree: GroupTree, group: jax.Array, rank: jax.Array) -> jax.Array:
     """Return the leaf of the given rank (0 is the first) in its group: uint32 ``[K]``, some leaf if there is none."""
     groups, node = len(tree.counts[-1]) // FAN_OUT, jnp.zeros(rank.shape, jnp.uint32)
     for level in reversed(tree.counts):
-        children = _window(level, _place(level, groups, group, node * FAN_OUT))
+        first = jnp.minimum(node * FAN_OUT, jnp.uint32(len(level) // groups - FAN_OUT))
+        children = _window(level, _place(level, groups, group, first))
         node, rank = _descend(children, node, rank)
     children = _window(tree.group, jnp.minimum(node * FAN_OUT, jnp.uint32(len(tree.group) - FAN_OUT)))
     return _descend([(child == group).astype(jnp.int32) for child in children], node, rank)[0]

@@ -82,7 +82,8 @@ class Mix(Sampler):
 
     def sizes(self, batch_size: int) -> tuple[int, ...]:
         """How many windows of a batch come from each part."""
-        exact = [fraction * batch_size for fraction, _ in self.parts]
+        total = math.fsum(fraction for fraction, _ in self.parts)
+        exact = [fraction * batch_size / total for fraction, _ in self.parts]
         sizes = [math.floor(part + 1e-6) for part in exact]
         by_remainder = sorted(range(len(exact)), key=lambda i: (sizes[i] - exact[i], i))
         for i in by_remainder[: batch_size - sum(sizes)]:
@@ -110,12 +111,20 @@ class Mix(Sampler):
         drawn: Draw = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
         valid = jnp.broadcast_to(jnp.all(drawn.valid), drawn.valid.shape)
         stream, start = jnp.where(valid, drawn.stream, 0), jnp.where(valid, drawn.start, 0)
-        mixture = self._mixture(state, legal, stream, start, [size / batch_size for size in sizes])
+        # The part that drew a window says itself how likely it was: its next draw may be another matter.
+        drew = jnp.asarray(np.repeat(np.arange(len(sizes)), sizes), jnp.int32)
+        mixture = jnp.zeros(batch_size, jnp.float32)
+        for i, (sampler, part) in enumerate(zip(self.samplers, state, strict=True)):
+            share = sampler.probability(part, legal, stream, start)
+            mixture = mixture + np.float32(sizes[i] / batch_size) * jnp.where(drew == i, drawn.probability, share)
         return Draw(stream, start, jnp.where(valid, mixture, 0), valid)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the sum over the parts of their fraction times their probability."""
-        return self._mixture(state, legal, stream, start, [fraction for fraction, _ in self.parts])
+        total = jnp.zeros(stream.shape, jnp.float32)
+        for (fraction, sampler), part in zip(self.parts, state, strict=True):
+            total = total + np.float32(fraction) * sampler.probability(part, legal, stream, start)
+        return total
 
     def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> tuple[Any, ...]:
         """Tell each, with the priority if it takes one."""
@@ -127,11 +136,3 @@ class Mix(Sampler):
     def rewritten(self, state: Any, legal: Legal, index: Index) -> tuple[Any, ...]:
         """Tell each."""
         return tuple(sampler.rewritten(part, legal, index) for sampler, part in zip(self.samplers, state, strict=True))
-
-    def _mixture(
-        self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array, fractions: list[float]
-    ) -> jax.Array:
-        total = jnp.zeros(stream.shape, jnp.float32)
-        for sampler, part, fraction in zip(self.samplers, state, fractions, strict=True):
-            total = total + np.float32(fraction) * sampler.probability(part, legal, stream, start)
-        return total

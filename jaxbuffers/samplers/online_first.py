@@ -112,7 +112,8 @@ class OnlineFirst(Sampler):
         rank = jnp.cumsum(flat, dtype=jnp.int32)
         # Of more new ones than places only the last are kept.
         kept = flat & (rank > rank[-1] - places)
-        place = jnp.where(kept, (state.head + state.queued + rank - 1) % places, places + jnp.arange(len(flat)))
+        past = places + jnp.arange(len(flat), dtype=jnp.int32)
+        place = jnp.where(kept, (state.head + state.queued + rank - 1) % places, past)
         stream = jnp.broadcast_to(jnp.arange(takes.shape[1], dtype=jnp.int32), takes.shape).reshape(-1)
         pushed = jnp.maximum(state.queued + rank[-1] - places, 0)
         return OnlineState(

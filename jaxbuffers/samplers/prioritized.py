@@ -85,8 +85,10 @@ class Prioritized(Sampler):
                 raise ConfigurationError(
                     f"{name} must be a number {'from' if name == 'alpha' else 'above'} 0 to {most}, got {value!r}."
                 )
-        if self.eps**self.alpha < 1e-30:
-            raise ConfigurationError(f"eps**alpha = {self.eps}**{self.alpha} is too small for float32; raise eps.")
+        if min(self.eps, self.eps**self.alpha) < 1e-30:
+            raise ConfigurationError(
+                f"eps = {self.eps} or eps**alpha = {self.eps**self.alpha} is too small for float32; raise eps."
+            )
         first = self.initial
         if first != "max" and (isinstance(first, bool) or not isinstance(first, int | float) or not 0 <= first <= 1e6):
             raise ConfigurationError(f'initial must be "max" or a number in [0, 1e6], got {first!r}.')
@@ -100,10 +102,15 @@ class Prioritized(Sampler):
 
     def init(self, windows: Windows) -> PrioritizedState:
         """A tree of zeros."""
-        first = np.float32(1 if isinstance(self.initial, str) else self.initial)
+        first = 1 if isinstance(self.initial, str) else self.initial
         leaves = windows.ring.length * windows.ring.num_streams
+        if leaves * (first + self.eps) ** self.alpha > 1e38:
+            raise ConfigurationError(
+                f"{leaves} windows of weight (initial + eps)**alpha = ({first} + {self.eps})**{self.alpha} are too "
+                f"much for float32; lower alpha, initial or eps."
+            )
         zero = jnp.zeros((), jnp.int32)
-        return PrioritizedState(sum_tree.init(leaves), jnp.asarray(first), zero, jnp.zeros((), jnp.int32))
+        return PrioritizedState(sum_tree.init(leaves), jnp.asarray(np.float32(first)), zero, jnp.zeros((), jnp.int32))
 
     def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
         """Expired windows lose their weight, completed ones get the initial one."""
@@ -116,7 +123,7 @@ class Prioritized(Sampler):
         """Point at ``batch_size`` windows. The key is consumed."""
         leaf = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
         stream, start = legal.window_at(leaf)
-        weight, total = state.tree[0].at[leaf].get(mode="promise_in_bounds"), sum_tree.total(state.tree)
+        weight, total = once(state.tree[0].at[leaf].get(mode="promise_in_bounds")), sum_tree.total(state.tree)
         valid = weight > 0
         probability = jnp.where(valid, weight / jnp.where(total > 0, total, 1), 0)
         return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
@@ -135,9 +142,9 @@ class Prioritized(Sampler):
             return state
         # A weight above zero says that a legal window begins here: nothing else ever gets one.
         leaf = living(legal, index)
-        legal_now = state.tree[0].at[leaf].get(mode="fill", fill_value=0) > 0
+        legal_now = once(state.tree[0].at[leaf].get(mode="fill", fill_value=0)) > 0
         weight = self._weight(priority)
-        good = (priority >= 0) & (weight <= np.float32(1e38 / len(state.tree[0])))
+        good = (priority >= 0) & (priority < jnp.inf) & (weight <= np.float32(1e38 / len(state.tree[0])))
         stale, refused = feedback(index, legal_now, good)
         leaf = once(only_where(legal_now & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)

@@ -6,16 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.random import bits64, fraction_of
-from jaxbuffers.samplers import group_tree
+from jaxbuffers.samplers import group_tree, sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
 from jaxbuffers.windows import Added, Turnover, Windows
 
 CLASSES, HIGHEST = 96, 24  # half octaves: the first class ends at 2**-23.5, the last begins at 2**23.5
+ROOT = 0x3504F3  # the fraction bits of the largest float32 below the square root of 2
 
 
 @struct.dataclass
@@ -54,8 +56,8 @@ class RankBased(Sampler):
     >>> index = jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(4, dtype=jnp.int32))
     >>> state = replay.update(state, index, priority=jnp.array([1.0, 2.0, 1e9, 1.1]))
     >>> batch = replay.sample(state, jax.random.key(0))  # shares 1, 1/2, and (1/3 + 1/4) / 2 for the two tied
-    >>> jax.numpy.round(batch.probability * (1 + 1/2 + 1/3 + 1/4), 4)[jnp.argsort(batch.data)]
-    Array([0.2917, 0.5   , 1.    , 1.    ], dtype=float32)
+    >>> batch.data, jnp.round(batch.probability * (1 + 1/2 + 1/3 + 1/4), 4)
+    (Array([2., 2., 3., 1.], dtype=float32), Array([1.    , 1.    , 0.2917, 0.5   ], dtype=float32))
     """
 
     alpha: float = 0.7
@@ -86,18 +88,17 @@ class RankBased(Sampler):
     def draw(self, state: RankState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes = group_tree.sizes(state.tree)
-        shares = self._shares(sizes)
-        ends = jnp.cumsum(shares)
+        shares = sum_tree.of(self._shares(sizes))
+        total = sum_tree.total(shares)
         high, low = bits64(key, 2 * batch_size)
-        # 24 bits choose a class, 64 others a window within it.
-        target = (high[:batch_size] >> jnp.uint32(8)).astype(jnp.float32) * np.float32(2**-24) * ends[-1]
-        last = jnp.max(jnp.where(sizes > 0, jnp.arange(CLASSES, dtype=jnp.int32), 0))
-        group = jnp.minimum(jnp.sum(target[:, None] >= ends[None], axis=1, dtype=jnp.int32), last)
+        # 48 bits choose a class, 64 others a window within it.
+        group = sum_tree.draw(shares, high[:batch_size], low[:batch_size], stratified=False).astype(jnp.int32)
+        group = jnp.minimum(group, CLASSES - 1)
         size = sizes[group]
         leaf = group_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
-        valid = jnp.broadcast_to(ends[-1] > 0, (batch_size,))
-        probability = jnp.where(valid, _divide(shares[group], ends[-1] * size.astype(jnp.float32)), 0)
+        valid = jnp.broadcast_to(total > 0, (batch_size,))
+        probability = jnp.where(valid, _divide(shares[0][group], total * size.astype(jnp.float32)), 0)
         return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
 
     def probability(self, state: RankState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
@@ -118,7 +119,8 @@ class RankBased(Sampler):
         good = (priority >= 0) & (priority < np.float32(np.inf))
         stale, refused = feedback(index, legal_now, good)
         group = _class(jnp.where(good, priority, 0))
-        tree, counted = group_tree.move(state.tree, only_where(legal_now & good, leaf), group)
+        # Of several priorities for one window the highest counts.
+        tree, counted = group_tree.move(state.tree, only_where(legal_now & good, leaf), group, CLASSES - 1 - group)
         best = jnp.minimum(state.best, jnp.min(jnp.where(counted, group, CLASSES - 1), initial=CLASSES - 1))
         return RankState(tree, best, state.stale + stale, state.refused + refused)
 
@@ -149,9 +151,11 @@ class RankBased(Sampler):
 
 def _class(priority: jax.Array) -> jax.Array:
     """Number the half octave of each priority, 0 for the highest: int32."""
-    octaves = jnp.log2(jnp.maximum(priority, np.float32(2**-HIGHEST)))
-    number = jnp.ceil((HIGHEST - octaves) * 2).astype(jnp.int32) - 1
-    return jnp.clip(number, 0, CLASSES - 1)
+    # Read off exponent and fraction: a logarithm is off by a bit, and then 2.0**13 belongs to the class below.
+    inside = jnp.clip(priority, np.float32(2**-HIGHEST), np.float32(1.5 * 2 ** (HIGHEST - 1)))
+    bits = lax.bitcast_convert_type(inside, jnp.int32)
+    octave, upper = (bits >> 23) - 127, (bits & 0x7FFFFF) > ROOT
+    return (HIGHEST - octave) * 2 - 1 - upper.astype(jnp.int32)
 
 
 def _divide(a: jax.Array, b: jax.Array) -> jax.Array:

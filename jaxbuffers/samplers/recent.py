@@ -11,6 +11,7 @@ import numpy as np
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, positive
 from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.streams import locate
 
@@ -53,22 +54,20 @@ class Recent(Sampler):
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         count = legal.count()
+        recent = count if self.horizon is None else self._recent(legal, count)
         high, low = bits64(key, 2 * batch_size)
         which, within = (high[:batch_size], low[:batch_size]), (high[batch_size:], low[batch_size:])
         if self.horizon is not None:
-            recent = self._recent(legal, count)
             ends = jnp.cumsum(recent, dtype=jnp.int32)
             number = fraction_of(ends[-1], *which)
             stream = locate(ends, number)
             back = ends[stream] - 1 - number
         else:
-            weight = self._weight(count)
-            ends = jnp.cumsum(weight)
-            target = (which[0] >> jnp.uint32(8)).astype(jnp.float32) * np.float32(2**-24) * ends[-1]
-            last = jnp.max(jnp.where(count > 0, jnp.arange(len(count), dtype=jnp.int32), 0))
-            stream = jnp.minimum(locate(ends, target), last)
+            # A running sum in float32 would blur the streams, and could point at one that has no window.
+            stream = sum_tree.draw(sum_tree.of(self._weight(count)), *which, stratified=False).astype(jnp.int32)
+            stream = jnp.minimum(stream, len(count) - 1)
             back = self._back(count[stream], *within)
-        valid = jnp.broadcast_to(ends[-1] > 0, (batch_size,))
+        valid = jnp.broadcast_to(jnp.any(recent > 0), (batch_size,))
         start = legal.start(stream, jnp.maximum(count[stream] - 1 - back, 0))
         probability = jnp.where(valid, self._share(legal, count, stream, back), 0)
         return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
@@ -122,6 +121,6 @@ def _geometric(rate: float, count: jax.Array, bits: jax.Array) -> jax.Array:
     """Draw from ``exp(-rate * k)`` over ``k < count``, by inverting the distribution function: int32."""
     below, above = ((x.astype(jnp.float32) + np.float32(0.5)) * np.float32(2**-32) for x in (bits, ~bits))
     lost = jnp.expm1(np.float32(-rate) * count)  # minus the mass of all that is drawn from
-    # Of two forms that are equal on paper, the one that is accurate at this end of the range.
+    # Of two forms that are equal on paper, the one that is accurate here: the first while most is left beyond.
     near, far = jnp.log1p(below * lost), jnp.log(jnp.exp(np.float32(-rate) * count) - above * lost)
-    return jnp.floor(jnp.where(below < 0.5, near, far) / np.float32(-rate)).astype(jnp.int32)
+    return jnp.floor(jnp.where(below * lost > -0.5, near, far) / np.float32(-rate)).astype(jnp.int32)

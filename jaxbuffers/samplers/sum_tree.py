@@ -26,6 +26,13 @@ def init(leaves: int) -> Levels:
     return tuple(jnp.zeros(size, jnp.float32) for size in sizes)
 
 
+def of(weight: jax.Array) -> Levels:
+    """Build the tree of given weights, float32 ``[n]``, finite and not negative: O(n)."""
+    levels = init(len(weight))
+    leaves = jnp.pad(weight, (0, len(levels[0]) - len(weight)))
+    return refresh((leaves, *levels[1:]), lax.iota(jnp.uint32, len(leaves)))
+
+
 def total(levels: Levels) -> jax.Array:
     """Return the sum of all leaves: float32 ``[]``."""
     return _running(_children(levels[-1], jnp.zeros((1,), jnp.uint32)))[-1][0]

@@ -12,6 +12,7 @@ from flax import struct
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.random import bits64, split
+from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 
 
@@ -72,11 +73,10 @@ class Weighted(Sampler):
         stream, start, logits = self._logits(legal)
         share = jax.nn.softmax(jnp.where(jnp.isfinite(jnp.max(logits)), logits, 0))
         if self.replace:
-            ends = jnp.cumsum(jnp.where(logits > -jnp.inf, share, 0))
-            high, _ = bits64(key, batch_size)
-            target = (high.astype(jnp.float32) + np.float32(0.5)) * np.float32(2**-32) * ends[-1]
-            found = jnp.searchsorted(ends, jnp.minimum(target, ends[-1] * np.float32(1 - 2**-24)), side="right")
-            choice, enough = jnp.minimum(found, len(ends) - 1), jnp.max(logits) > -jnp.inf
+            # A running sum in float32 would blur small shares, and could point at one that is 0.
+            tree = sum_tree.of(jnp.where(logits > -jnp.inf, share, 0))
+            found = sum_tree.draw(tree, *bits64(key, batch_size), stratified=False).astype(jnp.int32)
+            choice, enough = jnp.minimum(found, len(logits) - 1), jnp.max(logits) > -jnp.inf
         else:
             noise = jax.random.gumbel(split(key, 1)[0], logits.shape, logits.dtype)
             if batch_size > len(logits):

@@ -67,7 +67,7 @@ class WithoutReplacement(Sampler):
     def draw(self, state: EpochState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes = group_tree.sizes(state.tree)
-        left, everything = sizes[state.side], jnp.sum(sizes)
+        left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
         passes, rank = shuffled_passes(left, jnp.maximum(everything, 1), *bits64(key, batch_size))
         waiting = rank >= left  # the ranks of the next epoch go through both groups
         group = jnp.where(waiting, 1 - state.side, state.side)
@@ -81,7 +81,7 @@ class WithoutReplacement(Sampler):
     def probability(self, state: EpochState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the probability that the next window of this epoch, or of a new one, is the given one."""
         sizes = group_tree.sizes(state.tree)
-        left, everything = sizes[state.side], jnp.sum(sizes)
+        left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
         to_come = group_tree.group_at(state.tree, legal.address(stream, start)) == state.side
         among = jnp.where(left > 0, left, everything)
         share = 1 / jnp.maximum(among, 1).astype(jnp.float32)

@@ -147,7 +147,8 @@ def check_in_place(replay: Replay, row: Any, make_rows: MakeRows) -> None:
         rows = replay.get(state, batch.index)[0]
         if names := {path[0] for path in state.spec.paths if path} - {"is_first", "is_last"}:
             rows = {name: field(rows, name) for name in names}
-        return replay.update(state, batch.index, rows=rows)
+        priority = 1 + batch.probability if replay.sampler.takes_priority else None
+        return replay.update(state, batch.index, priority=priority, rows=rows)
 
     assert_in_place(replay.add, state, make_rows(1))
     assert_in_place(update, state, jax.random.key(0))

@@ -75,8 +75,9 @@ class Reader:
         stream = jnp.broadcast_to(self.draw.stream[:, None], time.shape)
         present = jnp.broadcast_to(self.draw.valid[:, None], time.shape)
         if isinstance(offsets, jax.Array) or not all(0 <= step < self.required for step in offsets):
-            # Required rows are there, or the window would not be legal; others may not be.
-            present = present & self.ring.present(self.state, time, stream)
+            # Required rows are there, or the window would not be legal; others may not be, or serve as history only.
+            there = self.windows.alive(self.state, stream, time)
+            present = present & (there if self.windows.history else self.ring.present(self.state, time, stream))
         return Index(stream, jnp.where(present, time, -1))
 
     def before(self, index: Index, steps: int) -> Index:
@@ -126,7 +127,10 @@ class View(abc.ABC):
 
     @property
     def history(self) -> int:
-        """How many rows before its first one must not be overwritten while a window is legal."""
+        """How many rows before its first one must not be overwritten while a window is legal.
+
+        Of the T rows kept of a stream the newest ``T - history`` are read; older ones only by `Reader.before`.
+        """
         return 0
 
     @property
@@ -156,8 +160,8 @@ class View(abc.ABC):
     def anchor(self, ring: Ring, index: Index) -> Index | None:
         """Address the first required row of each window of a batch's index: ``[B]``.
 
-        By default the first one along all axes but the leading one. Returns None for an index of
-        a shape that `read` does not return.
+        By default the first one along all axes but the leading one. Views return None for an index
+        of a shape that `read` does not return.
         """
         if not index.time.ndim:
             return None

@@ -80,6 +80,10 @@ class Episodes(View):
         """Episodes that have ended."""
         return WholeEpisodes(ring, self.max_length)
 
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """The first row."""
+        return super().anchor(ring, index) if index.time.shape[1:] == (self.max_length,) else None
+
     def read(self, reader: Reader) -> tuple[Episode, Index]:
         """Read as many rows as the longest has, and keep those of the episode."""
         index = reader.index(range(self.max_length))

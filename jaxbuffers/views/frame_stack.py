@@ -19,8 +19,8 @@ class FrameStack(View):
 
     Every leaf of ``obs`` gets an axis of length ``k`` after the axes of ``batch.mask`` (of the row, for
     views that read several): ``[B, k, ...]``, oldest first. A stack never reaches back over the start of an
-    episode. The oldest ``k - 1`` rows of a stream serve as history only, so a stack is never
-    short because its frames were overwritten.
+    episode. Of the T rows kept of a stream the view reads the newest ``T - (k - 1)``; older ones serve as
+    history only, so a stack is never short because its frames were overwritten.
 
     Args:
       view: any view of rows with a field ``obs``.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.bits import expand
+from jaxbuffers.bits import exactly, expand
 from jaxbuffers.bounded import Bounded
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, one_of
 from jaxbuffers.random import fraction_of
@@ -68,6 +68,9 @@ class Hindsight(View):
         if not callable(self.reward):
             raise ConfigurationError(f"reward must be a function of two goals, got {self.reward!r}.")
         one_of("goals", self.goals, ("future", "final", "episode"))
+        for name in (self.achieved, self.desired):
+            if not isinstance(name, str):
+                raise ConfigurationError(f'A goal is named like "obs.desired_goal", got {name!r}.')
         part = self.fraction
         if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
             raise ConfigurationError(f"fraction must be a number from 0 to 1, got {part!r}.")
@@ -134,7 +137,7 @@ class Hindsight(View):
         assert isinstance(windows, Bounded)
         count = len(draw.start)
         high, low = reader.bits(2 * count)
-        first, last = windows.bounds(reader.queue, reader.state, draw.stream, draw.start)
+        first, last, began = windows.bounds(reader.queue, reader.state, draw.stream, draw.start)
         begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
         choices = jnp.where(begin == shift(last, 1), 0, shift(shift(last, -begin), 1))
         begin = shift(begin, fraction_of(choices, high[:count], low[:count]))
@@ -151,8 +154,7 @@ class Hindsight(View):
             new = chosen.reshape(axes) & (index.time >= 0) & (past <= reach.reshape(axes))
             paths = paths_of(rows)
             old = paths[tuple(self.desired.split("."))]
-            there = jnp.broadcast_to(goal.reshape(axes + goal.shape[1:]), old.shape)
-            desired = jnp.where(expand(new, old.ndim), there, old)
+            desired = exactly(lambda x, y: jnp.where(expand(new, y.ndim), x.reshape(axes + x.shape[1:]), y), goal, old)
             reward = self._rewards(paths[tuple(self.achieved.split("."))], desired, index.time.ndim)
             stored = field(rows, "reward")
             if (reward.shape, reward.dtype) != (stored.shape, stored.dtype):
@@ -160,7 +162,8 @@ class Hindsight(View):
                     f"Hindsight(reward=...) must return {stored.dtype} scalars like the stored rewards, got "
                     f"{reward.dtype}{list(reward.shape[index.time.ndim :])}."
                 )
-            reward = jnp.where(new & ~field(rows, "is_first"), reward, stored)
+            opens = began.reshape(axes) & (past == 0)  # with or without is_first
+            reward = exactly(lambda x, y: jnp.where(new & ~opens, x, y), reward, stored)
             return with_paths(rows, {tuple(self.desired.split(".")): desired, ("reward",): reward})
 
         return self.view.read(reader.edited(relabelled))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbuffers.batch import Index
+from jaxbuffers.ring import Ring
 from jaxbuffers.views.base import Reader, View
 
 
@@ -24,6 +25,10 @@ class Items(View):
     def required(self) -> int:
         """One row."""
         return 1
+
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """The row itself."""
+        return index if index.time.ndim == 1 else None
 
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Return the rows and their index."""

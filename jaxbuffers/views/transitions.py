@@ -10,6 +10,7 @@ from flax import struct
 
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import ConfigurationError, positive
+from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field
 from jaxbuffers.views.base import Reader, View, episode_of
 
@@ -91,6 +92,10 @@ class Transitions(View):
         """Raise unless the reward is one float; the discount takes its dtype."""
         super().check(spec)
         spec.require_scalar("reward", np.floating, "Transitions()")
+
+    def anchor(self, ring: Ring, index: Index) -> Index | None:
+        """The row that the transition leaves."""
+        return index if index.time.ndim == 1 else None
 
     def read(self, reader: Reader) -> tuple[Transition, Index]:
         """Fold the rewards, then read the two ends."""
