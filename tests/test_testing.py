@@ -212,8 +212,8 @@ class WrongProbability(jb.Sampler):
 
 @dataclass(frozen=True)
 class PythonState(jb.Sampler):
-    def init(self, length, num_streams):
-        return {"count": np.zeros(length, np.int32)}
+    def init(self, windows):
+        return {"count": np.zeros(windows.ring.length, np.int32)}
 
     def draw(self, state, legal, key, batch_size):
         return draw(legal, jnp.int32(0), batch_size)
@@ -223,8 +223,8 @@ class PythonState(jb.Sampler):
 class CopiesItsState(jb.Sampler):
     """Shifts a table as long as the ring at every add."""
 
-    def init(self, length, num_streams):
-        return jnp.zeros((length, num_streams), jnp.int32)
+    def init(self, windows):
+        return jnp.zeros((windows.ring.length, windows.ring.num_streams), jnp.int32)
 
     def add(self, state, *what):
         return jnp.roll(state, 1, axis=0)

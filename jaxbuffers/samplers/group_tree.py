@@ -45,7 +45,8 @@ def sizes(tree: GroupTree) -> jax.Array:
 
 def group_at(tree: GroupTree, leaf: jax.Array) -> jax.Array:
     """Return the group of each leaf ``[K]``, -1 for none and for those beyond the last."""
-    return tree.group.at[leaf].get(mode="fill", fill_value=-1)
+    # Once: fused into the place of a later write it would be a read that may come after it, and copy the leaves.
+    return once(tree.group.at[leaf].get(mode="fill", fill_value=-1))
 
 
 def move(
@@ -70,7 +71,7 @@ def move(
     number = number if precedence is None else number + precedence * len(leaf)
     none = jnp.minimum(before, -1)  # reads before it writes, in this order: otherwise the leaves would be copied
     group = tree.group.at[leaf].set(none, mode="drop").at[leaf].max(number, mode="drop")
-    counted = group.at[leaf].get(mode="fill", fill_value=-1) == number
+    counted = once(group.at[leaf].get(mode="fill", fill_value=-1)) == number
     winner = once(jnp.where(counted, leaf, jnp.uint32(NOWHERE)))
     group = group.at[winner].set(to, mode="drop")
     counts, node = [], winner

@@ -57,7 +57,7 @@ class RankBased(Sampler):
     >>> state = replay.update(state, index, priority=jnp.array([1.0, 2.0, 1e9, 1.1]))
     >>> batch = replay.sample(state, jax.random.key(0))  # shares 1, 1/2, and (1/3 + 1/4) / 2 for the two tied
     >>> batch.data, jnp.round(batch.probability * (1 + 1/2 + 1/3 + 1/4), 4)
-    (Array([2., 2., 3., 1.], dtype=float32), Array([1.    , 1.    , 0.2917, 0.5   ], dtype=float32))
+    (Array([3., 1., 2., 2.], dtype=float32), Array([0.2917, 0.5   , 1.    , 1.    ], dtype=float32))
     """
 
     alpha: float = 0.7
@@ -88,17 +88,19 @@ class RankBased(Sampler):
     def draw(self, state: RankState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes = group_tree.sizes(state.tree)
-        shares = sum_tree.of(self._shares(sizes))
-        total = sum_tree.total(shares)
+        shares = self._shares(sizes)
+        # Small shares come first: after the large ones they would be lost to rounding.
+        order = jnp.argsort(shares)
+        tree = sum_tree.of(shares[order])
+        total = sum_tree.total(tree)
         high, low = bits64(key, 2 * batch_size)
         # 48 bits choose a class, 64 others a window within it.
-        group = sum_tree.draw(shares, high[:batch_size], low[:batch_size], stratified=False).astype(jnp.int32)
-        group = jnp.minimum(group, CLASSES - 1)
+        group = order[sum_tree.draw(tree, high[:batch_size], low[:batch_size], stratified=False)].astype(jnp.int32)
         size = sizes[group]
         leaf = group_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
         valid = jnp.broadcast_to(total > 0, (batch_size,))
-        probability = jnp.where(valid, _divide(shares[0][group], total * size.astype(jnp.float32)), 0)
+        probability = jnp.where(valid, _divide(shares[group], total * size.astype(jnp.float32)), 0)
         return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
 
     def probability(self, state: RankState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.streams import locate
+from jaxbuffers.windows import Windows
 
 BLOCK = 4096
 
@@ -50,6 +51,15 @@ class Recent(Sampler):
         life = self.half_life
         if life is not None and (isinstance(life, bool) or not isinstance(life, int | float) or not 0.1 <= life <= 1e9):
             raise ConfigurationError(f"half_life must be a number of rows from 0.1 to 1e9, got {life!r}.")
+
+    def init(self, windows: Windows) -> Any:
+        """Nothing to remember; refuse a horizon in which no window can begin."""
+        if self.horizon is not None and self.horizon < windows.required:
+            raise ConfigurationError(
+                f"No window of {windows.required} rows begins among the newest {self.horizon}: horizon={self.horizon} "
+                f"must be at least {windows.required}."
+            )
+        return ()
 
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""

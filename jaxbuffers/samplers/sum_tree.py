@@ -43,7 +43,7 @@ def write(levels: Levels, leaf: jax.Array, weight: jax.Array) -> Levels:
 
     Args:
       levels: the tree.
-      leaf: uint32 ``[K]``; those beyond the last leaf are dropped. Of several weights for the same
+      leaf: uint32 ``[K]``; those beyond the last leaf and its padding are dropped. Of several weights for the same
         leaf the largest stays, in whatever order the hardware writes them.
       weight: float32 ``[K]``, finite and not negative.
     """

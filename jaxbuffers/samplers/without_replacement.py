@@ -82,10 +82,11 @@ class WithoutReplacement(Sampler):
         """Return the probability that the next window of this epoch, or of a new one, is the given one."""
         sizes = group_tree.sizes(state.tree)
         left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
-        to_come = group_tree.group_at(state.tree, legal.address(stream, start)) == state.side
+        group = group_tree.group_at(state.tree, legal.address(stream, start))
+        to_come = (group == state.side) | ((left == 0) & (group >= 0))
         among = jnp.where(left > 0, left, everything)
         share = 1 / jnp.maximum(among, 1).astype(jnp.float32)
-        return jnp.where((to_come | (left == 0)) & legal.alive(stream, start), share, 0)
+        return jnp.where(to_come & legal.alive(stream, start), share, 0)
 
     def update(self, state: EpochState, legal: Legal, index: Index, priority: Any) -> EpochState:
         """Windows used wait for the next epoch; once none is left, it begins, and the rest of a batch counts in it."""

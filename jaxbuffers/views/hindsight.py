@@ -139,7 +139,7 @@ class Hindsight(View):
         high, low = reader.bits(2 * count)
         first, last, began = windows.bounds(reader.queue, reader.state, draw.stream, draw.start)
         begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
-        choices = jnp.where(begin == shift(last, 1), 0, shift(shift(last, -begin), 1))
+        choices = shift(shift(last, -begin), 1)  # none if the last row is past
         begin = shift(begin, fraction_of(choices, high[:count], low[:count]))
         chosen = high[count:] < np.uint32(min(int(self.fraction * 2**32), 2**32 - 1))
         chosen = (chosen | (self.fraction == 1)) & draw.valid & (choices > 0)

@@ -2,21 +2,36 @@
 
 from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
+from oracle.patterns import check, read_all, rows_of
 from oracle.quick import quick_jit
 from oracle.replay import OracleReplay, Window
 from oracle.rows import drawn, example, filled, small_row, told_apart
+from oracle.statistics import ALPHA, fits, power
+from oracle.wrapped import WrappedOracle, core_of, episode_of, like_of, slots_of, with_goal
 
 __all__ = [
+    "ALPHA",
     "Every",
     "OracleReplay",
     "Window",
+    "WrappedOracle",
+    "check",
+    "core_of",
     "drawn",
+    "episode_of",
     "example",
     "filled",
+    "fits",
     "leaves_of",
+    "like_of",
+    "power",
     "quick_jit",
+    "read_all",
     "row_at",
+    "rows_of",
+    "slots_of",
     "small_row",
     "told_apart",
     "windows_to_arrays",
+    "with_goal",
 ]

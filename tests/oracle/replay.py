@@ -95,6 +95,7 @@ class OracleReplay:
             "Items": (self._item_is_legal, self._read_item),
             "Transitions": (self._transition_is_legal, self._read_transition),
             "Sequences": (self._sequence_is_legal, self._read_sequence),
+            "Episodes": (self._episode_is_legal, self._read_episode),
         }[type(view).__name__]
         return [
             read(view, stream, time)
@@ -157,3 +158,23 @@ class OracleReplay:
                     opens = self.opens(stream, time)
                     row[path] = np.zeros_like(row[path]) if opens else before[path]
         return row
+
+    def _episode_end(self, view: Any, stream: int, start: int) -> int | None:
+        """The time of the last row of the episode that begins here, if it has ended and is not too long."""
+        for time in range(start, min(start + view.max_length, len(self.history[stream]))):
+            if time > start and self.opens(stream, time):
+                return None  # abandoned
+            if self.history[stream][time]["is_last"]:
+                return time
+        return None
+
+    def _episode_is_legal(self, view: Any, stream: int, time: int) -> bool:
+        return self.opens(stream, time) and self._episode_end(view, stream, time) is not None
+
+    def _read_episode(self, view: Any, stream: int, start: int) -> Window:
+        end = self._episode_end(view, stream, start)
+        assert end is not None
+        times = [*range(start, end + 1)]
+        rest = view.max_length - len(times)
+        slots: list[Row | None] = [self.history[stream][time] for time in times]
+        return Window(stream, start, times + [-1] * rest, slots + [None] * rest)

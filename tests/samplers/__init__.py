@@ -1,0 +1,1 @@
+"""What every sampler points at, how likely, and what it remembers."""
