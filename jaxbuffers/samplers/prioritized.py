@@ -48,7 +48,8 @@ class Prioritized(Sampler):
     and are counted in ``state.sampler.refused``.
 
     ``batch.probability`` is each window's share of the total weight: `importance_weights` turns it
-    into weights for the loss. A draw keeps to these shares to within about 2**-24 of the total. O(log(rows)) a draw, an update and an added row.
+    into weights for the loss. Draws keep to these shares to within about 2**-24 of the total.
+    O(log(rows)) a draw, an update and an added row.
 
     Args:
       alpha: 0 is uniform, 1 fully proportional.
