@@ -1,20 +1,25 @@
 """Replay buffers for JAX: immutable, exact and in place."""
 
+from jaxbuffers import returns
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.episode_rows import episode_rows
 from jaxbuffers.errors import (
     ConfigurationError,
     DtypeError,
+    IncompleteError,
     MissingFieldError,
     ShapeError,
     StructureError,
     debug_checks,
 )
 from jaxbuffers.fence import fence
+from jaxbuffers.flattening import swap_and_flatten01, unflatten_and_swap01
 from jaxbuffers.gymnasium import final_observations
+from jaxbuffers.minibatches import Minibatch, Minibatches, minibatches
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.rollout import Flat, Rollout, RolloutState
 from jaxbuffers.row import Row
 from jaxbuffers.samplers import (
     ByEpisode,
@@ -60,11 +65,15 @@ __all__ = [
     "DtypeError",
     "Episode",
     "Episodes",
+    "Flat",
     "FrameStack",
     "Hindsight",
+    "IncompleteError",
     "Index",
     "Items",
     "Legal",
+    "Minibatch",
+    "Minibatches",
     "MissingFieldError",
     "Mix",
     "OnlineFirst",
@@ -78,6 +87,8 @@ __all__ = [
     "RecorderState",
     "Replay",
     "ReplayState",
+    "Rollout",
+    "RolloutState",
     "Row",
     "Sampler",
     "Sequences",
@@ -94,5 +105,9 @@ __all__ = [
     "fence",
     "final_observations",
     "importance_weights",
+    "minibatches",
+    "returns",
     "stats",
+    "swap_and_flatten01",
+    "unflatten_and_swap01",
 ]

@@ -31,6 +31,10 @@ class MissingFieldError(ValueError):
     """A view or sampler needs a field that the row does not have."""
 
 
+class IncompleteError(ValueError):
+    """A rollout is used before all of it has been written."""
+
+
 class ConfigurationError(ValueError):
     """A configuration is impossible: a size, a mode or a combination of them."""
 

@@ -16,6 +16,7 @@ SUITES = {
     "views": [f"tests/views/test_{name}.py" for name in ("bounds", "episodes", "hindsight_goals")],
     "prioritized": [f"tests/samplers/test_{name}.py" for name in ("prioritized_draws", "prioritized_update")],
     "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],
+    "returns": ["tests/test_returns_accuracy.py", "tests/rollout/test_rollout.py", "-k", "not 1024"],
     "contract": ["tests/contract", "-k", "single_stream or protocol"],
 }
 

@@ -9,6 +9,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.once import once
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.leaves import living, turned_over
@@ -84,7 +85,8 @@ class Counted(Sampler):
     def update(self, state: CountedState, legal: Legal, index: Index, priority: jax.Array | None) -> CountedState:
         """Count, and tell the sampler."""
         leaf = living(legal, index)
-        known = state.uses.at[leaf].get(mode="fill", fill_value=-1) >= 0
+        # Once: fused into the write it would be a read that may come after it, and copy the table.
+        known = once(state.uses.at[leaf].get(mode="fill", fill_value=-1)) >= 0
         uses = state.uses.at[leaf].add(known.astype(jnp.int32), mode="drop")
         return CountedState(self.sampler.update(state.sampler, legal, index, priority), uses)
 

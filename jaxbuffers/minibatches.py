@@ -1,0 +1,145 @@
+"""Minibatches: every row once an epoch, in random order."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxbuffers.bits import zero_where_not
+from jaxbuffers.errors import ConfigurationError, ShapeError, one_of, positive
+from jaxbuffers.row import paths_of, show
+
+
+@struct.dataclass
+class Minibatch:
+    """Some rows of the data.
+
+    Attributes:
+      data: leaves ``[B, ...]``; zero where ``mask`` is False.
+      index: int32 ``[B]``, which rows they are.
+      mask: bool ``[B]``, False only for what pads the last batch.
+    """
+
+    data: Any
+    index: jax.Array
+    mask: jax.Array
+
+
+@struct.dataclass
+class Minibatches:
+    """One epoch: iterate over it in Python, or scan over ``index`` and ``mask`` and `take` inside.
+
+    Attributes:
+      data: all rows, leaves ``[N, ...]``.
+      index: int32 ``[M, B]``, the rows of each batch.
+      mask: bool ``[M, B]``.
+    """
+
+    data: Any
+    index: jax.Array
+    mask: jax.Array
+
+    @property
+    def num_batches(self) -> int:
+        """M, the batches of an epoch."""
+        return self.index.shape[0]
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, i: Any) -> Minibatch:
+        if isinstance(i, int) and not -self.num_batches <= i < self.num_batches:
+            raise IndexError(f"batch {i} of {self.num_batches}")
+        return self.take(self.index[i], self.mask[i])
+
+    def __iter__(self) -> Iterator[Minibatch]:
+        return (self[i] for i in range(self.num_batches))
+
+    def take(self, index: jax.Array, mask: jax.Array) -> Minibatch:
+        """Read the rows of one batch, a row of ``index`` and of ``mask``."""
+
+        def rows(x: jax.Array) -> jax.Array:
+            size = x.shape[0]  # of a shorter leaf the rows are repeated
+            return x[index if size == self.longest else index % size]
+
+        return Minibatch(zero_where_not(mask, jax.tree.map(rows, self.data)), index, mask)
+
+    @property
+    def longest(self) -> int:
+        """N, the rows of the data."""
+        return max(leaf.shape[0] for leaf in jax.tree.leaves(self.data))
+
+
+def minibatches(
+    key: jax.Array,
+    data: Any,
+    batch_size: int,
+    shuffle: bool = True,
+    remainder: Literal["error", "drop", "pad", "wrap"] = "error",
+    shorter: Literal["error", "modulo"] = "error",
+) -> Minibatches:
+    """Cut data into minibatches; another key gives another epoch.
+
+    Args:
+      key: a PRNG key for the order; consumed. Not used without ``shuffle``.
+      data: any pytree, leaves ``[N, ...]``, such as ``rollout.flatten(state).data``.
+      batch_size: B, static.
+      shuffle: whether rows come in random order, or in that of the data.
+      remainder: what to do with the rows left over where N is no multiple of B: ``"error"``;
+        ``"drop"`` them; ``"pad"`` the last batch, with a mask; ``"wrap"``, fill it with the first rows of the epoch.
+      shorter: whether leaves may have fewer rows than the longest: ``"error"``, or ``"modulo"``, then
+        row i of such a leaf is row ``i % len``.
+
+    Returns:
+      `Minibatches`. Each row comes exactly once (with ``"drop"`` at most once; with ``"wrap"`` some twice).
+
+    Raises:
+      ConfigurationError, ShapeError: for sizes that do not fit, with the numbers.
+
+    >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+    >>> batches = jb.minibatches(jax.random.key(0), {"x": jnp.arange(10)}, batch_size=4, remainder="pad")
+    >>> len(batches), sorted(int(x) for batch in batches for x in batch.data["x"][batch.mask])
+    (3, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    >>> def train(total, batch):
+    ...     return total + batches.take(*batch).data["x"].sum(), None
+    >>> int(jax.lax.scan(train, 0, (batches.index, batches.mask))[0])
+    45
+    """
+    positive("batch_size", batch_size)
+    one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
+    one_of("shorter", shorter, ("error", "modulo"))
+    rows = _rows(data, shorter)
+    over = rows % batch_size
+    if over and remainder == "error":
+        raise ConfigurationError(
+            f"{rows} rows are no multiple of batch_size={batch_size}, {over} would be left over; choose another size "
+            f'or remainder="drop", "pad" or "wrap".'
+        )
+    number = rows // batch_size if remainder == "drop" else -(-rows // batch_size)
+    if number == 0:
+        raise ConfigurationError(f"{rows} rows make no batch of {batch_size}; choose a smaller batch_size.")
+    order = jax.random.permutation(key, rows) if shuffle else jnp.arange(rows)
+    place = jnp.arange(number * batch_size, dtype=jnp.int32)
+    mask = (place < rows) | (remainder == "wrap")
+    index = jnp.where(mask, order.astype(jnp.int32)[place % rows], 0)
+    return Minibatches(data, index.reshape(number, batch_size), mask.reshape(number, batch_size))
+
+
+def _rows(data: Any, shorter: str) -> int:
+    sizes = {}
+    for path, leaf in paths_of(data).items():
+        if not getattr(leaf, "shape", ()) or leaf.shape[0] == 0:
+            raise ShapeError(f"{show(path)} must be an array with at least one row, got {leaf!r}.")
+        sizes[path] = leaf.shape[0]
+    if not sizes:
+        raise ShapeError("the data has no leaves.")
+    longest = max(sizes, key=lambda path: sizes[path])
+    for path, size in sizes.items():
+        if size != sizes[longest] and shorter == "error":
+            raise ShapeError(
+                f"{show(path)} has {size} rows, {show(longest)} has {sizes[longest]}; make them equal, or ask for "
+                f'shorter="modulo".'
+            )
+    return sizes[longest]

@@ -1,0 +1,174 @@
+"""A rollout knows which steps of which keys were written, and lays them out environment by environment."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxbuffers as jb
+from jaxbuffers.testing import assert_in_place
+
+F32 = jax.ShapeDtypeStruct((), jnp.float32)
+
+
+def written(steps, rollout=None):
+    """The state after writing these steps of "x", one after the other; the value says step and environment."""
+    rollout = rollout or jb.Rollout(4, 2)
+    state = rollout.init(x=F32)
+    for step in steps:
+        state = rollout.update(state, "x", step, step * 10 + jnp.arange(2.0))
+    return rollout, state
+
+
+@given(steps=st.lists(st.integers(0, 3), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_any_order_of_writes_gets_the_right_verdict(steps):
+    rollout, state = written(steps)
+    missing = sorted(set(range(4)) - set(steps))
+    assert rollout.missing(state) == ({"x": missing} if missing else {})
+    assert bool(rollout.complete(state)) == (not missing)
+    assert int(state.rewritten["x"]) == len(steps) - len(set(steps))
+    if missing:
+        with pytest.raises(jb.IncompleteError, match="'x'"):
+            rollout.flatten(state)
+    else:
+        want = [t * 10 + e for e in range(2) for t in range(4)]
+        np.testing.assert_array_equal(rollout.flatten(state).data["x"], want)
+
+
+def test_steps_whose_sum_is_that_of_a_complete_rollout_are_not_complete():
+    rollout, state = written([0, 0, 1, 1, 3])
+    assert sum(step + 1 for step in [0, 0, 1, 1, 3]) == rollout.total_sum() == 10
+    assert rollout.missing(state) == {"x": [2]}
+    with pytest.raises(jb.IncompleteError, match=r"\[2\]"):
+        rollout.make_dict(state)
+
+
+def test_under_jit_an_incomplete_rollout_is_flagged_and_zero_where_nothing_was_written():
+    rollout, state = written([0, 3])
+    state = rollout.reset(state)  # the memory still holds steps 0 and 3
+    state = rollout.update(state, "x", 1, jnp.array([7.0, 8.0]))
+    flat = jax.jit(rollout.flatten)(state)
+    assert not flat.valid
+    np.testing.assert_array_equal(flat.data["x"], [0, 7, 0, 0, 0, 8, 0, 0])
+    assert jax.jit(rollout.flatten)(written(range(4))[1]).valid
+
+
+def test_the_documented_use_with_1024_environments_and_16_steps():
+    rollout = jb.Rollout(num_steps=16, num_envs=1024)
+    state = rollout.register(rollout.init(), "obs", shape=(128,))
+    observations = np.random.default_rng(0).normal(size=(16, 1024, 128)).astype(np.float32)
+    update = jax.jit(rollout.update, static_argnums=1, donate_argnums=0)
+    for t in range(16):
+        state = update(state, "obs", t, observations[t])
+    data = rollout.get_dict(state)
+    assert data["obs"].shape == (16 * 1024, 128)
+    np.testing.assert_array_equal(data["obs"], np.concatenate([observations[:, e] for e in range(1024)]))
+
+
+def test_a_traced_step_outside_is_dropped_and_counted_and_an_int_raises():
+    rollout, state = written([0, 1])
+    update = jax.jit(rollout.update, static_argnums=1)
+    for step in (-1, 4, 2**31 - 1, -(2**31)):
+        after = update(state, "x", step, jnp.full(2, 9.0))
+        np.testing.assert_array_equal(after.data["x"], state.data["x"])
+        np.testing.assert_array_equal(after.written["x"], state.written["x"])
+        assert (int(after.dropped["x"]), int(after.rewritten["x"])) == (1, 0)
+        with pytest.raises(jb.ShapeError, match="outside"):
+            rollout.update(state, "x", step, jnp.zeros(2))
+
+
+def test_late_keys_are_registered_after_the_rollout():
+    rollout, state = written(range(4))
+    state = rollout.register(state, "advantage")
+    assert rollout.missing(state) == {"advantage": [0, 1, 2, 3]}
+    state = rollout.batch_update(state, "advantage", jnp.arange(8.0).reshape(4, 2))
+    np.testing.assert_array_equal(rollout.flatten(state).data["advantage"], [0, 2, 4, 6, 1, 3, 5, 7])
+
+
+MISTAKES = [
+    (lambda r, s: r.register(s, "x"), jb.ConfigurationError, "registered already"),
+    (lambda r, s: r.register(s, ""), jb.ConfigurationError, "string"),
+    (lambda r, s: r.update(s, "y", 0, jnp.zeros(2)), jb.MissingFieldError, "'y'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros(1)), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros((2, 1))), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros(2, jnp.int32)), jb.DtypeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2)), jb.ShapeError, "step"),
+    (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2)), jb.ShapeError, "step"),
+    (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4))), jb.ShapeError, "'x'"),
+    (lambda r, s: r.init(x=(3,)), jb.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(0, 2), jb.ConfigurationError, "num_steps"),
+    (lambda r, s: jb.Rollout(2, 1.5), jb.ConfigurationError, "num_envs"),
+]
+
+
+@pytest.mark.parametrize("mistake, error, words", MISTAKES)
+def test_mistakes_raise_and_name_what_is_wrong(mistake, error, words):
+    rollout, state = written([0])
+    before = jax.tree.map(np.asarray, state)
+    with pytest.raises(error, match=words):
+        mistake(rollout, state)
+    jax.tree.map(np.testing.assert_array_equal, state, before)
+
+
+def test_a_scan_fills_it_in_place_and_vmap_keeps_seeds_apart():
+    rollout = jb.Rollout(64, 8)
+    state = rollout.init(obs=jax.ShapeDtypeStruct((64,), jnp.float32), action=jax.ShapeDtypeStruct((), jnp.int32))
+
+    def fill(state, offset):
+        def step(state, t):
+            state = rollout.update(state, "obs", t, jnp.full((8, 64), offset + t.astype(jnp.float32)))
+            return rollout.update(state, "action", t, jnp.full(8, t)), None
+
+        return jax.lax.scan(step, state, jnp.arange(64, dtype=jnp.int32))[0]
+
+    assert_in_place(fill, state, jnp.float32(0))
+    assert_in_place(lambda s, x: rollout.update(s, "obs", 3, x), state, jnp.ones((8, 64)))
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), state)
+    filled = jax.jit(jax.vmap(fill))(stacked, jnp.array([0.0, 100.0]))
+    flat = jax.vmap(rollout.flatten)(filled)
+    assert flat.valid.all()
+    np.testing.assert_array_equal(flat.data["obs"][:, :64, 0], np.arange(64) + np.array([[0.0], [100.0]]))
+
+
+def test_what_flatten_returns_shares_no_memory_with_the_state():
+    rollout, state = written(range(4))
+    flat = rollout.flatten(state)
+    kept = np.array(flat.data["x"])
+    state = jax.jit(rollout.update, static_argnums=1, donate_argnums=0)(state, "x", 0, jnp.full(2, -1.0))
+    np.testing.assert_array_equal(flat.data["x"], kept)
+
+
+def test_environments_can_be_sharded():
+    mesh = jax.make_mesh((4,), ("env",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "env"))
+    rollout = jb.Rollout(4, 8)
+    state = rollout.init(x=F32)
+    state = state.replace(data={"x": jax.device_put(state.data["x"], sharding)})
+    update = jax.jit(rollout.update, static_argnums=1)
+    for t in range(4):
+        state = update(state, "x", t, t * 10 + jnp.arange(8.0))
+    want = [t * 10 + e for e in range(8) for t in range(4)]
+    np.testing.assert_array_equal(rollout.flatten(state).data["x"], want)
+    assert state.data["x"].sharding.is_equivalent_to(sharding, 2)
+
+
+@given(steps=st.integers(1, 5), envs=st.integers(1, 5), shape=st.sampled_from([(), (3,), (2, 2)]))
+@settings(max_examples=40, deadline=None)
+def test_unflatten_undoes_flatten(steps, envs, shape):
+    tree = {"a": np.random.default_rng(0).normal(size=(steps, envs, *shape)), "b": np.arange(steps * envs)}
+    tree = jax.tree.map(jnp.asarray, {"a": tree["a"].astype(np.float32), "b": tree["b"].reshape(steps, envs)})
+    flat = jb.swap_and_flatten01(tree)
+    for e in range(envs):
+        for t in range(steps):
+            np.testing.assert_array_equal(flat["a"][e * steps + t], tree["a"][t, e])
+    jax.tree.map(np.testing.assert_array_equal, jb.unflatten_and_swap01(flat, envs), tree)
+
+
+def test_flattening_names_the_leaf_that_does_not_fit():
+    with pytest.raises(jb.ShapeError, match="leaf 'b'"):
+        jb.swap_and_flatten01({"a": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
+    with pytest.raises(jb.ShapeError, match="leaf 'b'"):
+        jb.unflatten_and_swap01({"a": jnp.zeros(4), "b": jnp.zeros(3)}, num_envs=2)
