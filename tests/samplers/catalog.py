@@ -2,7 +2,7 @@
 
 import functools
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,6 @@ from oracle.lives import ROW, lives, stacked
 from oracle.samplers import follower_of
 
 import jaxbuffers as jb
-
-DRAWS = 6
 
 
 def by_age_and_group(windows):
@@ -65,14 +63,52 @@ def show(value):
     return re.sub(r" |<function |at 0x\w+>", "", repr(value))
 
 
-def replay_of(view, sampler, length=7, streams=3):
-    """A small replay."""
-    return jb.Replay(length * streams, streams, DRAWS, view, sampler)
+@dataclass(frozen=True)
+class Together(jb.Sampler):
+    """Every sampler draws its part of the batch and is told everything, whatever becomes of the others.
+
+    One program for all of them: compiling is what takes the time.
+    """
+
+    samplers: tuple[jb.Sampler, ...]
+
+    takes_priority = True
+
+    def each(self, state):
+        """The samplers and what they remember."""
+        return zip(self.samplers, state, strict=True)
+
+    def init(self, windows):
+        return tuple(sampler.init(windows) for sampler in self.samplers)
+
+    def add(self, state, legal, added, turnover):
+        return tuple(sampler.add(part, legal, added, turnover) for sampler, part in self.each(state))
+
+    def draw(self, state, legal, key, batch_size):
+        size, keys = batch_size // len(self.samplers), jax.random.split(key, len(self.samplers))
+        draws = [sampler.draw(part, legal, k, size) for (sampler, part), k in zip(self.each(state), keys, strict=True)]
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *draws)
+
+    def update(self, state, legal, index, priority):
+        return tuple(
+            sampler.update(part, legal, index, priority if sampler.takes_priority else None)
+            for sampler, part in self.each(state)
+        )
+
+    def rewritten(self, state, legal, index):
+        return tuple(sampler.rewritten(part, legal, index) for sampler, part in self.each(state))
+
+
+def replay_of(view, samplers, length=7, streams=3, draws=6):
+    """A small replay of which each of the samplers draws as many windows."""
+    samplers = tuple(samplers)
+    return jb.Replay(length * streams, streams, draws * len(samplers), view, Together(samplers))
 
 
 def follow(replay):
-    """The oracle's side of it."""
-    return follower_of(replay.sampler, replay.length, replay.num_streams, replay.view.required)
+    """The oracle's side of it: a follower for each sampler."""
+    shape = replay.length, replay.num_streams, replay.view.required
+    return [follower_of(sampler, *shape) for sampler in replay.sampler.samplers]
 
 
 def cycle(replay):
@@ -81,20 +117,28 @@ def cycle(replay):
 
 
 def use(replay, state, index, priority, group):
-    """Say that a batch was used, with priorities where they are taken and new numbers for its rows."""
-    priority = priority if replay.sampler.takes_priority else None
+    """Say that a batch was used, with priorities and with new numbers for its rows."""
     return replay.update(state, index, priority=priority, rows={"extras": {"group": group}})
 
 
-def look(replay, state, key, count=DRAWS):
-    """What the sampler would draw, and how likely it says each row's window is, ``[E, T]`` by age."""
-    legal, sampler, shape = replay._legal(state), replay.sampler, (replay.num_streams, replay.length)
+def draw(replay, state, key):
+    """The windows that each sampler points at: leaves ``[samplers, draws]``."""
+    drawn = replay.sampler.draw(state.sampler, replay._legal(state), key, replay.batch_size)
+    return jax.tree.map(lambda x: x.reshape(len(replay.sampler.samplers), -1), drawn)
+
+
+def tables(replay, state):
+    """How likely each sampler says the window of each row is: float32 ``[samplers, E, T]``, by age."""
+    legal, shape = replay._legal(state), (replay.num_streams, replay.length)
     stream, age = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
     start = legal.windows.ring.shift(state.ring.time[:, None], -1 - age)
-    draw, table = sampler.draw(state.sampler, legal, key, count), jnp.zeros(shape, jnp.float32)
-    if not isinstance(sampler, jb.OnlineFirst):
-        table = sampler.probability(state.sampler, legal, stream.reshape(-1), start.reshape(-1)).reshape(shape)
-    return {"draw": draw, "table": table, "sampler": state.sampler, "time": state.ring.time}
+    nothing = jnp.zeros(shape, jnp.float32)  # OnlineFirst does not say
+    return jnp.stack(
+        [
+            nothing if isinstance(sampler, jb.OnlineFirst) else sampler.probability(part, legal, stream, start)
+            for sampler, part in replay.sampler.each(state.sampler)
+        ]
+    )
 
 
 def live(replay, rows, mask, index, priority, group, clock):
@@ -106,7 +150,8 @@ def live(replay, rows, mask, index, priority, group, clock):
     def step(state, inputs):
         number, rows, mask, *used = inputs
         state = use(replay, replay.add(state, rows, mask), *used)
-        return state, look(replay, state, jax.random.key(number))
+        seen = {"draw": draw(replay, state, jax.random.key(number)), "table": tables(replay, state)}
+        return state, seen | {"sampler": state.sampler, "time": state.ring.time}
 
     state = replay.init(ROW)
     index = jb.Index(index.stream, jnp.where(index.time >= 0, (index.time + clock) % cycle(replay), -1))
@@ -122,7 +167,7 @@ def lives_of(replay, **options):
 
 def clocks(replay):
     """When the first row of each of six lives comes: in some just before the clock wraps."""
-    late = isinstance(replay.sampler, jb.OnlineFirst)  # it counts free rows from time 0 on
+    late = any(isinstance(sampler, jb.OnlineFirst) for sampler in replay.sampler.samplers)
     return np.array([0 if late or kind % 3 else cycle(replay) - 5 for kind in range(6)], np.int32)
 
 
@@ -133,40 +178,61 @@ def lived(replay, **options):
     return quick_jit(jax.vmap(functools.partial(live, replay)))(*parts, clocks(replay))
 
 
-def fact(state, path, replay, clock):
+def fact(state, path):
     """What a sampler's state says at a dotted path."""
     for name in path.split("."):
         state = state[int(name)] if name.isdigit() else getattr(state, name)
-    if not path.endswith("uses"):
-        return np.asarray(state)
-    # A table by slot, which the first row's time shifts.
-    return np.roll(state.reshape(replay.length, -1), -(clock % replay.length), axis=0).reshape(-1)
+    return np.asarray(state)
+
+
+def assert_as_followed(sampler, follower, state, probability_of, draws, roll=0):
+    """The sampler's counters and probabilities are what the follower says.
+
+    Args:
+      sampler: the sampler.
+      follower: its follower.
+      state: what the sampler remembers.
+      probability_of: a function from windows to the probabilities it gives them.
+      draws: how many windows it draws.
+      roll: how many slots the first row's time moves a table by slot.
+    """
+    for path, want in follower.facts().items():
+        got = fact(state, path)
+        if path.endswith("uses"):
+            got = np.roll(got.reshape(follower.length, -1), -roll, axis=0).reshape(-1)
+        np.testing.assert_array_equal(got, want, err_msg=f"{sampler}: {path}")
+    if not isinstance(sampler, jb.OnlineFirst):
+        shares = follower.shares()
+        got = probability_of([*shares])
+        np.testing.assert_allclose(got, [*shares.values()], rtol=3e-5, err_msg=str(sampler))
+        if follower.can_draw(draws):
+            np.testing.assert_allclose(np.sum(got, dtype=np.float64), 1, rtol=2e-6, err_msg=str(sampler))
 
 
 def assert_lives_agree(replay, **options):
-    """After every step of every life the sampler is as its oracle says; return how many batches were compared."""
-    seen, valid = jax.tree.map(np.asarray, lived(replay, **options)[1]), 0
+    """After every step of every life each sampler is as its oracle says; return how many batches were compared."""
+    seen, samplers = jax.tree.map(np.asarray, lived(replay, **options)[1]), replay.sampler.samplers
+    valid, draws = np.zeros(len(samplers), int), replay.batch_size // len(samplers)
     for i, life in enumerate(lives_of(replay, **options)):
-        follower, clock = follow(replay), int(clocks(replay)[i])
+        followers, clock = follow(replay), int(clocks(replay)[i])
         for s, step in enumerate(life.steps):
             now = jax.tree.map(lambda x, at=(i, s): x[at], seen)
-            follower.follow(step)
-            for path, want in follower.facts().items():
-                np.testing.assert_array_equal(fact(now["sampler"], path, replay, clock), want, err_msg=path)
+            added = (now["time"] - clock) % cycle(replay)
+            for n, (sampler, follower) in enumerate(zip(samplers, followers, strict=True)):
+                follower.follow(step)
 
-            if not isinstance(replay.sampler, jb.OnlineFirst):
-                shares, added = follower.shares(), (now["time"] - clock) % cycle(replay)
-                got = {(e, t): now["table"][e, added[e] - 1 - t] for e, t in shares}
-                np.testing.assert_allclose([*got.values()], [*shares.values()], rtol=3e-5)
-                if follower.can_draw(DRAWS):
-                    np.testing.assert_allclose(np.sum([*got.values()], dtype=np.float64), 1, rtol=2e-6)
+                def probability_of(windows, table=now["table"][n], added=added):
+                    return [table[e, added[e] - 1 - t] for e, t in windows]
 
-            draw = now["draw"]
-            assert draw.valid.all() == draw.valid.any() == follower.can_draw(DRAWS)
-            if draw.valid.all():
-                start = (draw.start - clock) % cycle(replay)
-                follower.check(list(zip(draw.stream.tolist(), start.tolist(), strict=True)), draw.probability)
-                valid += 1
-            elif not isinstance(replay.sampler, jb.OnlineFirst):
-                assert not draw.probability.any()
-    return valid
+                part = (sampler, follower, now["sampler"][n])
+                assert_as_followed(*part, probability_of, draws, clock % replay.length)
+                drawn = jax.tree.map(lambda x, n=n: x[n], now["draw"])
+                assert drawn.valid.all() == follower.can_draw(draws), sampler
+                if drawn.valid.all():
+                    start = (drawn.start - clock) % cycle(replay)
+                    follower.check(list(zip(drawn.stream.tolist(), start.tolist(), strict=True)), drawn.probability)
+                    valid[n] += 1
+                elif not isinstance(sampler, jb.OnlineFirst):  # whose queue may still have some
+                    assert not drawn.valid.any()
+                    assert not drawn.probability.any()
+    return dict(zip(samplers, valid.tolist(), strict=True))

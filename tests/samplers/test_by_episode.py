@@ -15,15 +15,15 @@ from .catalog import assert_lives_agree, lived, replay_of, show
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(), jb.Episodes(3), jb.Sequences(2, period=2)], ids=show)
 def test_blocks_as_large_as_the_ring_agree_with_the_oracle_over_many_laps(view):
     # A block may begin more episodes than are kept: T rows of one each, while as many old ones end.
-    replay = replay_of(view, jb.ByEpisode(power=2.0), length=4, streams=2)
-    assert assert_lives_agree(replay, block=4, steps=24) > 30
+    compared = assert_lives_agree(replay_of(view, [jb.ByEpisode(power=2.0)], length=4, streams=2), block=4, steps=24)
+    assert min(compared.values()) > 30
 
 
 @pytest.mark.parametrize("block", [1, 2, 5])
 def test_the_queue_of_episodes_is_as_long_as_there_are_episodes(block):
-    replay = replay_of(jb.Items(), jb.ByEpisode(), length=5, streams=2)
+    replay = replay_of(jb.Items(), [jb.ByEpisode()], length=5, streams=2)
     options = {"block": block, "steps": 20}
-    state = lived(replay, **options)[0].sampler
+    state = lived(replay, **options)[0].sampler[0]
     queued = np.asarray((state.made - state.gone) % (2**30 // 5 * 5))
     for i, kind in enumerate(KINDS):
         legal = life(replay.view, kind, length=5, streams=2, **options).steps[-1].legal
@@ -52,7 +52,7 @@ def test_an_episode_weighs_its_windows_to_the_power_and_shares_that_equally(powe
     batch = drawn(replay, state, size=40_000)
     counts = np.bincount(np.searchsorted(TIMES, batch.index.time), minlength=len(TIMES))
     np.testing.assert_allclose(batch.probability, want[np.searchsorted(TIMES, batch.index.time)], rtol=1e-6)
-    wrong = {"another power": OWN ** np.float64(power + 0.3) / OWN}
+    wrong = {"another power": OWN ** np.float64(1.4 * power + 0.3) / OWN}
     big = want * counts.sum() > 20
     wrong = {name: share[big] / share[big].sum() for name, share in wrong.items()}
     fits(counts[big], want[big] / want[big].sum(), wrong)
@@ -78,7 +78,7 @@ def test_an_episode_that_goes_on_in_the_next_block_is_still_one():
 def test_rows_that_are_masked_neither_begin_nor_end_an_episode():
     replay = jb.Replay(12, None, 4, jb.Items(), jb.ByEpisode())
     rows = told_apart(12, first=[0, 3, 6], last=[8])
-    mask = ~np.isin(np.arange(12), [3, 8])[:, None]  # the first start and the end were never written
+    mask = ~np.isin(np.arange(12), [3, 8])  # the first start and the end were never written
     state = filled(replay, rows, mask)
     time = jnp.arange(10, dtype=jnp.int32)
     got = replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time)

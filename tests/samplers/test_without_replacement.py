@@ -10,11 +10,12 @@ import pytest
 from oracle import drawn, filled, fits, leaves_of, quick_jit, row_at, told_apart
 from oracle.lives import ROW, grow, inputs, places
 from oracle.replay import OracleReplay
+from oracle.samplers import follower_of
 
 import jaxbuffers as jb
 from jaxbuffers.samplers import without_replacement
 
-from .catalog import follow, replay_of, show
+from .catalog import show
 
 SAMPLER = jb.WithoutReplacement()
 
@@ -203,19 +204,19 @@ VIEWS = [jb.Items(), jb.Transitions(), jb.Sequences(2, "pad"), jb.Episodes(4)]
 )
 def test_epochs_hold_while_rows_come_and_go(view, kind):
     """Sample, report and add, again and again: the oracle is told what was drawn, and says what may be drawn next."""
-    replay, steps = replay_of(view, SAMPLER), 30
+    replay, steps = jb.Replay(21, 3, 2, view, SAMPLER), 30
     rows, mask = inputs(kind, 7, 3, 1, steps, seed=1)
     leaves, state, valid, over = leaves_of(rows), replay.init(ROW), 0, 0
 
     def step(state, inputs):
         state = replay.add(state, *inputs[:2])
-        batch = replay.sample(state, inputs[2], 2)
+        batch = replay.sample(state, inputs[2])
         return replay.update(state, batch.index), batch
 
     keys = jax.random.split(jax.random.key(3), steps)
     _, batches = quick_jit(lambda *xs: jax.lax.scan(step, state, xs))(rows, mask, keys)
     index = jax.tree.map(lambda x: np.asarray(x).reshape(steps, 2, -1)[:, :, 0], batches.index)
-    oracle, follower = OracleReplay(7, 3), follow(replay)
+    oracle, follower = OracleReplay(7, 3), follower_of(SAMPLER, 7, 3, view.required)
     for s in range(steps):
         completed = grow(oracle, view, [[row_at(leaves, s, 0, e) for e in range(3)]], mask[s].tolist())
         follower.legal = places(oracle, view)

@@ -1,4 +1,4 @@
-"""What samplers are told of windows that come and go, for views that need history or whole episodes."""
+"""What samplers are told of windows, for views that need history or whole episodes: all from the oracle's list."""
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +28,15 @@ VIEWS = [
 ]
 
 
-@pytest.mark.parametrize("block", [1, 3, LENGTH])
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view).split(", reward")[0])
-def test_the_legal_windows_are_those_of_before_less_the_expired_with_the_completed(view, block):
+every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view).split(", reward")[0])
+
+
+def lives(view, block, look):
+    """Random rows in blocks: after each what ``look(windows, queue before it, state, rows added)`` returns.
+
+    Yields which rows were written, the legal windows before and after as the oracle lists them, the oracle, and what
+    was seen.
+    """
     replay = jb.Replay(LENGTH * STREAMS, STREAMS, 1, view, layout="flat")
     rng, shape = np.random.default_rng(block), (CASES, STEPS, block, STREAMS)
     rows = jax.tree.map(lambda x: np.zeros((*shape, *x.shape), x.dtype), ROW)
@@ -40,26 +46,64 @@ def test_the_legal_windows_are_those_of_before_less_the_expired_with_the_complet
     def step(state, row):
         rows, mask = row
         windows, queue = replay._windows(state), state.queue
-        ring, time = replay._ring(state).add(state.ring, rows, mask)
-        _, turnover = windows.add(queue, ring, Added(time, mask, rows.is_first, rows.is_last))
-        return replay.add(state, rows, mask), turnover
+        _, time = replay._ring(state).add(state.ring, rows, mask)
+        state = replay.add(state, rows, mask)
+        return state, look(windows, queue, state, Added(time, mask, rows.is_first, rows.is_last))
 
     run = quick_jit(jax.vmap(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1]))
-    turnover, counted = jax.tree.map(np.asarray, run(rows, mask)), 0
-    leaves = leaves_of(rows)
+    seen, leaves = jax.tree.map(np.asarray, run(rows, mask)), leaves_of(rows)
     for case in range(CASES):
-        oracle, before = WrappedOracle(view, LENGTH, STREAMS), set()
+        oracle, before = WrappedOracle(view, LENGTH, STREAMS), []
         for step in range(STEPS):
-            places = [(n, e) for n in range(block) for e in range(STREAMS) if mask[case, step, n, e]]
-            for n, e in places:
+            for n, e in zip(*np.nonzero(mask[case, step]), strict=True):
                 oracle.append(e, row_at(leaves, case, step, n, e))
-            start, completed, expired = (x[case, step] for x in jax.tree.leaves(turnover))
-            new = {(e, int(start[n, e])) for n, e in zip(*np.nonzero(completed), strict=True)}
-            gone = {(e, int(expired[n, e])) for n, e in places}
-            legal = {(window.stream, window.start) for window in oracle.windows(view)}
-            assert len(new) == completed.sum()  # each is told once
-            assert not new & before
-            assert not completed[~mask[case, step]].any()
-            assert legal == (before - gone) | new
-            before, counted = legal, counted + len(new)
+            after = [(window.stream, window.start) for window in oracle.windows(view)]
+            yield mask[case, step], before, after, oracle, jax.tree.map(lambda x, at=(case, step): x[at], seen)
+            before = after
+
+
+@pytest.mark.parametrize("block", [1, 3, LENGTH])
+@every_view
+def test_the_legal_windows_are_those_of_before_less_the_expired_with_the_completed(view, block):
+    def look(windows, queue, state, added):
+        return windows.add(queue, state.ring, added)[1]
+
+    counted = 0
+    for mask, before, after, _, turnover in lives(view, block, look):
+        written = [*zip(*np.nonzero(mask), strict=True)]
+        new = {(e, int(turnover.start[n, e])) for n, e in zip(*np.nonzero(turnover.completed), strict=True)}
+        gone = {(e, int(turnover.expired[n, e])) for n, e in written}
+        assert len(new) == turnover.completed.sum()  # each is told once
+        assert not new & {*before}
+        assert not turnover.completed[~mask].any()
+        assert {*after} == ({*before} - gone) | new
+        counted += len(new)
+    assert counted > 50
+
+
+@every_view
+def test_windows_are_counted_ranked_and_known_to_be_alive_as_the_list_of_them_says(view):
+    stream = jnp.repeat(jnp.arange(STREAMS, dtype=jnp.int32), LENGTH)
+    rank = jnp.tile(jnp.arange(LENGTH, dtype=jnp.int32), STREAMS)
+
+    def look(windows, queue, state, added):
+        args = (state.queue, state.ring)
+        age = jnp.minimum(rank, jnp.maximum(state.ring.size[stream] - 1, 0))
+        time = windows.ring.shift(state.ring.time[stream], -1 - age)
+        alive = windows.alive(state.ring, stream, windows.ring.shift(time, -2))
+        return windows.count(*args), windows.start(*args, stream, rank), time, windows.older(*args, stream, time), alive
+
+    counted = 0
+    for _, before, after, oracle, (count, start, time, older, alive) in lives(view, 2, look):
+        for e in range(STREAMS):
+            legal = [begin for stream, begin in after if stream == e]
+            assert count[e] == len(legal)
+            mine = slice(e * LENGTH, (e + 1) * LENGTH)
+            assert start[mine][: len(legal)].tolist() == legal
+            if oracle.history[e]:
+                assert older[mine].tolist() == [sum(begin < t for begin in legal) for t in time[mine]]
+                for t, lives_on in zip(time[mine] - 2, alive[mine], strict=True):
+                    assert lives_on or (e, t) not in after
+                    assert not lives_on or (e, t) in after or (e, t) not in before
+                    counted += lives_on
     assert counted > 50
