@@ -12,3 +12,12 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+TESTS_BETWEEN_SWEEPS = 150
+
+
+def pytest_runtest_teardown(item, nextitem, _ran=[0]):  # noqa: B006, the list counts the tests of this process
+    """Forget compiled programs now and then: thousands of them would fill the memory of a small machine."""
+    _ran[0] += 1
+    if _ran[0] % TESTS_BETWEEN_SWEEPS == 0:
+        jax.clear_caches()

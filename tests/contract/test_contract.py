@@ -91,15 +91,15 @@ every_view = pytest.mark.parametrize("view", VIEWS, ids=show)
 
 @pytest.mark.parametrize("check", testing.CONTRACT, ids=lambda check: check.__name__)
 @every_sampler
-@pytest.mark.parametrize("view", [VIEWS[2], VIEWS[10]], ids=show)
+@pytest.mark.parametrize("view", [VIEWS[10]], ids=show)
 def test_every_sampler_keeps_the_whole_contract(view, sampler, check):
     check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
 @pytest.mark.parametrize("check", testing.CONTRACT, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("sampler", [jb.Uniform(), jb.Prioritized()], ids=show)
 @every_view
-def test_every_view_keeps_the_whole_contract(view, sampler, check):
+def test_every_view_keeps_the_whole_contract(view, check):
+    sampler = jb.Prioritized()
     check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
