@@ -48,13 +48,10 @@ SAMPLERS = [
     jb.Counted(jb.WithoutReplacement()),
 ]
 VIEWS = [
-    jb.Items(),
-    jb.Transitions(2, gamma=0.5),
+    jb.FrameStack(jb.Transitions(), 3),
     jb.Sequences(2, "within", burn_in=1, period=2, time_major=True),
-    jb.Sequences(3, "pad"),
     jb.Episodes(4),
     jb.Sequences(3),
-    jb.FrameStack(jb.Transitions(), 3),
 ]
 
 

@@ -35,13 +35,19 @@ from .catalog import (
     use,
 )
 
-EARLY = tuple(sampler for sampler in SAMPLERS if not isinstance(sampler, jb.OnlineFirst))
+# OnlineFirst cannot be given a clock that is about to wrap: it counts its free rows from time 0 on.
+LATE = tuple(sampler for sampler in SAMPLERS if isinstance(sampler, jb.OnlineFirst))
+EARLY = tuple(sampler for sampler in SAMPLERS if sampler not in LATE)
 
 
-@pytest.mark.parametrize("samplers", [EARLY, SAMPLERS[8:]], ids=["clock-wraps", "clock-at-0"])
-@pytest.mark.parametrize("view", VIEWS, ids=show)
+def group(view):
+    """Lives are lived once by each worker: keep the tests of a view together."""
+    return pytest.mark.xdist_group(show(view))
+
+
+@pytest.mark.parametrize("samplers", [EARLY, LATE], ids=["clock-wraps", "clock-at-0"])
+@pytest.mark.parametrize("view", [pytest.param(view, marks=group(view)) for view in VIEWS], ids=show)
 def test_every_window_is_as_likely_as_the_rules_say(view, samplers):
-    # OnlineFirst cannot be given a clock that is about to wrap: it counts its free rows from time 0 on.
     compared = assert_lives_agree(replay_of(view, samplers))
     for sampler, batches in compared.items():
         assert batches > 15 or isinstance(view, jb.Episodes), f"the test shows nothing about draws of {sampler}"
@@ -58,10 +64,10 @@ def pooled(counts, null):
     return (counts, null) if null[-1] * counts.sum() > 20 else (counts[:-1], null[:-1] / null[:-1].sum())
 
 
-@pytest.mark.parametrize("view", [VIEWS[0], VIEWS[6]], ids=show)
-def test_independent_draws_are_as_frequent_as_they_are_likely(view):
-    replay, count = replay_of(view, EARLY), 30_000
-    many = replay_of(view, INDEPENDENT, draws=count)
+@group(VIEWS[0])
+def test_independent_draws_are_as_frequent_as_they_are_likely():
+    replay, count = replay_of(VIEWS[0], EARLY), 30_000
+    many = replay_of(VIEWS[0], INDEPENDENT, draws=count)
 
     def draw_many(state, key):
         return draw(many, replace(state, sampler=state.sampler[: len(INDEPENDENT)]), key)
@@ -94,8 +100,9 @@ def assert_equal_but_for_rounding(one, other):
         np.testing.assert_allclose(got, want, rtol=2e-6 if got.dtype == np.float32 else 0)
 
 
+@group(VIEWS[0])
 def test_one_life_alone_equals_the_same_among_many_under_vmap():
-    replay = replay_of(VIEWS[1], EARLY)
+    replay = replay_of(VIEWS[0], EARLY)
     alone = quick_jit(functools.partial(live, replay))
     inputs = (*stacked(lives_of(replay)), clocks(replay))
     for i in range(6):
@@ -103,8 +110,9 @@ def test_one_life_alone_equals_the_same_among_many_under_vmap():
         assert_equal_but_for_rounding(alone(*one), other)
 
 
+@group(VIEWS[0])
 def test_used_states_that_were_saved_and_loaded_draw_the_same():
-    replay = replay_of(VIEWS[1], EARLY)
+    replay = replay_of(VIEWS[0], EARLY)
     state = jax.tree.map(lambda x: x[0], lived(replay)[0])
     saved = serialization.msgpack_serialize(serialization.to_state_dict(state))
     loaded = serialization.from_state_dict(replay.init(ROW), serialization.msgpack_restore(saved))
@@ -116,9 +124,10 @@ def test_used_states_that_were_saved_and_loaded_draw_the_same():
     assert (first.start != other.start).any(axis=1).all(), "another key gives other windows"
 
 
+@group(VIEWS[0])
 def test_eager_verbs_do_what_compiled_ones_do_to_a_used_state():
     # The contract suite compares eager samples of every sampler; here are the other verbs of one.
-    replay, many = (replay_of(VIEWS[1], samplers) for samplers in (SAMPLERS[6:7], EARLY))
+    replay, many = (replay_of(VIEWS[0], samplers) for samplers in (SAMPLERS[6:7], EARLY))
     rows, mask, *used = jax.tree.map(lambda x: jnp.asarray(x[0, 3]), stacked(lives_of(many)))
     state = jax.tree.map(lambda x: x[1], lived(many)[0])
     state = replace(state, sampler=state.sampler[6:7])
