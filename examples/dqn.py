@@ -272,13 +272,14 @@ def picture(path: str, title: str, results: dict[str, tuple]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Train with each replay, judge, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
     parser.add_argument("--env", default="CartPole-v1", help="an environment of gymnax, or of Gymnasium with --gym")
     parser.add_argument("--gym", action="store_true", help="a plain loop over Gymnasium's environments, one seed")
-    parser.add_argument("--replay", nargs="+", default=["prioritized"], choices=[*REPLAYS, "all"])
+    parser.add_argument("--replay", nargs="+", default=["prioritized"], choices=[*REPLAYS, "all"], help="how to draw")
     parser.add_argument("--steps", type=int, default=400_000, help="environment steps of each seed")
     parser.add_argument("--seeds", type=int, default=5, help="how many to train at once")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--out", default="dqn.png", help="where to save the picture")
     args = parser.parse_args(argv)
     way, seeds = (OnGymnasium, 1) if args.gym else (OnGymnax, args.seeds)

@@ -220,11 +220,12 @@ def picture(path: str, title: str, curves: np.ndarray, random: float, scores: np
 
 def main(argv: list[str] | None = None) -> None:
     """Train, judge, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
     parser.add_argument("--env", default="CartPole-v1", help="an environment of gymnax")
     parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each seed")
     parser.add_argument("--seeds", type=int, default=4, help="how many to train at once")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--out", default="ppo.png", help="where to save the picture")
     args = parser.parse_args(argv)
     chunks = max(1, args.steps // (CHUNK * NUM_STEPS * NUM_ENVS))

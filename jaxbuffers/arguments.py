@@ -53,12 +53,14 @@ def check_index(index: Index) -> None:
 def check_priority(sampler: Any, priority: Any, index: Index, anchor: Index | None) -> None:
     """Refuse priorities that the sampler does not take, or that are not float32 ``[B]``."""
     if not sampler.takes_priority:
-        raise ConfigurationError(f"{type(sampler).__name__} takes no priority; leave it out.")
+        raise ConfigurationError(f"{sampler!r} takes no priority; leave it out (see replay.sampler.takes_priority).")
     if anchor is None:
         raise ShapeError(f"priority needs a whole batch.index; the given one has shape {index.time.shape}.")
-    lead = check_leaf(("priority",), priority, (), np.dtype(np.float32))
-    if lead != anchor.time.shape:
-        raise ShapeError(f"priority has shape {lead}, expected {anchor.time.shape}: one for each window.")
+    if getattr(priority, "dtype", None) != np.float32:
+        got = getattr(priority, "dtype", type(priority).__name__)
+        raise DtypeError(f"priority must be float32, got {got}; convert it: jnp.asarray(priority, jnp.float32).")
+    if priority.shape != anchor.time.shape:
+        raise ShapeError(f"priority has shape {priority.shape}, expected {anchor.time.shape}: one for each window.")
 
 
 def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:

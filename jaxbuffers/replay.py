@@ -243,7 +243,7 @@ class Replay:
         return jnp.sum(self._legal(state).count(), dtype=jnp.int32)
 
     def can_sample(self, state: ReplayState) -> jax.Array:
-        """Say whether there is a legal window: bool ``[]``."""
+        """Say whether there is a legal window: bool ``[]``. If there never is, `stats` may tell why."""
         return self.count(state) > 0
 
     def age(self, state: ReplayState, index: Index) -> jax.Array:

@@ -391,7 +391,7 @@ def test_bad_rows_to_write_back_are_refused_by_name(replay, state, new, error, p
 
 
 def test_a_priority_for_a_sampler_that_takes_none_is_refused(replay, state):
-    with pytest.raises(jb.ConfigurationError, match="Uniform takes no priority; leave it out"):
+    with pytest.raises(jb.ConfigurationError, match=r"Uniform\(\) takes no priority; leave it out"):
         replay.update(state, INDEX, priority=jnp.ones(4))
 
 

@@ -262,7 +262,7 @@ def test_a_make_rows_without_legal_windows_is_told_so():
     def one_step_episodes(step):
         return {"x": jnp.zeros((2, 4), jnp.float32), "is_first": jnp.ones(2, jnp.bool_)}
 
-    with pytest.raises(AssertionError, match="give it longer episodes"):
+    with pytest.raises(AssertionError, match="give it episodes of a length"):
         testing.check_rows(replay, ROW, one_step_episodes)
 
 

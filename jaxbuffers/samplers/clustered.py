@@ -128,8 +128,10 @@ class Clustered(Sampler):
         stream, start = legal.window_at(jnp.where(real, leaf, 0))
         rows = legal.windows.ring.read(legal.ring, start, stream, real)
         group = paths_of(rows)[tuple(self.by.split("."))] if isinstance(self.by, str) else self.by(rows)
-        if group.shape != leaf.shape or group.dtype != np.int32:
-            raise ShapeError(f"Clustered(by=...) must return int32 {list(leaf.shape)}, got {group.dtype}{group.shape}.")
+        if group.shape != leaf.shape:
+            raise ShapeError(f"Clustered(by=...) must return one number a row, {list(leaf.shape)}, got {group.shape}.")
+        if group.dtype != np.int32:
+            raise DtypeError(f"Clustered(by=...) must return int32, got {group.dtype}; write .astype(jnp.int32).")
         bad = (group < 0) | (group >= self.groups)
         tree, counted = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
         refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window

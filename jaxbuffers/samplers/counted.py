@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.once import once
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -46,8 +46,7 @@ class Counted(Sampler):
     sampler: Sampler
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sampler, Sampler):
-            raise ConfigurationError(f"Counted() takes a sampler, got {self.sampler!r}.")
+        check_part("the sampler of Counted()", self.sampler, Sampler)
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.random import split
@@ -28,7 +29,8 @@ class Mix(Sampler):
     that take them. The batch is valid if every part's is.
 
     Args:
-      *parts: pairs of a fraction and a sampler; the fractions add up to 1.
+      *parts: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
+        how likely a window is, which is all but `OnlineFirst`; write ``OnlineFirst(Mix(...))``.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> mix = jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(horizon=1)))
@@ -44,16 +46,20 @@ class Mix(Sampler):
     parts: tuple[Part, ...]
 
     def __init__(self, *parts: Part) -> None:
+        if not parts:
+            raise ConfigurationError("Mix() takes at least one pair (fraction, sampler).")
         for part in parts:
-            if not isinstance(part, tuple) or len(part) != 2 or not isinstance(part[1], Sampler):
-                raise ConfigurationError(f"Mix() takes pairs (fraction, sampler), got {part!r}.")
+            if not isinstance(part, tuple) or len(part) != 2:
+                hint = " Write Mix(*parts)." if isinstance(part, list | tuple) else ""
+                raise ConfigurationError(f"Mix() takes pairs (fraction, sampler), got {part!r}.{hint}")
             fraction, sampler = part
+            check_part("a part's sampler", sampler, Sampler)
             if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
                 raise ConfigurationError(f"a fraction must be a number above 0, at most 1, got {fraction!r}.")
             if type(sampler).probability is Sampler.probability:
                 raise ConfigurationError(
                     f"{type(sampler).__name__} does not say how likely a window is (Sampler.probability), "
-                    f"so the probabilities of a mixture with it are unknown."
+                    f"so the probabilities of a mixture with it are unknown. OnlineFirst(then=Mix(...)) is possible."
                 )
         total = math.fsum(fraction for fraction, _ in parts)
         if abs(total - 1) > 1e-6:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.uniform import Uniform
@@ -70,8 +70,7 @@ class OnlineFirst(Sampler):
     then: Sampler = field(default_factory=Uniform)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.then, Sampler):
-            raise ConfigurationError(f"OnlineFirst() takes a sampler, got {self.then!r}.")
+        check_part("the sampler of OnlineFirst()", self.then, Sampler)
 
     @property
     def fields(self) -> tuple[str, ...]:

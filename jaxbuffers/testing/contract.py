@@ -23,8 +23,8 @@ def numbered_rows(replay: Replay, row: Any, episode: int | None = None) -> MakeR
     """Return a ``make_rows`` whose values say which row they are, in episodes of several lengths.
 
     The fields ``is_first``, ``is_last`` and ``is_terminal`` describe episodes of ``episode`` rows and
-    up to two more, by default so long that the view's windows fit in; every second one ends with a
-    truncation.
+    up to two more, by default such that the view's windows fit in (for `Episodes`: such that they fit
+    into its windows); every second one ends with a truncation.
 
     >>> import jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=8, num_envs=2, batch_size=1, view=jb.Items())
@@ -36,7 +36,7 @@ def numbered_rows(replay: Replay, row: Any, episode: int | None = None) -> MakeR
     def make_rows(step: int) -> Any:
         stream = np.arange(replay.num_streams)
         number = step * replay.num_streams + stream
-        length = (replay.view.span + 2 if episode is None else episode) + stream % 3
+        length = (_episode(replay.view) if episode is None else episode) + stream % 3
         number_of, age = np.divmod(step, length)
         last = age == length - 1
         flags = {"is_first": age == 0, "is_last": last, "is_terminal": last & (number_of % 2 == 0)}
@@ -129,7 +129,9 @@ def check_rows(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     for steps in (replay.view.span + 2, 2 * replay.length + 3):
         state = _filled(replay, row, make_rows, steps)
         batch = _sample(replay, state, key)
-        assert batch.valid, f"no window is legal after {steps} steps of make_rows; give it longer episodes"
+        assert batch.valid, (
+            f"no window is legal after {steps} steps of make_rows; give it episodes of a length that the view reads"
+        )
         assert batch.mask.any(), "a valid batch has no row"
         assert all(0 < p <= 1 for p in batch.probability.tolist()), "a drawn window's probability is not in (0, 1]"
         _same("get() of the sampled index", replay.get(state, batch.index)[1], batch.mask)
@@ -173,6 +175,13 @@ def _filled(
         mask = jnp.asarray((step + stream) % 7 != 3).reshape(() if replay.num_envs is None else -1)
         state = _add(replay, state, make_rows(step), mask)
     return state
+
+
+def _episode(view: Any) -> int:
+    inner = view
+    while hasattr(inner, "view"):
+        inner = inner.view
+    return max(inner.max_length - 2, 1) if hasattr(inner, "max_length") else view.span + 2
 
 
 def _stack(trees: list[Any]) -> Any:

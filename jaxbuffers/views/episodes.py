@@ -35,7 +35,7 @@ class Episodes(View):
     """Read whole episodes: `Episode`, with ``index`` and ``mask`` of shape ``[B, max_length]``.
 
     An episode is legal from the row with ``is_last`` on until its first row is overwritten. One
-    with more than ``max_length`` rows is never drawn, and counted in ``state.queue.too_long``.
+    with more than ``max_length`` rows is never drawn, and counted as ``too_long`` in `stats`.
     With `Uniform`, episodes are equally likely, however long they are.
 
     Args:

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
+from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ConfigurationError, one_of, positive
+from jaxbuffers.errors import one_of, positive
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field, with_field
 from jaxbuffers.views.base import Read, Reader, View, same_episode
@@ -41,8 +42,7 @@ class FrameStack(View):
     pad: Literal["first", "zero"] = "first"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.view, View):
-            raise ConfigurationError(f"FrameStack() takes a view, got {self.view!r}.")
+        check_part("the view of FrameStack()", self.view, View)
         positive("k", self.k)
         one_of("pad", self.pad, ("first", "zero"))
 

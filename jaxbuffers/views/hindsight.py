@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
 from jaxbuffers.bits import exactly, expand
 from jaxbuffers.bounded import Bounded
@@ -30,9 +31,10 @@ class Hindsight(View):
 
     Args:
       view: any view of rows.
-      reward: from the achieved and the desired goal of one row to its reward, a scalar of the dtype of the stored
-        one. A row's reward is received on arriving at it, so the achieved goal is the row's own.
-        Configurations with the same function are equal; define it once, at the top of a module.
+      reward: from the achieved and the desired goal of one row to its reward, a scalar of the dtype of
+        the stored one; a function of two arrays that JAX can trace. A row's reward is received on
+        arriving at it, so the achieved goal is the row's own. Configurations with the same function
+        are equal; define it once, at the top of a module.
       goals: whose achieved goal: ``"future"``, a later row of the episode, uniformly; ``"final"``,
         its last row (the newest, while it is going on); ``"episode"``, any of its rows present, uniformly.
         Where there is no later row, the window keeps its goal.
@@ -63,8 +65,7 @@ class Hindsight(View):
     desired: str = "obs.desired_goal"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.view, View):
-            raise ConfigurationError(f"Hindsight() takes a view, got {self.view!r}.")
+        check_part("the view of Hindsight()", self.view, View)
         if not callable(self.reward):
             raise ConfigurationError(f"reward must be a function of two goals, got {self.reward!r}.")
         one_of("goals", self.goals, ("future", "final", "episode"))
@@ -115,7 +116,10 @@ class Hindsight(View):
         for name in (self.achieved, self.desired):
             path = tuple(name.split("."))
             if path not in spec.paths:
-                raise MissingFieldError(f"Hindsight() needs {show(path)}; the row has {spec.paths}.")
+                raise MissingFieldError(
+                    f"Hindsight() needs {show(path)}; the row has {', '.join(map(show, spec.paths))}. Name the goals "
+                    f"with achieved= and desired=."
+                )
             kinds.append((spec.shapes[spec.paths.index(path)], spec.dtypes[spec.paths.index(path)]))
         if kinds[0] != kinds[1]:
             raise ShapeError(
@@ -157,10 +161,15 @@ class Hindsight(View):
             desired = exactly(lambda x, y: jnp.where(expand(new, y.ndim), x.reshape(axes + x.shape[1:]), y), goal, old)
             reward = self._rewards(paths[tuple(self.achieved.split("."))], desired, index.time.ndim)
             stored = field(rows, "reward")
-            if (reward.shape, reward.dtype) != (stored.shape, stored.dtype):
+            if reward.shape != stored.shape:
+                raise ShapeError(
+                    f"Hindsight(reward=...) must return one number a row, got {list(reward.shape[index.time.ndim :])}; "
+                    f"reduce over the axes of the goal, as in jnp.all(achieved == desired)."
+                )
+            if reward.dtype != stored.dtype:
                 raise DtypeError(
-                    f"Hindsight(reward=...) must return {stored.dtype} scalars like the stored rewards, got "
-                    f"{reward.dtype}{list(reward.shape[index.time.ndim :])}."
+                    f"Hindsight(reward=...) must return {stored.dtype} like the stored rewards, got {reward.dtype}; "
+                    f"convert it: .astype('{stored.dtype}')."
                 )
             opens = began.reshape(axes) & (past == 0)  # with or without is_first
             reward = exactly(lambda x, y: jnp.where(new & ~opens, x, y), reward, stored)

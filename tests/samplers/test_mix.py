@@ -186,7 +186,7 @@ def test_a_batch_that_straddles_an_epoch_gives_no_window_the_probability_zero():
 @pytest.mark.parametrize(
     "parts, match",
     [
-        ((), "add up to"),
+        ((), "at least one pair"),
         (((0.5, U),), "add up to"),
         (((0.5, U), (0.6, U)), "add up to"),
         (((0.0, U), (1.0, U)), "above 0"),
@@ -195,7 +195,7 @@ def test_a_batch_that_straddles_an_epoch_gives_no_window_the_probability_zero():
         (((True, U),), "above 0"),
         ((("0.5", U), (0.5, U)), "above 0"),
         ((U, U), "pairs"),
-        (((1.0, jb.Uniform),), "pairs"),
+        (((1.0, jb.Uniform),), r"Write Uniform\(\)"),
         (([1.0, U],), "pairs"),
         (((1.0, U, 2),), "pairs"),
         (((0.5, U), (0.5, jb.OnlineFirst())), "OnlineFirst does not say how likely"),

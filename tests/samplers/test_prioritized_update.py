@@ -220,7 +220,7 @@ def test_priorities_of_another_kind_or_number_are_refused_by_name(priority, erro
 def test_priorities_need_a_sampler_that_takes_them_and_a_whole_index():
     replay = jb.Replay(4, None, 4)
     state = filled(replay, told_apart(6))
-    with pytest.raises(jb.ConfigurationError, match="Uniform takes no priority"):
+    with pytest.raises(jb.ConfigurationError, match=r"Uniform\(\) takes no priority"):
         replay.update(state, at([2]), priority=jnp.ones(1, jnp.float32))
     replay = jb.Replay(8, None, 4, jb.Sequences(3), SAMPLER)
     state = filled(replay, told_apart(6))

@@ -28,18 +28,18 @@ def sampled(reward):
 
 
 REWARDS = {
-    "int32": (lambda a, g: jnp.int32(1), r"must return float32 scalars.*got int32\[\]"),
-    "bool": (lambda a, g: jnp.all(a == g), r"got bool\[\]"),
-    "float16": (lambda a, g: jnp.sum(a - g).astype(jnp.float16), r"got float16\[\]"),
-    "one per coordinate": (lambda a, g: a - g, r"got float32\[2\]"),
-    "an axis of one": (lambda a, g: jnp.sum(a - g, keepdims=True), r"got float32\[1\]"),
+    "int32": (lambda a, g: jnp.int32(1), r"must return float32 like.*got int32"),
+    "bool": (lambda a, g: jnp.all(a == g), "got bool"),
+    "float16": (lambda a, g: jnp.sum(a - g).astype(jnp.float16), "got float16"),
+    "one per coordinate": (lambda a, g: a - g, r"got \[2\]"),
+    "an axis of one": (lambda a, g: jnp.sum(a - g, keepdims=True), r"got \[1\]"),
 }
 
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_of_another_dtype_or_shape_than_the_stored_one_is_refused_when_traced(name):
     reward, message = REWARDS[name]
-    with pytest.raises(jb.DtypeError, match=message):
+    with pytest.raises(jb.ShapeError if "[" in message else jb.DtypeError, match=message):
         sampled(reward)
 
 
