@@ -18,7 +18,7 @@ def written(steps, rollout=None):
     rollout = rollout or jb.Rollout(4, 2)
     state = rollout.init(x=F32)
     for step in steps:
-        state = rollout.update(state, "x", step, step * 10 + jnp.arange(2.0))
+        state = rollout.update(state, "x", step, step * 10 + jnp.arange(2, dtype=jnp.float32))
     return rollout, state
 
 
@@ -49,7 +49,7 @@ def test_steps_whose_sum_is_that_of_a_complete_rollout_are_not_complete():
 def test_under_jit_an_incomplete_rollout_is_flagged_and_zero_where_nothing_was_written():
     rollout, state = written([0, 3])
     state = rollout.reset(state)  # the memory still holds steps 0 and 3
-    state = rollout.update(state, "x", 1, jnp.array([7.0, 8.0]))
+    state = rollout.update(state, "x", 1, np.float32([7, 8]))
     flat = jax.jit(rollout.flatten)(state)
     assert not flat.valid
     np.testing.assert_array_equal(flat.data["x"], [0, 7, 0, 0, 0, 8, 0, 0])
@@ -72,32 +72,32 @@ def test_a_traced_step_outside_is_dropped_and_counted_and_an_int_raises():
     rollout, state = written([0, 1])
     update = jax.jit(rollout.update, static_argnums=1)
     for step in (-1, 4, 2**31 - 1, -(2**31)):
-        after = update(state, "x", step, jnp.full(2, 9.0))
+        after = update(state, "x", step, jnp.full(2, 9, jnp.float32))
         np.testing.assert_array_equal(after.data["x"], state.data["x"])
         np.testing.assert_array_equal(after.written["x"], state.written["x"])
         assert (int(after.dropped["x"]), int(after.rewritten["x"])) == (1, 0)
         with pytest.raises(jb.ShapeError, match="outside"):
-            rollout.update(state, "x", step, jnp.zeros(2))
+            rollout.update(state, "x", step, jnp.zeros(2, jnp.float32))
 
 
 def test_late_keys_are_registered_after_the_rollout():
     rollout, state = written(range(4))
     state = rollout.register(state, "advantage")
     assert rollout.missing(state) == {"advantage": [0, 1, 2, 3]}
-    state = rollout.batch_update(state, "advantage", jnp.arange(8.0).reshape(4, 2))
+    state = rollout.batch_update(state, "advantage", jnp.arange(8, dtype=jnp.float32).reshape(4, 2))
     np.testing.assert_array_equal(rollout.flatten(state).data["advantage"], [0, 2, 4, 6, 1, 3, 5, 7])
 
 
 MISTAKES = [
     (lambda r, s: r.register(s, "x"), jb.ConfigurationError, "registered already"),
     (lambda r, s: r.register(s, ""), jb.ConfigurationError, "string"),
-    (lambda r, s: r.update(s, "y", 0, jnp.zeros(2)), jb.MissingFieldError, "'y'"),
-    (lambda r, s: r.update(s, "x", 0, jnp.zeros(1)), jb.ShapeError, "'x'"),
-    (lambda r, s: r.update(s, "x", 0, jnp.zeros((2, 1))), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "y", 0, jnp.zeros(2, jnp.float32)), jb.MissingFieldError, "'y'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros(1, jnp.float32)), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros((2, 1), jnp.float32)), jb.ShapeError, "'x'"),
     (lambda r, s: r.update(s, "x", 0, jnp.zeros(2, jnp.int32)), jb.DtypeError, "'x'"),
-    (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2)), jb.ShapeError, "step"),
-    (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2)), jb.ShapeError, "step"),
-    (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4))), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
+    (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
+    (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4), jnp.float32)), jb.ShapeError, "'x'"),
     (lambda r, s: r.init(x=(3,)), jb.ShapeError, "'x'"),
     (lambda r, s: jb.Rollout(0, 2), jb.ConfigurationError, "num_steps"),
     (lambda r, s: jb.Rollout(2, 1.5), jb.ConfigurationError, "num_envs"),
@@ -120,14 +120,14 @@ def test_a_scan_fills_it_in_place_and_vmap_keeps_seeds_apart():
     def fill(state, offset):
         def step(state, t):
             state = rollout.update(state, "obs", t, jnp.full((8, 64), offset + t.astype(jnp.float32)))
-            return rollout.update(state, "action", t, jnp.full(8, t)), None
+            return rollout.update(state, "action", t, jnp.full(8, t, jnp.int32)), None
 
         return jax.lax.scan(step, state, jnp.arange(64, dtype=jnp.int32))[0]
 
     assert_in_place(fill, state, jnp.float32(0))
-    assert_in_place(lambda s, x: rollout.update(s, "obs", 3, x), state, jnp.ones((8, 64)))
+    assert_in_place(lambda s, x: rollout.update(s, "obs", 3, x), state, jnp.ones((8, 64), jnp.float32))
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), state)
-    filled = jax.jit(jax.vmap(fill))(stacked, jnp.array([0.0, 100.0]))
+    filled = jax.jit(jax.vmap(fill))(stacked, np.float32([0, 100]))
     flat = jax.vmap(rollout.flatten)(filled)
     assert flat.valid.all()
     np.testing.assert_array_equal(flat.data["obs"][:, :64, 0], np.arange(64) + np.array([[0.0], [100.0]]))
@@ -137,7 +137,7 @@ def test_what_flatten_returns_shares_no_memory_with_the_state():
     rollout, state = written(range(4))
     flat = rollout.flatten(state)
     kept = np.array(flat.data["x"])
-    state = jax.jit(rollout.update, static_argnums=1, donate_argnums=0)(state, "x", 0, jnp.full(2, -1.0))
+    state = jax.jit(rollout.update, static_argnums=1, donate_argnums=0)(state, "x", 0, jnp.full(2, -1, jnp.float32))
     np.testing.assert_array_equal(flat.data["x"], kept)
 
 
@@ -149,7 +149,7 @@ def test_environments_can_be_sharded():
     state = state.replace(data={"x": jax.device_put(state.data["x"], sharding)})
     update = jax.jit(rollout.update, static_argnums=1)
     for t in range(4):
-        state = update(state, "x", t, t * 10 + jnp.arange(8.0))
+        state = update(state, "x", t, t * 10 + jnp.arange(8, dtype=jnp.float32))
     want = [t * 10 + e for e in range(8) for t in range(4)]
     np.testing.assert_array_equal(rollout.flatten(state).data["x"], want)
     assert state.data["x"].sharding.is_equivalent_to(sharding, 2)
