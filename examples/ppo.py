@@ -132,7 +132,6 @@ class PPO:
         advantage, target = jax.vmap(gae, in_axes=1, out_axes=1)(*steps)
         for name, data in {"advantage": advantage, "target": target}.items():
             rollout = ROLLOUT.batch_update(ROLLOUT.register(rollout, name), name, data)
-        rows = ROLLOUT.flatten(rollout).data
 
         def update(run: Run, batch: dict[str, Array]) -> Run:
             grads = jax.grad(self.loss)(run.params, batch)
@@ -140,7 +139,7 @@ class PPO:
             return run._replace(params=optax.apply_updates(run.params, updates), optimizer=optimizer)
 
         def epoch(run: Run, key: Array) -> tuple[Run, None]:
-            batches = jb.minibatches(key, rows, BATCH)
+            batches = ROLLOUT.minibatches(key, rollout, BATCH)
             inputs = batches.index, batches.mask
             return scan(lambda run, at: (update(run, batches.take(*at).data), None), run, inputs)
 

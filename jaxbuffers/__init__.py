@@ -1,6 +1,6 @@
 """Replay buffers for JAX: immutable, exact and in place."""
 
-from jaxbuffers import returns
+from jaxbuffers import filters, returns
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.episode_rows import episode_rows
 from jaxbuffers.errors import (
@@ -103,6 +103,7 @@ __all__ = [
     "debug_checks",
     "episode_rows",
     "fence",
+    "filters",
     "final_observations",
     "importance_weights",
     "minibatches",

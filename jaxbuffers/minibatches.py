@@ -9,7 +9,10 @@ from flax import struct
 
 from jaxbuffers.bits import zero_where_not
 from jaxbuffers.errors import ConfigurationError, ShapeError, one_of, positive
+from jaxbuffers.permutation import permutation
 from jaxbuffers.row import paths_of, show
+
+Remainder = Literal["error", "drop", "pad", "wrap"]
 
 
 @struct.dataclass
@@ -32,14 +35,16 @@ class Minibatches:
     """One epoch: iterate over it in Python, or scan over ``index`` and ``mask`` and `take` inside.
 
     Attributes:
-      data: all rows, leaves ``[N, ...]``.
+      data: all rows, leaves ``[N, ...]``; from `Rollout.minibatches` ``[T, E, ...]``.
       index: int32 ``[M, B]``, the rows of each batch.
       mask: bool ``[M, B]``.
+      steps: T where the data is ``[T, E, ...]``: row ``e * T + t`` is step t of environment e; otherwise None.
     """
 
     data: Any
     index: jax.Array
     mask: jax.Array
+    steps: int | None = struct.field(pytree_node=False, default=None)
 
     @property
     def num_batches(self) -> int:
@@ -61,6 +66,8 @@ class Minibatches:
         """Read the rows of one batch, a row of ``index`` and of ``mask``."""
 
         def rows(x: jax.Array) -> jax.Array:
+            if self.steps is not None:
+                return x[index % self.steps, index // self.steps]
             size = x.shape[0]  # of a shorter leaf the rows are repeated
             return x[index if size == self.longest else index % size]
 
@@ -77,7 +84,7 @@ def minibatches(
     data: Any,
     batch_size: int,
     shuffle: bool = True,
-    remainder: Literal["error", "drop", "pad", "wrap"] = "error",
+    remainder: Remainder = "error",
     shorter: Literal["error", "modulo"] = "error",
 ) -> Minibatches:
     """Cut data into minibatches; another key gives another epoch.
@@ -107,10 +114,15 @@ def minibatches(
     >>> int(jax.lax.scan(train, 0, (batches.index, batches.mask))[0])
     45
     """
-    positive("batch_size", batch_size)
-    one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
     one_of("shorter", shorter, ("error", "modulo"))
     rows = _rows(data, shorter)
+    return Minibatches(data, *orders(key, rows, batch_size, shuffle, remainder))
+
+
+def orders(key: jax.Array, rows: int, batch_size: int, shuffle: bool, remainder: str) -> tuple[jax.Array, jax.Array]:
+    """Return the index and the mask of `Minibatches` over so many rows."""
+    positive("batch_size", batch_size)
+    one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
     over = rows % batch_size
     if over and remainder == "error":
         raise ConfigurationError(
@@ -120,11 +132,13 @@ def minibatches(
     number = rows // batch_size if remainder == "drop" else -(-rows // batch_size)
     if number == 0:
         raise ConfigurationError(f"{rows} rows make no batch of {batch_size}; choose a smaller batch_size.")
-    order = jax.random.permutation(key, rows) if shuffle else jnp.arange(rows)
-    place = jnp.arange(number * batch_size, dtype=jnp.int32)
-    mask = (place < rows) | (remainder == "wrap")
-    index = jnp.where(mask, order.astype(jnp.int32)[place % rows], 0)
-    return Minibatches(data, index.reshape(number, batch_size), mask.reshape(number, batch_size))
+    order = permutation(key, rows) if shuffle else jnp.arange(rows, dtype=jnp.int32)
+    size = number * batch_size
+    past = jnp.arange(max(size - rows, 0), dtype=jnp.int32) % rows  # the first rows once more, or padding
+    more = order[past] if remainder == "wrap" else jnp.zeros_like(past)
+    index = jnp.concatenate([order[:size], more])
+    mask = jnp.arange(size) < (size if remainder == "wrap" else rows)
+    return index.reshape(number, batch_size), mask.reshape(number, batch_size)
 
 
 def _rows(data: Any, shorter: str) -> int:

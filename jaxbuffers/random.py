@@ -54,7 +54,7 @@ def bits64(key: jax.Array, count: int, offset: int = 0) -> tuple[jax.Array, jax.
     ``jax.random.bits``.
     """
     if jax.random.key_data(key).ndim != 1:
-        raise ShapeError(f"sample takes one key, got keys of shape {key.shape}; split them off first, or use vmap.")
+        raise ShapeError(f"one key is needed, got keys of shape {key.shape}; split them off first, or use vmap.")
     if str(jax.random.key_impl(key)) != "threefry2x32":
         high, low = jax.random.bits(jax.random.fold_in(key, offset) if offset else key, (2, count), jnp.uint32)
         return high, low

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxbuffers.bits import zero_where_not
 from jaxbuffers.errors import ConfigurationError, IncompleteError, MissingFieldError, ShapeError, check, positive
 from jaxbuffers.flattening import swap_and_flatten01
+from jaxbuffers.minibatches import Minibatches, Remainder, orders
 from jaxbuffers.row import check_leaf
 
 
@@ -183,16 +185,10 @@ class Rollout:
         Raises:
           IncompleteError: outside of ``jit``, naming the keys and steps that are missing.
         """
-        valid = self.complete(state)
-        check(valid, "flatten: the rollout is not complete")
-        if not isinstance(valid, jax.core.Tracer) and not valid:
-            raise IncompleteError(
-                f"The rollout is not complete; these steps were never written: {self.missing(state)}."
-            )
+        valid = self._ready(state, "flatten")
 
         def kept(key: str) -> jax.Array:
-            data, written = state.data[key], state.written[key]
-            return jnp.where(written.reshape((-1,) + (1,) * (data.ndim - 1)), data, jnp.zeros((), data.dtype))
+            return zero_where_not(state.written[key], state.data[key])
 
         return Flat(swap_and_flatten01({key: kept(key) for key in state.data}), valid)
 
@@ -201,6 +197,49 @@ class Rollout:
         return self.flatten(state).data
 
     get_dict = make_dict
+
+    def minibatches(
+        self, key: jax.Array, state: RolloutState, batch_size: int, shuffle: bool = True, remainder: Remainder = "error"
+    ) -> Minibatches:
+        """Cut the rollout into minibatches, as ``minibatches(key, flatten(state).data, ...)`` does, without a copy.
+
+        The batches are the same, bit for bit; the rollout is read where it lies, and not laid out a second time.
+
+        Args:
+          key: a PRNG key; consumed.
+          state: a complete rollout.
+          batch_size: B, static.
+          shuffle: as for `jaxbuffers.minibatches`.
+          remainder: as for `jaxbuffers.minibatches`.
+
+        Returns:
+          `Minibatches`. Under ``jit`` rows of an incomplete rollout that miss a key are zero, and False in the mask.
+
+        Raises:
+          IncompleteError: outside of ``jit``, naming the keys and steps that are missing.
+
+        >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+        >>> rollout = jb.Rollout(num_steps=2, num_envs=2)
+        >>> state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.int32))
+        >>> state = rollout.batch_update(state, "x", jnp.array([[0, 10], [1, 11]]))
+        >>> [b.data["x"].tolist() for b in rollout.minibatches(jax.random.key(0), state, 2, shuffle=False)]
+        [[0, 1], [10, 11]]
+        """
+        self._ready(state, "minibatches")
+        if not state.data:
+            raise ShapeError("the rollout has no keys.")
+        index, mask = orders(key, self.num_steps * self.num_envs, batch_size, shuffle, remainder)
+        written = jnp.all(jnp.stack(list(state.written.values())), axis=0)
+        return Minibatches(state.data, index, mask & written[index % self.num_steps], self.num_steps)
+
+    def _ready(self, state: RolloutState, verb: str) -> jax.Array:
+        valid = self.complete(state)
+        check(valid, verb + ": the rollout is not complete")
+        if not isinstance(valid, jax.core.Tracer) and not valid:
+            raise IncompleteError(
+                f"The rollout is not complete; these steps were never written: {self.missing(state)}."
+            )
+        return valid
 
     def _check(self, state: RolloutState, key: str, data: Any) -> tuple[int, ...]:
         if key not in state.data:

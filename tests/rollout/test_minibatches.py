@@ -2,6 +2,7 @@
 
 import collections
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,3 +120,33 @@ def test_rows_keep_every_bit():
     odd = jnp.array([np.nan, -0.0, np.inf, 1.0], jnp.float32)
     bits = np.concatenate([np.asarray(b.data).view(np.uint32) for b in jb.minibatches(KEY, odd, 2, shuffle=False)])
     np.testing.assert_array_equal(bits, np.asarray(odd).view(np.uint32))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("remainder", ["drop", "pad", "wrap"])
+def test_minibatches_of_a_rollout_are_those_of_the_flat_one(shuffle, remainder):
+    rollout = jb.Rollout(num_steps=5, num_envs=3)
+    state = rollout.init(x=jax.ShapeDtypeStruct((2,), jnp.float32), y=jax.ShapeDtypeStruct((), jnp.bfloat16))
+    values = np.arange(15, dtype=np.float32).reshape(5, 3)
+    state = rollout.batch_update(state, "x", np.stack([values, -values], -1))
+    state = rollout.batch_update(state, "y", jnp.asarray(values, jnp.bfloat16))
+    for seed in range(3):
+        key = jax.random.key(seed)
+        flat = jb.minibatches(key, rollout.flatten(state).data, 4, shuffle, remainder)
+        for make in (rollout.minibatches, jax.jit(rollout.minibatches, static_argnums=(2, 3, 4))):
+            for got, want in zip(make(key, state, 4, shuffle, remainder), flat, strict=True):
+                chex.assert_trees_all_equal(got, want, strict=True)
+
+
+def test_minibatches_of_an_incomplete_rollout_raise_and_mask_the_rows_under_jit():
+    rollout = jb.Rollout(num_steps=2, num_envs=2)
+    state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.float32), y=jax.ShapeDtypeStruct((), jnp.float32))
+    state = rollout.batch_update(state, "x", np.ones((2, 2), np.float32))
+    state = rollout.update(state, "y", 1, np.ones(2, np.float32))
+    with pytest.raises(jb.IncompleteError, match=r"'y': \[0\]"):
+        rollout.minibatches(jax.random.key(0), state, 2)
+    batches = jax.jit(lambda s: rollout.minibatches(jax.random.key(0), s, 4, shuffle=False))(state)
+    np.testing.assert_array_equal(batches.mask, [[False, True, False, True]])
+    np.testing.assert_array_equal(batches[0].data["x"], [0, 1, 0, 1])
+    with pytest.raises(jb.ShapeError, match="no keys"):
+        rollout.minibatches(jax.random.key(0), rollout.init(), 4)
