@@ -6,15 +6,22 @@ from jaxbuffers.episode_rows import episode_rows
 from jaxbuffers.errors import (
     ConfigurationError,
     DtypeError,
+    EmptyReplayError,
     IncompleteError,
     MissingFieldError,
+    PriorityError,
     ShapeError,
+    StaleIndexError,
     StructureError,
+    TextFileError,
+    TextTableFullError,
+    UnknownTextError,
     debug_checks,
 )
 from jaxbuffers.fence import fence
 from jaxbuffers.flattening import swap_and_flatten01, unflatten_and_swap01
 from jaxbuffers.gymnasium import final_observations
+from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
 from jaxbuffers.minibatches import Minibatch, Minibatches, minibatches
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 from jaxbuffers.recorder import Recorder, RecorderState
@@ -39,6 +46,8 @@ from jaxbuffers.samplers import (
     importance_weights,
 )
 from jaxbuffers.stats import stats
+from jaxbuffers.textfield import text
+from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -56,18 +65,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
+    "BatchDataset",
     "ByEpisode",
     "Candidates",
     "Clustered",
+    "Collated",
     "ConfigurationError",
     "Counted",
+    "Demonstrations",
     "Draw",
     "DtypeError",
+    "EmptyReplayError",
     "Episode",
     "Episodes",
     "Flat",
     "FrameStack",
     "Hindsight",
+    "HostBatch",
+    "HostReplay",
     "IncompleteError",
     "Index",
     "Items",
@@ -78,6 +93,7 @@ __all__ = [
     "Mix",
     "OnlineFirst",
     "Prioritized",
+    "PriorityError",
     "RankBased",
     "RateLimiter",
     "RateLimiterState",
@@ -85,6 +101,7 @@ __all__ = [
     "Recent",
     "Recorder",
     "RecorderState",
+    "Remap",
     "Replay",
     "ReplayState",
     "Rollout",
@@ -93,22 +110,34 @@ __all__ = [
     "Sampler",
     "Sequences",
     "ShapeError",
+    "StaleIndexError",
     "StructureError",
+    "TextFileError",
+    "TextTable",
+    "TextTableFullError",
+    "TokenBatch",
+    "Tokens",
     "Transition",
     "Transitions",
     "Uniform",
+    "UnknownTextError",
     "View",
     "Weighted",
+    "WindowDataset",
     "WithoutReplacement",
+    "collate",
     "debug_checks",
     "episode_rows",
     "fence",
     "filters",
     "final_observations",
     "importance_weights",
+    "intern_messages",
+    "lookup_messages",
     "minibatches",
     "returns",
     "stats",
     "swap_and_flatten01",
+    "text",
     "unflatten_and_swap01",
 ]

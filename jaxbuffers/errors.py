@@ -39,6 +39,30 @@ class ConfigurationError(ValueError):
     """A configuration is impossible: a size, a mode or a combination of them."""
 
 
+class EmptyReplayError(RuntimeError):
+    """A replay is sampled before it has a legal window."""
+
+
+class StaleIndexError(LookupError):
+    """A row to be updated has been overwritten since it was sampled."""
+
+
+class PriorityError(ValueError):
+    """A priority is NaN, infinite or negative."""
+
+
+class UnknownTextError(LookupError):
+    """A text id that the table never gave, or whose text it has freed."""
+
+
+class TextTableFullError(RuntimeError):
+    """A text table has reached its ``max_bytes``, or there are no ids left."""
+
+
+class TextFileError(RuntimeError):
+    """A text file cannot be used: damaged, written by a newer version, no text file, or open for writing elsewhere."""
+
+
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)
 
 

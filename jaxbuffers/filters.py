@@ -17,7 +17,7 @@ def successful(score: Any, threshold: float, mask: Any = None) -> jax.Array:
 
     Args:
       score: float ``[N]``, such as the return or the last reward of each trajectory. NaN is never selected.
-      threshold: the least score to select, a number.
+      threshold: the least score to select, a Python number; rounded to the dtype of ``score``.
       mask: bool ``[N]``, which entries count; None for all.
 
     Returns:
@@ -31,9 +31,13 @@ def successful(score: Any, threshold: float, mask: Any = None) -> jax.Array:
     Array([False,  True,  True], dtype=bool)
     """
     score, mask = _checked(score, mask)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or np.isnan(threshold):
-        raise ConfigurationError(f"threshold must be a number, got {threshold!r}.")
-    return mask & (score >= jnp.asarray(threshold, score.dtype))
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or threshold != threshold:
+        raise ConfigurationError(f"threshold must be a Python number, got {threshold!r}.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        least = np.float64(threshold).astype(score.dtype)
+    if not np.isfinite(least) and float(least) != threshold:
+        raise ConfigurationError(f"threshold={threshold!r} is beyond {score.dtype}, the dtype of score.")
+    return mask & (score >= least)
 
 
 def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
@@ -44,7 +48,7 @@ def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
 
     Args:
       score: float ``[N]``, such as the return of each trajectory. NaN does not count.
-      fraction: how many to select, in (0, 1].
+      fraction: how many to select, a Python number in (0, 1].
       mask: bool ``[N]``, which entries count; None for all.
 
     Returns:
@@ -58,8 +62,9 @@ def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
     Array([ True, False,  True,  True, False], dtype=bool)
     """
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-        raise ConfigurationError(f"fraction must be a number in (0, 1], got {fraction!r}.")
+        raise ConfigurationError(f"fraction must be a Python number in (0, 1], got {fraction!r}.")
     score, mask = _checked(score, mask)
+    score = score.astype(jnp.float32) if score.dtype.itemsize < 4 else score  # some 8-bit floats have no infinity
     mask = mask & ~jnp.isnan(score)
     ordered = jnp.sort(jnp.where(mask, score, -jnp.inf))[::-1]
     # The number to keep, for every count there may be: exact, where fraction * n in float32 would not be.

@@ -1,16 +1,18 @@
 """Minibatches: every row once an epoch, in random order."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from jaxbuffers.bits import zero_where_not
+from jaxbuffers.bits import exactly, zero_where_not
 from jaxbuffers.errors import ConfigurationError, ShapeError, one_of, positive
 from jaxbuffers.permutation import permutation
-from jaxbuffers.row import paths_of, show
+from jaxbuffers.row import check_leaf, paths_of, show
 
 Remainder = Literal["error", "drop", "pad", "wrap"]
 
@@ -34,6 +36,8 @@ class Minibatch:
 class Minibatches:
     """One epoch: iterate over it in Python, or scan over ``index`` and ``mask`` and `take` inside.
 
+    ``batches[i]`` is batch i; an int outside raises, for an array outside the mask is False throughout.
+
     Attributes:
       data: all rows, leaves ``[N, ...]``; from `Rollout.minibatches` ``[T, E, ...]``.
       index: int32 ``[M, B]``, the rows of each batch.
@@ -55,9 +59,9 @@ class Minibatches:
         return self.num_batches
 
     def __getitem__(self, i: Any) -> Minibatch:
-        if isinstance(i, int) and not -self.num_batches <= i < self.num_batches:
+        if isinstance(i, int | np.integer) and not -self.num_batches <= i < self.num_batches:
             raise IndexError(f"batch {i} of {self.num_batches}")
-        return self.take(self.index[i], self.mask[i])
+        return self.take(self.index[i], self.mask.at[i].get(mode="fill", fill_value=False))
 
     def __iter__(self) -> Iterator[Minibatch]:
         return (self[i] for i in range(self.num_batches))
@@ -71,12 +75,13 @@ class Minibatches:
             size = x.shape[0]  # of a shorter leaf the rows are repeated
             return x[index if size == self.longest else index % size]
 
-        return Minibatch(zero_where_not(mask, jax.tree.map(rows, self.data)), index, mask)
+        return Minibatch(zero_where_not(mask, exactly(rows, self.data)), index, mask)
 
     @property
     def longest(self) -> int:
         """N, the rows of the data."""
-        return max(leaf.shape[0] for leaf in jax.tree.leaves(self.data))
+        lead = 1 if self.steps is None else 2
+        return max(math.prod(leaf.shape[:lead]) for leaf in jax.tree.leaves(self.data))
 
 
 def minibatches(
@@ -91,7 +96,7 @@ def minibatches(
 
     Args:
       key: a PRNG key for the order; consumed. Not used without ``shuffle``.
-      data: any pytree, leaves ``[N, ...]``, such as ``rollout.flatten(state).data``.
+      data: any pytree, leaves ``[N, ...]``, such as ``rollout.flatten(state).data``; NumPy arrays are copied.
       batch_size: B, static.
       shuffle: whether rows come in random order, or in that of the data.
       remainder: what to do with the rows left over where N is no multiple of B: ``"error"``;
@@ -104,6 +109,7 @@ def minibatches(
 
     Raises:
       ConfigurationError, ShapeError: for sizes that do not fit, with the numbers.
+      DtypeError: naming a leaf that JAX cannot hold as it is.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> batches = jb.minibatches(jax.random.key(0), {"x": jnp.arange(10)}, batch_size=4, remainder="pad")
@@ -116,6 +122,7 @@ def minibatches(
     """
     one_of("shorter", shorter, ("error", "modulo"))
     rows = _rows(data, shorter)
+    data = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.array(x), data)
     return Minibatches(data, *orders(key, rows, batch_size, shuffle, remainder))
 
 
@@ -123,6 +130,10 @@ def orders(key: jax.Array, rows: int, batch_size: int, shuffle: bool, remainder:
     """Return the index and the mask of `Minibatches` over so many rows."""
     positive("batch_size", batch_size)
     one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
+    if not isinstance(shuffle, bool):
+        raise ConfigurationError(f"shuffle must be True or False, got {shuffle!r}.")
+    if max(rows, batch_size) > 2**30:
+        raise ConfigurationError(f"{rows} rows in batches of {batch_size}: each can be 2**30 at most (int32 indices).")
     over = rows % batch_size
     if over and remainder == "error":
         raise ConfigurationError(
@@ -144,7 +155,9 @@ def orders(key: jax.Array, rows: int, batch_size: int, shuffle: bool, remainder:
 def _rows(data: Any, shorter: str) -> int:
     sizes = {}
     for path, leaf in paths_of(data).items():
-        if not getattr(leaf, "shape", ()) or leaf.shape[0] == 0:
+        if not isinstance(leaf, jax.Array):
+            check_leaf(path, leaf, (), getattr(leaf, "dtype", np.dtype(float)))
+        if not leaf.shape or leaf.shape[0] == 0:
             raise ShapeError(f"{show(path)} must be an array with at least one row, got {leaf!r}.")
         sizes[path] = leaf.shape[0]
     if not sizes:

@@ -144,6 +144,21 @@ class Ring:
                 leaves[i] = packing.unpack(words, i)
         return jax.tree.unflatten(self.spec.treedef, leaves)
 
+    def column(self, state: RingState, leaf: int) -> tuple[jax.Array, jax.Array]:
+        """Read one leaf of every slot: ``[T, E, ...]``, and bool ``[T, E]``, which slots hold a row.
+
+        Costs the length of the ring.
+        """
+        packing, shape = Packing.of(self.spec), self.spec.shapes[leaf]
+        slot = jnp.arange(self.length, dtype=jnp.int32)[:, None]
+        held = lax.rem(self.slot(state.time - 1).astype(jnp.int32) - slot + self.length, self.length) < state.size
+        if state.words is not None and leaf in packing.small:
+            words = state.words.reshape(self.length, self.num_streams, -1)
+            return packing.unpack(words, leaf), held
+        flat = state.blocks[packing.large.index(leaf)].reshape(self.length, self.num_streams, -1)
+        flat = flat[..., : math.prod(shape)]
+        return from_bits(flat, self.spec.dtypes[leaf]).reshape(self.length, self.num_streams, *shape), held
+
     def present(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
         """Say whether the row of ``stream`` at ``time`` is in the ring now: not future, not overwritten."""
         exists = (stream >= 0) & (stream < self.num_streams) & (time >= 0) & (time < self.cycle)

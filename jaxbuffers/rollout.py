@@ -1,14 +1,16 @@
 """Rollout: what a policy has just done, all steps of all environments, to learn from once."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 
-from jaxbuffers.bits import zero_where_not
+from jaxbuffers.bits import exactly, zero_where_not
 from jaxbuffers.errors import ConfigurationError, IncompleteError, MissingFieldError, ShapeError, check, positive
 from jaxbuffers.flattening import swap_and_flatten01
 from jaxbuffers.minibatches import Minibatches, Remainder, orders
@@ -50,7 +52,8 @@ class Rollout:
     """Storage for ``num_steps`` steps of ``num_envs`` environments: a frozen configuration with pure methods.
 
     Keys are registered at `init` or later (advantages, returns). Every method works under ``jit``,
-    ``scan`` and ``shard_map``, and updates in place where the state is donated.
+    ``scan`` and ``shard_map``, and updates in place where the state is donated; except for
+    bfloat16 and floats of 8 bits on a CPU, and integers of 2 and 4 bits, which XLA writes by way of a copy.
 
     Args:
       num_steps: T.
@@ -97,12 +100,17 @@ class Rollout:
 
         Raises:
           ConfigurationError: the key is there already.
+          ShapeError, DtypeError: for a shape or dtype that cannot be stored as it is.
         """
         if not isinstance(key, str) or not key:
             raise ConfigurationError(f"a key must be a string, got {key!r}.")
         if key in state.data:
             raise ConfigurationError(f"the key {key!r} is registered already; the keys are {sorted(state.data)}.")
-        array = jnp.zeros((self.num_steps, self.num_envs, *shape), jnp.float32 if dtype is None else dtype)
+        if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
+            raise ShapeError(f"the shape of {key!r} must be a tuple of ints from 0 on, got {shape!r}.")
+        leaf = jax.ShapeDtypeStruct(tuple(shape), jnp.float32 if dtype is None else dtype)
+        check_leaf((key,), leaf, leaf.shape, leaf.dtype)
+        array = jnp.zeros((self.num_steps, self.num_envs, *leaf.shape), leaf.dtype)
         zero = jnp.zeros((), jnp.int32)
         return RolloutState(
             state.data | {key: array},
@@ -117,40 +125,34 @@ class Rollout:
         Args:
           state: from `init` or an earlier verb; donate it to update in place.
           key: a registered key.
-          step: int or int32 ``[]``, from 0 to T - 1. An int outside raises; a traced one is dropped
-            and counted in ``state.dropped``.
+          step: int, or ``jax.Array`` of integers ``[]``, from 0 to T - 1. An int outside raises; an array
+            outside is dropped and counted in ``state.dropped``.
           data: ``[E, ...]`` of exactly the registered shape and dtype.
         """
         lead = self._check(state, key, data)
         if lead != (self.num_envs,):
             raise ShapeError(f"{key!r} has leading axes {lead}, expected ({self.num_envs},): one row an environment.")
-        if isinstance(step, int | np.integer) and not 0 <= step < self.num_steps:
-            raise ShapeError(f"step={step} is outside a rollout of {self.num_steps} steps.")
-        step = jnp.asarray(step)
-        if step.shape or not jnp.issubdtype(step.dtype, jnp.integer):
-            raise ShapeError(f"step must be one integer, got {step.dtype}{list(step.shape)}.")
-        step = step.astype(jnp.int32)
-        inside = (step >= 0) & (step < self.num_steps)
-        check(inside, "update: step {s} is outside the rollout", s=step)
-        place = jnp.where(inside, step, self.num_steps)  # beyond the end: dropped
+        place = self._place(step)
+        inside = place < self.num_steps
+        check(inside, "update: step {s} is outside the rollout", s=jnp.asarray(step))
         written = state.written[key]
-        again = inside & written[jnp.where(inside, step, 0)]
+        again = inside & written[jnp.where(inside, place, 0)]
         return RolloutState(
-            state.data | {key: state.data[key].at[place].set(jnp.asarray(data), mode="drop")},
+            state.data | {key: _write(state.data[key], place, jnp.array(data))},
             state.written | {key: written.at[place].set(True, mode="drop")},
             state.rewritten | {key: state.rewritten[key] + again.astype(jnp.int32)},
             state.dropped | {key: state.dropped[key] + (~inside).astype(jnp.int32)},
         )
 
     def batch_update(self, state: RolloutState, key: str, data: Any) -> RolloutState:
-        """Write all steps of one key: ``[T, E, ...]``."""
+        """Write all steps of one key: ``[T, E, ...]``; a copy, so that the data stays the caller's."""
         lead = self._check(state, key, data)
         if lead != (self.num_steps, self.num_envs):
             raise ShapeError(f"{key!r} has leading axes {lead}, expected ({self.num_steps}, {self.num_envs}).")
         again = jnp.sum(state.written[key], dtype=jnp.int32)
         return replace(
             state,
-            data=state.data | {key: jnp.asarray(data)},
+            data=state.data | {key: jnp.array(data)},
             written=state.written | {key: jnp.ones(self.num_steps, jnp.bool_)},
             rewritten=state.rewritten | {key: state.rewritten[key] + again},
         )
@@ -232,7 +234,23 @@ class Rollout:
         written = jnp.all(jnp.stack(list(state.written.values())), axis=0)
         return Minibatches(state.data, index, mask & written[index % self.num_steps], self.num_steps)
 
+    def _place(self, step: Any) -> jax.Array:
+        """Return a step as int32 ``[]``, T where it is outside."""
+        if isinstance(step, np.ndarray) and not step.shape:
+            step = step[()]
+        if isinstance(step, int | np.integer) and not 0 <= step < self.num_steps:
+            raise ShapeError(f"step={step} is outside a rollout of {self.num_steps} steps.")
+        if not isinstance(step, int | np.integer | jax.Array):
+            raise ShapeError(f"step must be one integer, got {step!r}.")
+        step = jnp.asarray(step)
+        if step.shape or not jnp.issubdtype(step.dtype, jnp.integer):
+            raise ShapeError(f"step must be one integer, got {step.dtype}{list(step.shape)}.")
+        step = step.astype(jnp.int64 if step.dtype.itemsize == 8 else jnp.int32)  # unsigned ones wrap to below 0
+        return jnp.where((step >= 0) & (step < self.num_steps), step, self.num_steps).astype(jnp.int32)
+
     def _ready(self, state: RolloutState, verb: str) -> jax.Array:
+        for key in state.data:
+            self._own(state, key)
         valid = self.complete(state)
         check(valid, verb + ": the rollout is not complete")
         if not isinstance(valid, jax.core.Tracer) and not valid:
@@ -244,5 +262,26 @@ class Rollout:
     def _check(self, state: RolloutState, key: str, data: Any) -> tuple[int, ...]:
         if key not in state.data:
             raise MissingFieldError(f"the key {key!r} is not registered; the keys are {sorted(state.data)}.")
-        stored = state.data[key]
+        stored = self._own(state, key)
         return check_leaf((key,), data, stored.shape[2:], stored.dtype)
+
+    def _own(self, state: RolloutState, key: str) -> jax.Array:
+        stored, lead = state.data[key], (self.num_steps, self.num_envs)
+        if stored.shape[:2] != lead:
+            raise ShapeError(
+                f"the state has {key!r} as {stored.shape}, expected leading axes {lead}: use the Rollout that made "
+                f"the state, and jax.vmap for stacked ones."
+            )
+        return stored
+
+
+def _write(stored: jax.Array, place: jax.Array, row: jax.Array) -> jax.Array:
+    """Write a row, bit for bit; none beyond the end."""
+
+    def write(stored: jax.Array, row: jax.Array) -> jax.Array:
+        return stored.at[place].set(row, mode="drop")
+
+    # XLA for CPU writes these by way of a wider float, which alters NaN.
+    if jnp.issubdtype(stored.dtype, jnp.floating) and (stored.dtype == jnp.bfloat16 or stored.dtype.itemsize == 1):
+        return lax.platform_dependent(stored, row, cpu=partial(exactly, write), default=write)
+    return write(stored, row)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.errors import DtypeError, MissingFieldError, ShapeError, StructureError
+from jaxbuffers.textfield import TextField
 
 Path = tuple[str, ...]
 
@@ -43,12 +44,16 @@ class Row:
 
 @dataclass(frozen=True)
 class RowSpec:
-    """The structure, shapes and dtypes of one row; a hashable value, kept static in states."""
+    """The structure, shapes and dtypes of one row; a hashable value, kept static in states.
+
+    ``texts`` names the leaves that were marked with ``jb.text``: int32 ids of texts.
+    """
 
     treedef: Any
     paths: tuple[Path, ...]
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[np.dtype, ...]
+    texts: tuple[Path, ...] = ()
 
     @classmethod
     def of(cls, row: Any) -> "RowSpec":
@@ -65,7 +70,8 @@ class RowSpec:
         for path, shape in zip(paths, shapes, strict=True):
             if 0 in shape:
                 raise ShapeError(f"{show(path)} has shape {shape}: an axis of size 0 cannot be stored.")
-        return cls(treedef, paths, shapes, dtypes)
+        texts = tuple(path for path, (_, leaf) in zip(paths, leaves, strict=True) if isinstance(leaf, TextField))
+        return cls(treedef, paths, shapes, dtypes, texts)
 
     def require(self, fields: tuple[str, ...], who: str) -> None:
         """Raise `MissingFieldError` unless the row has every field that ``who`` needs."""

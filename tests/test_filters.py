@@ -47,6 +47,13 @@ def test_successful_wants_the_threshold_reached_and_never_selects_nan():
     np.testing.assert_array_equal(filters.successful(score, 0.5, score < 1), [True, False, False, False, False])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
+def test_narrow_floats_without_an_infinity_too(dtype):
+    score = jnp.asarray([1, 2, 3, np.nan], dtype)
+    np.testing.assert_array_equal(filters.top_quantile(score, 0.5), [False, True, True, False])
+    np.testing.assert_array_equal(filters.successful(score, 2), [False, True, True, False])
+
+
 @given(
     ends=st.lists(st.sampled_from(["", "terminated", "truncated"]), min_size=1, max_size=12),
     begins=st.booleans(),
@@ -99,6 +106,8 @@ ONE = np.ones(3, np.float32)
         (lambda: filters.top_quantile(ONE, 0.5, np.ones(2, bool)), jb.ShapeError, "mask"),
         (lambda: filters.top_quantile(ONE, 0.5, ONE), jb.DtypeError, "mask"),
         (lambda: filters.successful(ONE, math.nan), jb.ConfigurationError, "threshold"),
+        (lambda: filters.successful(ONE, np.float32(1)), jb.ConfigurationError, "Python number"),
+        (lambda: filters.successful(jnp.zeros(3, "float8_e4m3fn"), -1e6), jb.ConfigurationError, "beyond float8"),
         (lambda: filters.successful(ONE, "1"), jb.ConfigurationError, "threshold"),
         (lambda: filters.trajectory_returns(ONE, ONE > 0, ONE > 0, ONE > 0), jb.ShapeError, "begins"),
         (lambda: filters.trajectory_returns(ONE, ONE > 0, ONE > 0, True), jb.ShapeError, "begins"),

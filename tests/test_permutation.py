@@ -53,3 +53,18 @@ def test_64_bit_types_stay_off_outside_and_other_keys_work():
     assert order.dtype == jnp.int32
     assert sorted(order.tolist()) == [1, 2, 3, 4, 5, 6]
     assert jnp.arange(3.0).dtype == (jnp.float64 if jax.config.jax_enable_x64 else jnp.float32)
+
+
+def test_an_order_is_the_same_under_every_transformation():
+    key = jax.random.key(5)
+    want = permutation(key, 10)
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+    part = jax.sharding.PartitionSpec("d")
+    over = jax.shard_map(lambda keys: permutation(keys[0], 10)[None], mesh=mesh, in_specs=part, out_specs=part)
+    keys = jnp.stack([key] * 8)
+    cond = jax.jit(lambda p: jax.lax.cond(p, lambda: permutation(key, 10), lambda: jnp.arange(10, dtype=jnp.int32)))
+    scan = jax.lax.scan(lambda carry, key: (carry, permutation(key, 10)), 0, keys)[1]
+    for got in (cond(True), *jax.jit(over)(keys), *jax.vmap(lambda key: permutation(key, 10))(keys), *scan):
+        np.testing.assert_array_equal(got, want)
+    legacy = jax.random.PRNGKey(5)
+    np.testing.assert_array_equal(permutation(legacy, 10), want)

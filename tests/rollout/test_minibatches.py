@@ -58,8 +58,34 @@ def test_each_row_comes_exactly_once_an_epoch(rows, batch, remainder, shuffle):
 def test_a_python_loop_ends_and_can_be_run_again():
     batches = jb.minibatches(KEY, jnp.arange(6), 2)
     assert [len(batch.index) for batch in batches] == [2, 2, 2] == [len(batch.index) for batch in batches]
-    with pytest.raises(IndexError):
-        batches[3]
+    for outside in (3, -4, np.int64(3)):
+        with pytest.raises(IndexError):
+            batches[outside]
+
+
+def test_a_traced_number_of_a_batch_outside_gives_a_mask_of_false():
+    batches = jb.minibatches(KEY, jnp.arange(1, 7), 2)
+    at = jax.jit(lambda i: batches[i])
+    for i in (-3, -1, 0, 2):
+        chex.assert_trees_all_equal(at(i), batches[i])
+    for i in (-4, 3, 2**31 - 1):
+        assert not at(i).mask.any()
+        assert not at(i).data.any()
+
+
+def test_arrays_of_numpy_are_copied_and_can_be_scanned():
+    data = np.zeros((16, 64), np.float32)
+    batches = jb.minibatches(KEY, data, 4)
+    data[:] = 1
+    _, rows = jax.lax.scan(lambda carry, at: (carry, batches.take(*at).data), 0, (batches.index, batches.mask))
+    assert rows.shape == (4, 4, 64)
+    assert not rows.any()
+
+
+@pytest.mark.skipif(jax.config.jax_enable_x64, reason="64-bit types are on")
+def test_what_jax_would_cut_to_32_bits_is_refused():
+    with pytest.raises(jb.DtypeError, match="leaf 'x' has dtype int64"):
+        jb.minibatches(KEY, {"x": np.arange(4) + 2**40}, 2)
 
 
 def test_another_key_gives_another_order_and_the_same_key_the_same():
@@ -104,6 +130,10 @@ def test_shorter_leaves_are_repeated_only_when_asked():
     [
         ({"batch_size": 0}, jb.ConfigurationError),
         ({"batch_size": 2.0}, jb.ConfigurationError),
+        ({"shuffle": "drop"}, jb.ConfigurationError),
+        ({"batch_size": 2**30 + 1, "remainder": "pad"}, jb.ConfigurationError),
+        ({"data": {"x": 1.0}}, jb.DtypeError),
+        ({"data": {"x": np.array(["a", "b"])}}, jb.DtypeError),
         ({"remainder": "keep"}, jb.ConfigurationError),
         ({"shorter": "pad"}, jb.ConfigurationError),
         ({"data": {}}, jb.ShapeError),
@@ -130,6 +160,7 @@ def test_minibatches_of_a_rollout_are_those_of_the_flat_one(shuffle, remainder):
     values = np.arange(15, dtype=np.float32).reshape(5, 3)
     state = rollout.batch_update(state, "x", np.stack([values, -values], -1))
     state = rollout.batch_update(state, "y", jnp.asarray(values, jnp.bfloat16))
+    assert rollout.minibatches(KEY, state, 5).longest == 15
     for seed in range(3):
         key = jax.random.key(seed)
         flat = jb.minibatches(key, rollout.flatten(state).data, 4, shuffle, remainder)

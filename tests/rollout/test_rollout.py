@@ -98,7 +98,16 @@ MISTAKES = [
     (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
     (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
     (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4), jnp.float32)), jb.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", None, jnp.zeros(2, jnp.float32)), jb.ShapeError, "step .* None"),
+    (lambda r, s: r.update(s, "x", np.array(4), jnp.zeros(2, jnp.float32)), jb.ShapeError, "step=4"),
     (lambda r, s: r.init(x=(3,)), jb.ShapeError, "'x'"),
+    (lambda r, s: r.init(y=jax.random.key(0)), jb.DtypeError, "'y'"),
+    (lambda r, s: r.init(y=np.array("text")), jb.DtypeError, "'y'"),
+    (lambda r, s: r.register(s, "y", 3), jb.ShapeError, "'y'"),
+    (lambda r, s: r.register(s, "y", (-1,)), jb.ShapeError, "'y'"),
+    (lambda r, s: jb.Rollout(5, 2).update(s, "x", 4, jnp.zeros(2, jnp.float32)), jb.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(4, 3).flatten(s), jb.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(4, 3).minibatches(jax.random.key(0), s, 2), jb.ShapeError, "'x'"),
     (lambda r, s: jb.Rollout(0, 2), jb.ConfigurationError, "num_steps"),
     (lambda r, s: jb.Rollout(2, 1.5), jb.ConfigurationError, "num_envs"),
 ]
@@ -172,3 +181,63 @@ def test_flattening_names_the_leaf_that_does_not_fit():
         jb.swap_and_flatten01({"a": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
     with pytest.raises(jb.ShapeError, match="leaf 'b'"):
         jb.unflatten_and_swap01({"a": jnp.zeros(4), "b": jnp.zeros(3)}, num_envs=2)
+    with pytest.raises(jb.ConfigurationError, match="num_envs"):
+        jb.unflatten_and_swap01(jnp.zeros(4), num_envs=2.0)
+
+
+@pytest.mark.skipif(jax.config.jax_enable_x64, reason="64-bit types are on")
+def test_what_jax_would_cut_to_32_bits_is_refused():
+    rollout = jb.Rollout(4, 2)
+    for dtype in (np.int64, np.float64, np.uint64):
+        with pytest.raises(jb.DtypeError, match="'x'"):
+            rollout.init(x=np.zeros(3, dtype))
+    with pytest.raises(jb.DtypeError, match="float64"):
+        jb.swap_and_flatten01({"a": np.zeros((2, 2))})
+
+
+@pytest.mark.skipif(not jax.config.jax_enable_x64, reason="64-bit types are off")
+def test_a_wide_step_outside_does_not_wrap_to_one_inside():
+    rollout, state = written([])
+    for step in (2**32, 2**32 + 1, -(2**32), 2**62):
+        after = rollout.update(state, "x", jnp.asarray(step), jnp.ones(2, jnp.float32))
+        assert (int(after.dropped["x"]), bool(after.written["x"].any())) == (1, False)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_axes_without_entries_go_through(shape):
+    rollout = jb.Rollout(3, 2)
+    state = rollout.init(x=jax.ShapeDtypeStruct(shape, jnp.float32), y=F32)
+    state = rollout.batch_update(state, "x", jnp.zeros((3, 2, *shape), jnp.float32))
+    state = rollout.batch_update(state, "y", jnp.zeros((3, 2), jnp.float32))
+    flat = rollout.flatten(state).data
+    assert flat["x"].shape == (6, *shape)
+    assert jb.unflatten_and_swap01(flat, 2)["x"].shape == (3, 2, *shape)
+    assert [batch.data["x"].shape for batch in rollout.minibatches(jax.random.key(0), state, 3)] == [(3, *shape)] * 2
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"])
+def test_a_step_keeps_every_bit(dtype, jit):
+    dtype = np.dtype(jnp.dtype(dtype))
+    bits = np.arange(2 ** (8 * dtype.itemsize)).astype(f"uint{8 * dtype.itemsize}").reshape(2, 2, -1)
+    rollout = jb.Rollout(2, 2)
+    state = rollout.init(x=jax.ShapeDtypeStruct(bits.shape[2:], dtype))
+    update = jax.jit(rollout.update, static_argnums=1) if jit else rollout.update
+    for t in range(2):
+        state = update(state, "x", t, bits[t].view(dtype))
+    np.testing.assert_array_equal(np.asarray(state.data["x"]).view(bits.dtype), bits)
+
+
+def test_what_was_written_is_the_rollouts_own():
+    rollout = jb.Rollout(16, 64)
+    for _ in range(8):  # JAX takes over the memory of a NumPy array where it happens to be aligned
+        data = np.zeros((16, 64, 16), np.float32)
+        state = rollout.init(x=jax.ShapeDtypeStruct((16,), jnp.float32))
+        state = rollout.batch_update(state, "x", data)
+        data[:] = 1
+        assert not state.data["x"].any()
+    state = rollout.register(state, "y", (16,))
+    mine = jnp.asarray(data)
+    state = rollout.batch_update(rollout.batch_update(state, "x", mine), "y", mine)
+    jax.jit(rollout.update, static_argnums=1, donate_argnums=0)(state, "x", 0, jnp.zeros((64, 16), jnp.float32))
+    assert not mine.is_deleted()

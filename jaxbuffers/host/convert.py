@@ -1,0 +1,113 @@
+"""From what a Python loop has, NumPy arrays, numbers and ``str``, to the arrays that were declared; nothing is cast."""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.errors import DtypeError, ShapeError
+from jaxbuffers.row import Path, check_leaf, show
+from jaxbuffers.textfield import TextField
+
+
+def declared(fields: Any) -> Any:
+    """Return the row that a declaration describes: dtypes become scalars, the rest stays.
+
+    >>> import numpy as np, jaxbuffers as jb
+    >>> declared({"reward": np.float32, "mission": jb.text})
+    {'mission': TextField(shape=()), 'reward': ShapeDtypeStruct(shape=(), dtype=float32)}
+    """
+
+    def leaf(path: Any, x: Any) -> Any:
+        if isinstance(x, TextField) or (hasattr(x, "shape") and not isinstance(x, type)):
+            return x if isinstance(x, TextField) else jax.ShapeDtypeStruct(np.shape(x), x.dtype)
+        try:
+            return jax.ShapeDtypeStruct((), np.dtype(x))
+        except TypeError:
+            name = jax.tree_util.keystr(path)
+            raise DtypeError(
+                f"field {name} is declared as {x!r}; give jb.text, a dtype such as numpy.float32 for one number, "
+                f"or jax.ShapeDtypeStruct(shape, dtype)."
+            ) from None
+
+    return jax.tree_util.tree_map_with_path(leaf, fields, is_leaf=lambda x: isinstance(x, TextField) or x is None)
+
+
+def number(path: Path, value: bool | int | float, dtype: np.dtype) -> np.ndarray:
+    """Return a Python number as a scalar of a declared dtype, if it is one of its values.
+
+    A float is rounded to the nearest value of a narrower float dtype; everything else must fit exactly.
+    """
+
+    def refuse(why: str) -> DtypeError:
+        return DtypeError(f"{show(path)} is declared {dtype}, got the {type(value).__name__} {value!r}: {why}")
+
+    if isinstance(value, bool):
+        if dtype != np.bool_:
+            raise refuse("a bool is no number. Write int(...) or float(...), or declare it bool.")
+    elif isinstance(value, int):
+        if jax.numpy.issubdtype(dtype, np.integer):
+            info = jax.numpy.iinfo(dtype)
+            if not int(info.min) <= value <= int(info.max):
+                raise refuse("it is out of range.")
+        elif not jax.numpy.issubdtype(dtype, np.floating):
+            raise refuse("write bool(...), or declare it an integer.")
+        elif abs(value) > 2**1023 or int(_finite(np.array(float(value), dtype))) != value:
+            raise refuse("it has no exact value there. Write float(...) to have it rounded.")
+    else:
+        if not jax.numpy.issubdtype(dtype, np.floating):
+            raise refuse("write int(...) or bool(...) if that is meant, or declare it a float.")
+        with np.errstate(over="ignore"):
+            if math.isfinite(value) and not np.isfinite(np.array(value, dtype).astype(np.float64)):
+                raise refuse("it is too large.")
+    return np.array(value, dtype)
+
+
+def array(path: Path, value: Any, shape: tuple[int, ...], dtype: np.dtype, lead: tuple[int, ...]) -> Any:
+    """Return the value of one field, ``[*lead, *shape]`` of exactly the declared dtype."""
+    if isinstance(value, bool | int | float):  # numpy.float64 is a float
+        if lead + shape:
+            raise ShapeError(f"{show(path)} is one number, expected an array of shape {lead + shape}.")
+        return number(path, value, dtype)
+    if isinstance(value, list | tuple):
+        raise DtypeError(f"{show(path)} is a {type(value).__name__}; give numpy.array(..., '{dtype}').")
+    check_leaf(path, value, shape, dtype)
+    if tuple(value.shape) != lead + shape:
+        raise ShapeError(f"{show(path)} has shape {tuple(value.shape)}, expected {lead + shape}.")
+    return value
+
+
+def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...]) -> Any:
+    """Return the texts of a field as nested lists ``[*lead, *shape]``, short ones filled up; or ids as they are."""
+    if hasattr(value, "dtype") and value.dtype == np.int32:
+        return array(path, value, shape, np.dtype(np.int32), lead)
+    want = lead + shape
+
+    def fill(x: Any, depth: int) -> Any:
+        if isinstance(x, np.ndarray):
+            x = x.tolist()
+        if depth == len(want):
+            if x is not None and not isinstance(x, str):
+                raise DtypeError(f"{show(path)} is text, got {x!r} of type {type(x).__name__}; give a str or None.")
+            return x
+        if not isinstance(x, list | tuple):
+            raise ShapeError(f"{show(path)} is text of shape {want}: expected a list of {want[depth]}, got {x!r}.")
+        short = depth >= len(lead) and len(x) < want[depth]
+        if len(x) != want[depth] and not short:
+            raise ShapeError(
+                f"{show(path)} is text of shape {want}, got a list of {len(x)} for an axis of {want[depth]}."
+            )
+        items = [fill(y, depth + 1) for y in x]
+        return items + [fill(_empty(want[depth + 1 :]), depth + 1)] * (want[depth] - len(x))
+
+    return fill(value, 0)
+
+
+def _empty(shape: tuple[int, ...]) -> Any:
+    return [_empty(shape[1:])] * shape[0] if shape else None
+
+
+def _finite(x: np.ndarray) -> float:
+    wide = float(x.astype(np.float64))
+    return wide if math.isfinite(wide) else 0.5

@@ -1,0 +1,144 @@
+"""Rows and batches as map-style datasets, for PyTorch's DataLoader, Grain, or any other loader. Needs neither."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Draw
+from jaxbuffers.errors import DtypeError, StructureError
+from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.replay import HostReplay
+from jaxbuffers.replay import ReplayState
+from jaxbuffers.row import paths_of
+from jaxbuffers.samplers.streams import locate
+from jaxbuffers.texts import TextTable
+from jaxbuffers.views import Reader
+
+
+class WindowDataset:
+    """Every legal window of a replay, as it is now, once: item i is a dict of NumPy arrays and texts.
+
+    Names are those of the view's data, joined by dots: ``"obs.image"``. Give it to a ``DataLoader`` with
+    ``collate_fn=jb.collate``, and without worker processes: forked ones cannot use JAX.
+
+    >>> import numpy as np, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
+    >>> buffer = jb.HostReplay(replay, {"mission": jb.text, "reward": np.float32})
+    >>> for reward in range(3):
+    ...     buffer.insert(mission=f"task {reward}", reward=reward)
+    >>> dataset = jb.WindowDataset(buffer)
+    >>> len(dataset), dataset[1]["mission"], float(dataset[1]["reward"])
+    (3, 'task 1', 1.0)
+    """
+
+    def __init__(self, buffer: HostReplay) -> None:
+        self._replay, self._state, self._table = buffer.replay, buffer.state, buffer.table
+        self._count = int(self._replay.count(self._state))
+        self._read = jax.jit(self._windows)
+
+    def __len__(self) -> int:
+        """How many windows there are."""
+        return self._count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Read several windows at once."""
+        numbers = []
+        for i in indices:
+            if not -self._count <= i < self._count:
+                raise IndexError(f"window {i} of {self._count}")
+            numbers.append(i % self._count)
+        size = 1 << max(len(numbers) - 1, 0).bit_length()  # few sizes, few compilations
+        data, mask = self._read(self._state, np.array(numbers + [0] * (size - len(numbers)), np.int32))
+        found = _named(data, tuple(map(".".join, self._state.spec.texts)), self._table)
+        if mask.ndim > 1:
+            found["mask"] = np.asarray(mask)
+        return [{name: column[i] for name, column in found.items()} for i in range(len(numbers))]
+
+    def _windows(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
+        legal = self._replay._legal(state)
+        count = legal.count()
+        ends = jnp.cumsum(count, dtype=jnp.int32)
+        stream = locate(ends, number)
+        start = legal.start(stream, number - (ends[stream] - count[stream]))
+        draw = Draw(stream, start, jnp.ones(len(number), jnp.float32), jnp.ones(len(number), jnp.bool_))
+        reader = Reader(legal.windows, state.queue, state.ring, draw, jax.random.key(0))
+        data, index = self._replay.view.read(reader)
+        return data, index.time >= 0
+
+
+class BatchDataset:
+    """A list of sampled batches as a dataset: item i is a dict of NumPy arrays and lists of ``str``.
+
+    >>> import numpy as np, jaxbuffers as jb
+    >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
+    >>> buffer = jb.HostReplay(replay, {"mission": jb.text, "reward": np.float32})
+    >>> buffer.insert(mission="open the door", reward=1.0)
+    >>> jb.BatchDataset([buffer.sample()])[0]["mission"]
+    ['open the door', 'open the door']
+    """
+
+    def __init__(self, batches: Sequence[HostBatch]) -> None:
+        for batch in batches:
+            if not isinstance(batch, HostBatch):
+                raise StructureError(f"expected batches of a HostReplay, got {type(batch).__name__}.")
+        self._batches = list(batches)
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return len(self._batches)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        batch = self._batches[i]
+        return _named(batch.data, batch.texts, batch.table)
+
+
+class Collated(NamedTuple):
+    """Items of a dataset put together.
+
+    Attributes:
+      arrays: for each field ``[B, ...]``.
+      texts: for each text field a list of B.
+    """
+
+    arrays: dict[str, Any]
+    texts: dict[str, list]
+
+
+def collate(items: Sequence[dict[str, Any]], convert: Callable[[np.ndarray], Any] = lambda x: x) -> Collated:
+    """Put items together, arrays apart from texts: the ``collate_fn`` of a ``DataLoader``.
+
+    Args:
+      items: dicts with the same names, of arrays and of texts.
+      convert: applied to each array, such as ``torch.from_numpy``.
+
+    >>> jb_items = [{"mission": "go", "reward": np.float32(1)}, {"mission": "stay", "reward": np.float32(0)}]
+    >>> batch = collate(jb_items)
+    >>> batch.texts, batch.arrays["reward"].tolist()
+    ({'mission': ['go', 'stay']}, [1.0, 0.0])
+    """
+    arrays, texts = {}, {}
+    for name in items[0]:
+        column = [item[name] for item in items]
+        if isinstance(column[0], str | list | None.__class__):
+            texts[name] = column
+            continue
+        if len({(x.dtype, x.shape) for x in column}) > 1:
+            raise DtypeError(f"items differ in the dtype or shape of {name!r}.")
+        arrays[name] = convert(np.stack(column))
+    return Collated(arrays, texts)
+
+
+def _named(data: Any, texts: tuple[str, ...], table: TextTable) -> dict[str, Any]:
+    """Return the leaves by their names, those that are text as ``str``."""
+    found = {}
+    for path, leaf in paths_of(data).items():
+        name, array = ".".join(path), np.asarray(leaf)
+        # The next observation is no field of its own: it is that of the next row.
+        found[name] = table.lookup(array) if name in texts or name.removeprefix("next_") in texts else array
+    return found

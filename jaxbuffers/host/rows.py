@@ -1,0 +1,83 @@
+"""Rows as a Python loop gives them, to arrays: all is checked first, then the texts are stored."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.errors import StructureError
+from jaxbuffers.host import convert
+from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.row import RowSpec
+from jaxbuffers.texts import TextTable
+
+
+class Rows:
+    """Converts rows for one replay and one table."""
+
+    def __init__(self, replay: Replay, spec: RowSpec, table: TextTable) -> None:
+        self.replay, self.spec, self.table = replay, spec, table
+        self._accepted: set = set()
+
+    def arrays(self, state: ReplayState, rows: Any, mask: Any) -> tuple[Any, tuple[int, ...]]:
+        """Return rows that `Replay.add` takes, and their leading axes; or raise, with nothing stored."""
+        leaves = self._leaves(rows)
+        lead = self._lead(leaves)
+        for i, (path, shape, dtype) in enumerate(zip(self.spec.paths, self.spec.shapes, self.spec.dtypes, strict=True)):
+            if path in self.spec.texts:
+                leaves[i] = convert.texts(path, leaves[i], shape, lead)
+            else:
+                leaves[i] = convert.array(path, leaves[i], shape, dtype, lead)
+        self._accept(state, lead, mask)
+        return self.spec.treedef.unflatten(self._interned(leaves, lead)), lead
+
+    def _leaves(self, rows: Any) -> list[Any]:
+        try:
+            return self.spec.treedef.flatten_up_to(rows)
+        except (ValueError, TypeError, AttributeError):
+            names = ", ".join(".".join(path) for path in self.spec.paths)
+            got = ", ".join(map(str, rows)) if isinstance(rows, dict) else repr(rows)
+            raise StructureError(f"expected a row with {names}; got {got}.") from None
+
+    def _lead(self, leaves: list[Any]) -> tuple[int, ...]:
+        """Read the leading axes off the first leaf that has axes, or could have them."""
+        for path, shape, leaf in zip(self.spec.paths, self.spec.shapes, leaves, strict=True):
+            if hasattr(leaf, "shape"):
+                got = tuple(leaf.shape)
+            elif path in self.spec.texts and isinstance(leaf, list | tuple):
+                got = _lengths(leaf)
+            else:
+                continue
+            return got[: max(len(got) - len(shape), 0)]
+        return ()
+
+    def _accept(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> None:
+        """Let `Replay.add` check the axes and the mask, once for each combination."""
+        seen = lead, getattr(mask, "shape", mask is None), getattr(mask, "dtype", None)
+        if seen in self._accepted:
+            return
+        shapes = zip(self.spec.shapes, self.spec.dtypes, strict=True)
+        rows = self.spec.treedef.unflatten([jax.ShapeDtypeStruct(lead + shape, dtype) for shape, dtype in shapes])
+        jax.eval_shape(lambda state, rows: self.replay.add(state, rows, mask), state, rows)
+        self._accepted.add(seen)
+
+    def _interned(self, leaves: list[Any], lead: tuple[int, ...]) -> list[Any]:
+        """Replace texts by their ids: those of all fields are stored in one call, all or none."""
+        places = [i for i, path in enumerate(self.spec.paths) if path in self.spec.texts]
+        given = [i for i in places if not hasattr(leaves[i], "dtype")]
+        for i in set(places) - set(given):
+            self.table.lookup(np.asarray(leaves[i]))  # raises if the table does not know them
+        sizes = [np.prod(lead + self.spec.shapes[i], dtype=int) for i in given]
+        flat = [text for i in given for text in _flat(leaves[i])]
+        ids = np.split(np.asarray(self.table.intern(flat), np.int32), np.cumsum(sizes)[:-1]) if given else []
+        for i, some in zip(given, ids, strict=True):
+            leaves[i] = some.reshape(lead + self.spec.shapes[i])
+        return leaves
+
+
+def _lengths(x: Any) -> tuple[int, ...]:
+    return (len(x), *(_lengths(x[0]) if x else ())) if isinstance(x, list | tuple) else ()
+
+
+def _flat(x: Any) -> list[str | None]:
+    return [text for y in x for text in _flat(y)] if isinstance(x, list) else [x]

@@ -1,0 +1,67 @@
+"""The verbs of a replay, compiled once for every configuration."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbuffers.batch import Batch, Index
+from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.row import paths_of
+
+
+class Verbs:
+    """Compiled functions of states; those that write come in two kinds, for a state that may be donated or not."""
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(replay: Replay) -> "Verbs":
+        """Return those of a configuration; equal configurations share them."""
+        return Verbs(replay)
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.stale = jax.jit(self._stale)
+        self.add: Callable[[bool], Callable] = lru_cache(partial(_writer, replay.add))
+        self.update: Callable[[bool], Callable] = lru_cache(partial(_writer, self._update))
+        self.sample: Callable[[int | None], Callable] = lru_cache(self._sampler)
+
+    def replaced(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> list[np.ndarray]:
+        """Return the text ids in the rows that an `add` of rows with these leading axes will overwrite."""
+        number = lead[0] if len(lead) > (self.replay.num_envs is not None) else 1
+        if not number or int(np.asarray(state.ring.size).max()) + number <= self.replay.length:
+            return []
+        ids, gone = self._texts_replaced(state, np.ones(lead, bool) if mask is None else mask, number)
+        return [np.asarray(leaf)[np.asarray(gone)].ravel() for leaf in ids]
+
+    @partial(jax.jit, static_argnums=(0, 3))
+    def _texts_replaced(self, state: ReplayState, mask: jax.Array, number: int) -> tuple[list, jax.Array]:
+        ring, size = self.replay._ring(state), state.ring.size
+        count = jnp.sum(mask.reshape(number, -1), axis=0, dtype=jnp.int32)
+        place = jnp.broadcast_to(
+            jnp.arange(number, dtype=jnp.int32)[:, None], (number, len(size))
+        )  # from the oldest on
+        gone = place < size + count - self.replay.length
+        stream = jnp.broadcast_to(jnp.arange(len(size), dtype=jnp.int32), gone.shape)
+        rows = paths_of(ring.read(state.ring, ring.shift(state.ring.time, place - size), stream, gone))
+        return [rows[path] for path in state.spec.texts], gone
+
+    def _update(self, state: ReplayState, index: Index, priority: Any, rows: Any) -> ReplayState:
+        return self.replay.update(state, index, priority=priority, rows=rows)
+
+    def _stale(self, state: ReplayState, index: Index) -> jax.Array:
+        return jnp.sum((index.time >= 0) & (self.replay.age(state, index) < 0))
+
+    def _sampler(self, batch_size: int | None) -> Callable:
+        def sample(state: ReplayState, key: jax.Array) -> tuple[Batch, jax.Array]:
+            key, now = jax.random.split(key)
+            return self.replay.sample(state, now, batch_size), key
+
+        return jax.jit(sample)
+
+
+def _writer(verb: Callable, shared: bool) -> Callable:
+    return jax.jit(verb, donate_argnums=() if shared else 0)

@@ -1,0 +1,62 @@
+"""Ids for texts: handed out in blocks to the tables of this process, none ever twice.
+
+Ids begin at 1: memory that was never written holds 0, and must not name a text.
+"""
+
+import threading
+from collections import deque
+
+import numpy as np
+
+from jaxbuffers.errors import TextTableFullError
+
+BLOCK = 4096
+LIMIT = int(np.iinfo(np.int32).max)
+
+_lock = threading.Lock()
+_next = 0
+
+
+def block() -> range:
+    """Return ids that no table of this process has or had.
+
+    Raises:
+      TextTableFullError: there are no ids left in int32.
+    """
+    global _next
+    with _lock:
+        if _next + BLOCK > LIMIT:
+            raise TextTableFullError(f"all {LIMIT} text ids are used up; ids are never reused. Start a new process.")
+        _next += BLOCK
+        return range(max(_next - BLOCK, 1), _next)
+
+
+def claim(end: int) -> None:
+    """Hand out no id below ``end`` any more: a file brings ids of its own."""
+    global _next
+    with _lock:
+        _next = max(_next, -(-end // BLOCK) * BLOCK)
+
+
+class Supply:
+    """The ids that one table may give."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[range] = deque()
+
+    def reserve(self, count: int) -> int | None:
+        """Make sure that `take` can be called so often; return the end of the last new block, if there is one."""
+        end = None
+        while sum(map(len, self._blocks)) < count:
+            self._blocks.append(block())
+            end = self._blocks[-1].stop
+        return end
+
+    def take(self) -> int:
+        """Return an id."""
+        first = self._blocks[0]
+        if len(first) == 1:
+            self._blocks.popleft()
+        else:
+            self._blocks[0] = first[1:]
+        return first[0]

@@ -1,0 +1,79 @@
+"""Texts in memory."""
+
+from collections.abc import Iterable, Iterator
+
+from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
+from jaxbuffers.texts.ids import Supply
+
+
+class MemoryStore:
+    """Bytes by id, ids by digest. A store never gives an id away twice; the table decides what is freed."""
+
+    def __init__(self, compress: bool) -> None:
+        self.compress = compress
+        self.nbytes = 0
+        self._data: dict[int, bytes] = {}
+        self._found: dict[bytes, tuple[int, ...]] = {}  # more than one id only where digests collide
+        self._supply = Supply()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def ids(self) -> Iterable[int]:
+        """Every id that is present."""
+        return list(self._data)
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Every text with its id."""
+        for i in self.ids():
+            yield i, self.read([i])[i]
+
+    def find(self, key: bytes, data: bytes) -> int | None:
+        """Return the id of a text, by its digest and then its bytes."""
+        for i in self._found.get(key, ()):
+            if unsqueeze(self._data[i], self.compress) == data:
+                return i
+        return None
+
+    def size(self, data: bytes) -> int:
+        """Count the bytes that a text will take."""
+        return len(squeeze(data, self.compress)) if self.compress else len(data)
+
+    def add(self, key: bytes, data: bytes) -> int:
+        """Keep a text that is not here, under one of the ids that are reserved."""
+        i = self._supply.take()
+        kept = squeeze(data, self.compress)
+        self._data[i] = kept
+        self._found[key] = (*self._found.get(key, ()), i)
+        self.nbytes += len(kept)
+        return i
+
+    def reserve(self, count: int) -> None:
+        """Make sure of so many ids, before any of them is used."""
+        self._supply.reserve(count)
+
+    def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
+        """Return the bytes of those ids that are here."""
+        found = {i: self._data.get(i) for i in wanted}
+        return {i: unsqueeze(data, self.compress) for i, data in found.items() if data is not None}
+
+    def drop(self, gone: Iterable[int]) -> None:
+        """Forget texts."""
+        for i in gone:
+            kept = self._data.pop(i)
+            self.nbytes -= len(kept)
+            key = digest(unsqueeze(kept, self.compress))
+            rest = tuple(other for other in self._found[key] if other != i)
+            if rest:
+                self._found[key] = rest
+            else:
+                del self._found[key]
+
+    def commit(self) -> None:
+        """Nothing is more durable than memory here."""
+
+    def purge(self) -> None:
+        """Nothing is kept of what was dropped."""
+
+    def close(self) -> None:
+        """Nothing is open."""

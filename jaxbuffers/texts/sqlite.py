@@ -1,0 +1,183 @@
+"""Texts in a file: SQLite with a write-ahead log, and a bounded cache in front."""
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxbuffers.errors import TextFileError
+from jaxbuffers.texts.cache import Cache
+from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
+from jaxbuffers.texts.database import connect, exclusive, translated
+from jaxbuffers.texts.ids import Supply, claim
+
+PENDING = 2**24  # bytes that wait for a commit at most; then they are written without being asked
+MANY = 500  # ids in one query
+
+
+class SqliteStore:
+    """Like `MemoryStore`, in a file. New texts wait in memory for `commit`; dropped ones in the file for `purge`."""
+
+    def __init__(self, path: str | os.PathLike, compress: bool | None, cache_bytes: int, read_only: bool) -> None:
+        self.path = os.fspath(path)
+        self.read_only = read_only
+        self._writer = None if read_only else exclusive(self.path)
+        try:
+            self._database, meta = connect(self.path, compress, read_only)
+        except BaseException:
+            if self._writer:
+                self._writer.close()
+            raise
+        self.compress = bool(meta["compress"])
+        claim(meta["reserved"])
+        self._supply = Supply()
+        self._cache = Cache(cache_bytes)
+        self._pending: dict[int, bytes] = {}
+        self._pending_ids: dict[bytes, tuple[int, ...]] = {}
+        self._pending_bytes = 0
+        self._freed: set[int] = set()
+        self._freed_bytes = 0
+
+    def __len__(self) -> int:
+        return self._query("SELECT COUNT(*) FROM texts")[0][0] - len(self._freed) + len(self._pending)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all texts, as they are kept."""
+        stored = self._query("SELECT value FROM meta WHERE name = 'bytes'")[0][0]
+        return stored - self._freed_bytes + self._pending_bytes
+
+    def ids(self) -> Iterable[int]:
+        """Every id that is present."""
+        return [*({i for (i,) in self._query("SELECT id FROM texts")} - self._freed), *self._pending]
+
+    def items(self) -> Iterator[tuple[int, bytes]]:
+        """Every text with its id."""
+        wanted = list(self.ids())
+        for start in range(0, len(wanted), MANY):
+            yield from self.read(wanted[start : start + MANY]).items()
+
+    def find(self, key: bytes, data: bytes) -> int | None:
+        """Return the id of a text, by its digest and then its bytes."""
+        for i in self._pending_ids.get(key, ()):
+            if unsqueeze(self._pending[i], self.compress) == data:
+                return i
+        stored = [i for (i,) in self._query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
+        return next((i for i, known in self.read(stored).items() if known == data), None)
+
+    def size(self, data: bytes) -> int:
+        """Count the bytes that a text will take."""
+        return len(squeeze(data, self.compress)) if self.compress else len(data)
+
+    def reserve(self, count: int) -> None:
+        """Make sure of so many ids, and that no later process gives them, even if this one is killed."""
+        if not count:
+            return
+        self._refuse_readers()
+        end = self._supply.reserve(count)
+        if end is not None:
+            with self._transaction():
+                self._database.execute("UPDATE meta SET value = ? WHERE name = 'reserved'", (end,))
+
+    def add(self, key: bytes, data: bytes) -> int:
+        """Keep a text that is not here, under one of the ids that are reserved."""
+        i, kept = self._supply.take(), squeeze(data, self.compress)
+        self._pending[i] = kept
+        self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
+        self._pending_bytes += len(kept)
+        self._cache.put(i, data)
+        if self._pending_bytes > PENDING:
+            self.commit()
+        return i
+
+    def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
+        """Return the bytes of those ids that are here."""
+        found, missing = {}, []
+        for i in wanted:
+            data = self._cache.get(i)
+            if data is None and i in self._pending:
+                data = unsqueeze(self._pending[i], self.compress)
+            if data is not None:
+                found[i] = data
+            elif i not in self._freed:
+                missing.append(i)
+        for start in range(0, len(missing), MANY):
+            some = missing[start : start + MANY]
+            marks = ", ".join("?" * len(some))
+            for i, key, kept in self._query(f"SELECT id, digest, data FROM texts WHERE id IN ({marks})", *some):
+                found[i] = self._checked(i, key, kept)
+                self._cache.put(i, found[i])
+        return found
+
+    def drop(self, gone: Iterable[int]) -> None:
+        """Forget texts; in the file they stay until `purge`."""
+        self._refuse_readers()
+        for i in gone:
+            self._cache.forget(i)
+            if i not in self._pending:
+                self._freed.add(i)
+                self._freed_bytes += self._query("SELECT LENGTH(data) FROM texts WHERE id = ?", i)[0][0]
+                continue
+            kept = self._pending.pop(i)
+            self._pending_bytes -= len(kept)
+            key = digest(unsqueeze(kept, self.compress))
+            self._pending_ids[key] = tuple(other for other in self._pending_ids[key] if other != i)
+
+    def commit(self) -> None:
+        """Write what waits, in one transaction that is on the disk when this returns."""
+        if self.read_only or not self._pending:
+            return
+        digests = {i: key for key, some in self._pending_ids.items() for i in some}
+        rows = [(i, digests[i], kept) for i, kept in self._pending.items()]
+        with self._transaction():
+            self._database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", rows)
+            self._count(self._pending_bytes)
+        self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
+
+    def purge(self) -> None:
+        """Delete from the file what was dropped."""
+        self._refuse_readers()
+        with self._transaction():
+            self._database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in self._freed])
+            self._count(-self._freed_bytes)
+        self._freed, self._freed_bytes = set(), 0
+
+    def close(self) -> None:
+        """Commit, and let other processes write."""
+        self.commit()
+        self._database.close()
+        if self._writer:
+            self._writer.close()
+
+    def _count(self, change: int) -> None:
+        self._database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
+
+    def _query(self, statement: str, *values: Any) -> list[tuple]:
+        with translated(self.path):
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with translated(self.path):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+
+    def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
+        try:
+            data = unsqueeze(kept, self.compress)
+        except zlib.error:
+            data = None
+        if data is None or digest(data) != key:
+            raise TextFileError(f"{self.path} is damaged: text {i} does not have the digest that it was stored with.")
+        return data
+
+    def _refuse_readers(self) -> None:
+        if self.read_only:
+            raise TextFileError(f"{self.path} was opened with read_only=True; a new text cannot be stored.")
