@@ -1,0 +1,57 @@
+"""The example of behaviour cloning runs, beats the untrained policy, and goes on after a reload."""
+
+import os
+import re
+import runpy
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames are drawn in memory
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "vlm_bc.py"), run_name="vlm_bc")
+FIELDS = "observation", "action", "next_observation"
+LEVEL = "BabyAI-GoToLocalS5N2-v0"
+
+
+@pytest.fixture(autouse=True)
+def _promotion_as_flax_and_optax_need_it():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore")  # of MiniGrid and its renderer
+def test_a_short_run_learns_reloads_and_leaves_a_picture(tmp_path, capsys):
+    main, out = EXAMPLE["main"], tmp_path / "bc.png"
+    options = ["--level", LEVEL, "--folder", str(tmp_path / "run"), "--out", str(out)]
+    main([*options, "--episodes", "300", "--steps", "600", "--more", "100"])
+    printed = capsys.readouterr().out
+    rates = [float(rate) for rate in re.findall(r"(\d+)%", printed.rsplit("success: ", 1)[1])]
+    untrained, cloned, reloaded = rates
+    assert cloned > untrained + 20
+    assert reloaded > untrained + 20
+    assert out.stat().st_size > 20_000
+    with pytest.raises(SystemExit):
+        main(options)  # another run must not overwrite it
+    main([*options, "--resume", "--more", "100"])
+    assert "reloaded" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_reload_is_what_was_saved(tmp_path):
+    learner = EXAMPLE["Learner"](tmp_path, seed=0)
+    for steps in EXAMPLE["demonstrate"](LEVEL, 5, seed=0):
+        learner.demos.insert_trajectory(steps)
+    learner.save()
+    first = learner.demos.sample(32)
+    texts = [first.text(name) for name in FIELDS]
+    learner.close()
+    again = EXAMPLE["Learner"](tmp_path, seed=1)
+    again.load()
+    second = again.demos.sample(32)
+    assert [second.text(name) for name in FIELDS] == texts
+    for a, b in zip(jax.tree.leaves(first.batch), jax.tree.leaves(second.batch), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again.demos.buffer.state.spec.texts == learner.demos.buffer.state.spec.texts
+    again.close()
