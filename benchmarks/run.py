@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 import jaxbuffers as jb
-from benchmarks import core, prioritized, rollouts
+from benchmarks import core, host, prioritized, rollouts, texts
 from benchmarks.timing import Result
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args()
-    jobs = [*core.run(), *prioritized.run(), *rollouts.run()]
+    jobs = [*core.run(), *prioritized.run(), *rollouts.run(), *host.run(), *texts.run()]
     results = [job() for job in track(jobs, description="benchmarks")]
     _print(results)
     if not arguments.no_write:
