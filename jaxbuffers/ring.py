@@ -151,7 +151,8 @@ class Ring:
         """
         packing, shape = Packing.of(self.spec), self.spec.shapes[leaf]
         slot = jnp.arange(self.length, dtype=jnp.int32)[:, None]
-        held = lax.rem(self.slot(state.time - 1).astype(jnp.int32) - slot + self.length, self.length) < state.size
+        newest = self.slot(state.time - 1).astype(jnp.int32)[None]
+        held = lax.rem(newest - slot + self.length, jnp.int32(self.length)) < state.size[None]
         if state.words is not None and leaf in packing.small:
             words = state.words.reshape(self.length, self.num_streams, -1)
             return packing.unpack(words, leaf), held

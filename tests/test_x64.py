@@ -17,6 +17,7 @@ SUITES = {
     "prioritized": [f"tests/samplers/test_{name}.py" for name in ("prioritized_draws", "prioritized_update")],
     "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],
     "returns": ["tests/test_returns_accuracy.py", "tests/rollout/test_rollout.py", "-k", "not 1024"],
+    "texts": ["tests/texts/test_sweep.py", "tests/texts/test_remap.py"],
     "contract": ["tests/contract", "-k", "single_stream or protocol"],
 }
 

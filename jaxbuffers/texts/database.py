@@ -14,41 +14,47 @@ VERSION = 1
 
 def connect(path: str, compress: bool | None, read_only: bool) -> tuple[sqlite3.Connection, dict[str, int]]:
     """Open a file, or make a new one; return the connection and what the file says about itself."""
-    new = not os.path.exists(path) or os.path.getsize(path) == 0
-    if read_only and new:
-        raise TextFileError(f"{path} does not exist or is empty; open it for writing first, without read_only=True.")
+    missing = f"{path} does not exist or is empty; open it for writing first, without read_only=True."
+    if read_only and not os.path.exists(path):
+        raise TextFileError(missing)
     with translated(path):
         uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
         try:
-            if not read_only:
+            if _is_empty(database):
+                if read_only:
+                    raise TextFileError(missing)
+                database.execute("PRAGMA synchronous = FULL")
+                _create(database, bool(compress))
+            meta = _check(database, path)
+            if not read_only:  # not before the file is known to be ours
                 database.execute("PRAGMA journal_mode = WAL")
                 database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-            if new:
-                _create(database, bool(compress))
-            _check(database, path)
-            meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+            if compress is not None and bool(meta["compress"]) != compress:
+                raise ConfigurationError(
+                    f"{path} was made with compress={bool(meta['compress'])}; leave compress out, or start another "
+                    "file."
+                )
         except BaseException:
             database.close()
             raise
-    if compress is not None and bool(meta["compress"]) != compress:
-        database.close()
-        raise ConfigurationError(
-            f"{path} was made with compress={bool(meta['compress'])}; leave compress out, or start another file."
-        )
     return database, meta
 
 
 def exclusive(path: str) -> sqlite3.Connection:
     """Become the one writer of a file, until the connection is closed or the process ends."""
-    lock = sqlite3.connect(f"{path}.lock", isolation_level=None, check_same_thread=False, timeout=0)
+    lock = None
     try:
+        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, check_same_thread=False, timeout=0)
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
-        lock.close()
-        raise TextFileError(
-            f"{path} is open for writing already; there is one writer at a time. Close it, or give read_only=True."
-        ) from error
+        if lock is not None:
+            lock.close()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise TextFileError(
+                f"{path} is open for writing already; there is one writer at a time. Close it, or give read_only=True."
+            ) from error
+        raise TextFileError(f"{path} cannot be written: {error} ({path}.lock).") from error
     return lock
 
 
@@ -59,6 +65,12 @@ def translated(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise TextFileError(f"{path} cannot be used: {error}.") from error
+
+
+def _is_empty(database: sqlite3.Connection) -> bool:
+    """Say whether nobody made this file, or a process that was killed before it could write anything."""
+    application, version = (database.execute(f"PRAGMA {x}").fetchone()[0] for x in ("application_id", "user_version"))
+    return not (application or version or database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
 
 
 def _create(database: sqlite3.Connection, compress: bool) -> None:
@@ -75,7 +87,7 @@ def _create(database: sqlite3.Connection, compress: bool) -> None:
         database.execute(statement)
 
 
-def _check(database: sqlite3.Connection, path: str) -> None:
+def _check(database: sqlite3.Connection, path: str) -> dict[str, int]:
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise TextFileError(f"{path} is no text table: another program made it.")
     if (version := database.execute("PRAGMA user_version").fetchone()[0]) > VERSION:
@@ -84,3 +96,12 @@ def _check(database: sqlite3.Connection, path: str) -> None:
         )
     if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise TextFileError(f"{path} is damaged: {found}.")
+    meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
+    if missing := {"compress", "reserved", "bytes"} - meta.keys():
+        raise TextFileError(f"{path} is damaged: it does not say {min(missing)!r}.")
+    last = database.execute("SELECT MAX(id) FROM texts").fetchone()[0] or 0
+    if last >= max(meta["reserved"], 1):
+        raise TextFileError(
+            f"{path} is damaged: it has the id {last}, but only those below {meta['reserved']} reserved."
+        )
+    return meta

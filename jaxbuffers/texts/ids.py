@@ -42,15 +42,14 @@ class Supply:
     """The ids that one table may give."""
 
     def __init__(self) -> None:
+        self.end = 0  # past the last id of all blocks so far
         self._blocks: deque[range] = deque()
 
-    def reserve(self, count: int) -> int | None:
-        """Make sure that `take` can be called so often; return the end of the last new block, if there is one."""
-        end = None
+    def reserve(self, count: int) -> None:
+        """Make sure that `take` can be called so often."""
         while sum(map(len, self._blocks)) < count:
             self._blocks.append(block())
-            end = self._blocks[-1].stop
-        return end
+            self.end = self._blocks[-1].stop
 
     def take(self) -> int:
         """Return an id."""

@@ -35,14 +35,13 @@ class MemoryStore:
                 return i
         return None
 
-    def size(self, data: bytes) -> int:
-        """Count the bytes that a text will take."""
-        return len(squeeze(data, self.compress)) if self.compress else len(data)
+    def pack(self, data: bytes) -> bytes:
+        """Return a text as it will be kept."""
+        return squeeze(data, self.compress)
 
-    def add(self, key: bytes, data: bytes) -> int:
-        """Keep a text that is not here, under one of the ids that are reserved."""
+    def add(self, key: bytes, kept: bytes) -> int:
+        """Keep a packed text that is not here, under one of the ids that are reserved."""
         i = self._supply.take()
-        kept = squeeze(data, self.compress)
         self._data[i] = kept
         self._found[key] = (*self._found.get(key, ()), i)
         self.nbytes += len(kept)

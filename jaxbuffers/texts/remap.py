@@ -10,7 +10,7 @@ from flax import struct
 
 from jaxbuffers.errors import DtypeError
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.ring import Ring
+from jaxbuffers.texts.live import column, ring_of, text_leaves
 
 UNKNOWN = -2
 
@@ -55,15 +55,18 @@ class Remap:
     def rows(self, state: ReplayState) -> ReplayState:
         """Return a replay state with every text id in its rows replaced; under ``jit``, donate the state.
 
-        Costs the length of the ring.
+        Costs the length of the ring. States stacked by ``vmap`` are taken as well.
+
+        Raises:
+          StructureError: the rows have no field marked with ``jb.text``.
         """
-        blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))
-        length, streams = blocks[0].shape[:2]
-        ring = Ring(state.spec, length, streams)
+        if state.ring.time.ndim > 1:
+            return jax.vmap(self.rows)(state)
+        ring = ring_of(state.spec, state.ring)
+        length, streams = ring.length, ring.num_streams
         new, held = {}, jnp.zeros((length, streams), jnp.bool_)
-        for path in state.spec.texts:
-            leaf = state.spec.paths.index(path)
-            ids, held = ring.column(state.ring, leaf)
+        for leaf in text_leaves(state.spec):
+            ids, held = column(state.spec, leaf, state.ring)
             new[leaf] = self(ids)
         slot, stream = jnp.indices((length, streams), dtype=jnp.int32)
         return replace(state, ring=ring.write(state.ring, new, slot, stream.astype(jnp.uint32), held))

@@ -1,9 +1,10 @@
 """Texts in a file: SQLite with a write-ahead log, and a bounded cache in front."""
 
 import os
+import sqlite3
+import weakref
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jaxbuffers.errors import TextFileError
@@ -12,15 +13,16 @@ from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
 from jaxbuffers.texts.database import connect, exclusive, translated
 from jaxbuffers.texts.ids import Supply, claim
 
-PENDING = 2**24  # bytes that wait for a commit at most; then they are written without being asked
+PENDING = 2**24  # bytes that wait for a commit; when there are more, the next new text has them written
 MANY = 500  # ids in one query
+OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 
 
 class SqliteStore:
     """Like `MemoryStore`, in a file. New texts wait in memory for `commit`; dropped ones in the file for `purge`."""
 
     def __init__(self, path: str | os.PathLike, compress: bool | None, cache_bytes: int, read_only: bool) -> None:
-        self.path = os.fspath(path)
+        self.path = os.path.realpath(os.fsdecode(path))  # one lock, whatever links lead to the file
         self.read_only = read_only
         self._writer = None if read_only else exclusive(self.path)
         try:
@@ -30,7 +32,10 @@ class SqliteStore:
                 self._writer.close()
             raise
         self.compress = bool(meta["compress"])
-        claim(meta["reserved"])
+        self._release = weakref.finalize(self, _release, self._database, self._writer)
+        self._release.atexit = False
+        self._reserved = meta["reserved"]  # the file says that lower ids are given
+        claim(self._reserved)
         self._supply = Supply()
         self._cache = Cache(cache_bytes)
         self._pending: dict[int, bytes] = {}
@@ -66,29 +71,34 @@ class SqliteStore:
         stored = [i for (i,) in self._query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
         return next((i for i, known in self.read(stored).items() if known == data), None)
 
-    def size(self, data: bytes) -> int:
-        """Count the bytes that a text will take."""
-        return len(squeeze(data, self.compress)) if self.compress else len(data)
+    def pack(self, data: bytes) -> bytes:
+        """Return a text as it will be kept."""
+        kept, most = squeeze(data, self.compress), self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
+        if len(kept) > most:
+            raise TextFileError(f"{self.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}.")
+        return kept
 
     def reserve(self, count: int) -> None:
-        """Make sure of so many ids, and that no later process gives them, even if this one is killed."""
+        """Make sure of so many ids, and that no later process gives them, even if this one is killed.
+
+        Writes what waits, where that is much: if something fails, it does so before any text is added.
+        """
         if not count:
             return
         self._refuse_readers()
-        end = self._supply.reserve(count)
-        if end is not None:
-            with self._transaction():
-                self._database.execute("UPDATE meta SET value = ? WHERE name = 'reserved'", (end,))
+        if self._pending_bytes > PENDING:
+            self.commit()
+        self._supply.reserve(count)
+        if (end := self._supply.end) > self._reserved:
+            update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
+            self._write(lambda: self._database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
 
-    def add(self, key: bytes, data: bytes) -> int:
-        """Keep a text that is not here, under one of the ids that are reserved."""
-        i, kept = self._supply.take(), squeeze(data, self.compress)
+    def add(self, key: bytes, kept: bytes) -> int:
+        """Keep a packed text that is not here, under one of the ids that are reserved."""
+        i = self._supply.take()
         self._pending[i] = kept
         self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
         self._pending_bytes += len(kept)
-        self._cache.put(i, data)
-        if self._pending_bytes > PENDING:
-            self.commit()
         return i
 
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
@@ -116,13 +126,15 @@ class SqliteStore:
         for i in gone:
             self._cache.forget(i)
             if i not in self._pending:
-                self._freed.add(i)
                 self._freed_bytes += self._query("SELECT LENGTH(data) FROM texts WHERE id = ?", i)[0][0]
+                self._freed.add(i)
                 continue
             kept = self._pending.pop(i)
             self._pending_bytes -= len(kept)
             key = digest(unsqueeze(kept, self.compress))
-            self._pending_ids[key] = tuple(other for other in self._pending_ids[key] if other != i)
+            rest = tuple(other for other in self._pending_ids.pop(key) if other != i)
+            if rest:
+                self._pending_ids[key] = rest
 
     def commit(self) -> None:
         """Write what waits, in one transaction that is on the disk when this returns."""
@@ -130,25 +142,33 @@ class SqliteStore:
             return
         digests = {i: key for key, some in self._pending_ids.items() for i in some}
         rows = [(i, digests[i], kept) for i, kept in self._pending.items()]
-        with self._transaction():
+
+        def work() -> None:
             self._database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", rows)
             self._count(self._pending_bytes)
-        self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
+
+        def done() -> None:
+            self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
+
+        self._write(work, done)
 
     def purge(self) -> None:
         """Delete from the file what was dropped."""
         self._refuse_readers()
-        with self._transaction():
+
+        def work() -> None:
             self._database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in self._freed])
             self._count(-self._freed_bytes)
-        self._freed, self._freed_bytes = set(), 0
+
+        def done() -> None:
+            self._freed, self._freed_bytes = set(), 0
+
+        self._write(work, done)
 
     def close(self) -> None:
         """Commit, and let other processes write."""
         self.commit()
-        self._database.close()
-        if self._writer:
-            self._writer.close()
+        self._release()
 
     def _count(self, change: int) -> None:
         self._database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
@@ -157,17 +177,25 @@ class SqliteStore:
         with translated(self.path):
             return self._database.execute(statement, values).fetchall()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _write(self, work: Callable[[], Any], done: Callable[[], Any]) -> None:
+        """Do ``work`` in one transaction, and ``done`` if the file has it: all, or nothing.
+
+        Ctrl-C while COMMIT runs is raised when the file has it already, so that ``done`` must not be left out.
+        """
         with translated(self.path):
-            self._database.execute("BEGIN IMMEDIATE")
+            ready = False
             try:
-                yield
+                self._database.execute("BEGIN IMMEDIATE")
+                work()
+                ready = True
                 self._database.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
+                elif ready and not isinstance(error, sqlite3.Error):
+                    done()
                 raise
+            done()
 
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
         try:
@@ -180,4 +208,11 @@ class SqliteStore:
 
     def _refuse_readers(self) -> None:
         if self.read_only:
-            raise TextFileError(f"{self.path} was opened with read_only=True; a new text cannot be stored.")
+            raise TextFileError(f"{self.path} was opened with read_only=True: no text can be stored or freed.")
+
+
+def _release(*connections: sqlite3.Connection | None) -> None:
+    """Close the file, also where nobody closed the table."""
+    for connection in connections:
+        if connection is not None:
+            connection.close()

@@ -1,6 +1,7 @@
 """TextTable: texts on the host, each stored once, named by int32 ids in the rows."""
 
 import os
+import reprlib
 import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -21,8 +22,9 @@ class TextTable:
     """A side table of texts: equal texts are stored once, and rows hold their int32 ids.
 
     Texts are told apart by their 128-bit digest and, where a digest is known already, by all their bytes. An id
-    is never used for another text, nor by another table of the same process; the id of a text that was
-    freed raises. -1 names no text, and so does 0, which memory holds that was never written.
+    is never used for another text, and the id of a text that was freed raises. No two tables of a process give the
+    same id; but a file brings the ids it was given elsewhere, which may be the same as ids given here before it was
+    opened: keep to each state's own table. -1 names no text, and so does 0, which memory holds that was never written.
 
     One thread may write while others read.
 
@@ -65,12 +67,14 @@ class TextTable:
 
     def __len__(self) -> int:
         """How many texts there are."""
-        return len(self._store)
+        with self._lock:
+            return len(self._store)
 
     @property
     def nbytes(self) -> int:
         """How many bytes the texts take, as they are kept; the index over them comes on top."""
-        return self._store.nbytes
+        with self._lock:
+            return self._store.nbytes
 
     def intern(self, texts: Any) -> Any:
         """Store texts that are not here yet, and return the ids of all.
@@ -84,6 +88,7 @@ class TextTable:
         Raises:
           DtypeError, ShapeError: something is not a text, or lists have different lengths. Nothing is stored.
           TextTableFullError: over ``max_bytes``, or out of ids. Nothing is stored.
+          TextFileError: the file cannot be written, as where the disk is full. Nothing is stored.
         """
         shape, flat = _flatten(texts)
         data = [None if text is None else encode(text) for text in flat]
@@ -105,15 +110,20 @@ class TextTable:
         Raises:
           UnknownTextError: an id was not given by this table, or its text has been freed.
         """
-        array = _integers(ids)
+        array = integers(ids)
         wanted = set(array.ravel().tolist()) - {NULL, 0}
         found: dict[int, str | None] = {i: decode(data) for i, data in self._read(wanted).items()}
         found |= {NULL: None, 0: None}
         return _nested(array.tolist(), found)
 
+    def ids(self) -> np.ndarray:
+        """Return the ids of all texts that are here, int32 ``[n]``, oldest first."""
+        with self._lock:
+            return np.sort(np.fromiter(self._store.ids(), np.int32))
+
     def digests(self, ids: Any) -> np.ndarray:
         """Return what identifies texts on every host: uint8 ``[..., 16]``, zeros for no text."""
-        array = _integers(ids)
+        array = integers(ids)
         found = {i: digest(data) for i, data in self._read(set(array.ravel().tolist()) - {NULL, 0}).items()}
         flat = b"".join(found.get(i, bytes(16)) for i in array.ravel().tolist())
         return np.frombuffer(flat, np.uint8).reshape(*array.shape, 16)
@@ -136,17 +146,12 @@ class TextTable:
           UnknownTextError: a state refers to a text that is not in this table; nothing is freed.
         """
         live = np.concatenate([ids_of(states), as_ids(pins)]).astype(np.int64)
+        live = live[live > 0]
         with self._lock:
             known = np.fromiter(self._store.ids(), np.int64)
-            end = int(max(known.max(initial=0), live.max(initial=0))) + 1
-            held = np.zeros(end, np.bool_)
-            held[known] = True
-            held[[0, NULL]] = held[[0, NULL]]
-            marked = np.zeros(end, np.bool_)
-            marked[live[live > 0]] = True
-            if (strange := np.flatnonzero(marked & ~held)).size:
+            if (strange := live[~np.isin(live, known)]).size:
                 raise _unknown(int(strange[0]))
-            gone = known[~marked[known]]
+            gone = known[~np.isin(known, live)]
             if candidates is not None:
                 gone = np.intersect1d(gone, as_ids(candidates))
             self._store.drop(gone.tolist())
@@ -195,19 +200,21 @@ class TextTable:
             found.append(i)
             if i is None:
                 new[data] = key
+        kept = {data: store.pack(data) for data in new}
         if self.max_bytes is not None and new:
-            size = sum(map(store.size, new))
+            size = sum(map(len, kept.values()))
             if store.nbytes + size > self.max_bytes:
                 raise TextTableFullError(
                     f"{len(new)} new texts take {size} bytes, the table has {store.nbytes} of max_bytes="
-                    f"{self.max_bytes}. Sweep it, raise the limit, or give a path."
+                    f"{self.max_bytes}. Sweep it, or raise the limit."
                 )
         store.reserve(len(new))
-        given = {data: store.add(key, data) for data, key in new.items()}
+        given = {data: store.add(key, kept[data]) for data, key in new.items()}
         return [given[data] if i is None else i for i, data in zip(found, texts, strict=True)]
 
     def _read(self, wanted: Iterable[int]) -> dict[int, bytes]:
-        found = self._store.read(wanted)
+        with self._lock:  # a text that is read is not freed meanwhile
+            found = self._store.read(wanted)
         for i in wanted:
             if i not in found:
                 raise _unknown(i)
@@ -223,10 +230,9 @@ def _flatten(texts: Any) -> _Flat:
     if texts is None or isinstance(texts, str):
         return _Flat((), [texts])
     if isinstance(texts, np.ndarray):
-        texts = texts.tolist()
-        return _flatten(texts)
+        return _flatten(texts.tolist()) if texts.size else _Flat(texts.shape, [])
     if not isinstance(texts, list | tuple):
-        raise DtypeError(f"expected a str or a list of them, got {type(texts).__name__} {texts!r}.")
+        raise DtypeError(f"expected a str or a list of them, got {type(texts).__name__} {reprlib.repr(texts)}.")
     parts = [_flatten(text) for text in texts]
     if len({part.shape for part in parts}) > 1:
         raise ShapeError("lists of texts have different lengths; fill them up with None.")
@@ -237,10 +243,13 @@ def _nested(ids: Any, found: dict[int, str | None]) -> Any:
     return [_nested(i, found) for i in ids] if isinstance(ids, list) else found[ids]
 
 
-def _integers(ids: Any) -> np.ndarray:
+def integers(ids: Any) -> np.ndarray:
+    """Return ids as int64, of the same shape."""
     array = np.asarray(ids)
     if array.dtype.kind not in "iu" and array.size:
         raise DtypeError(f"ids must be integers, got {array.dtype}{list(array.shape)}.")
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        raise _unknown(int(array.max()))
     return array.astype(np.int64)
 
 

@@ -1,5 +1,7 @@
 """Tokens: texts as arrays of token ids, in few lengths so that jit compiles few times."""
 
+import reprlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, positive
-from jaxbuffers.texts.table import TextTable
+from jaxbuffers.texts.table import TextTable, integers
 
 
 class TokenBatch(NamedTuple):
@@ -59,27 +61,30 @@ class Tokens:
             positive("a bucket", bucket)
             if bucket > max_len:
                 raise ConfigurationError(f"the bucket {bucket} is larger than max_len={max_len}.")
+        positive("cache_tokens", cache_tokens, 0)
         self.table, self.tokenizer, self.max_len, self.pad = table, tokenizer, max_len, pad
         self.buckets = tuple(sorted({*buckets, max_len}))
         self._encode = tokenizer.encode if hasattr(tokenizer, "encode") else tokenizer
         if not callable(self._encode):
             raise ConfigurationError(f"tokenizer must be a function or have encode(), got {tokenizer!r}.")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._room = self._limit = cache_tokens
+        self._room = cache_tokens
+        self._lock = threading.Lock()
 
     def __call__(self, ids: Any) -> TokenBatch:
         """Tokenize the texts of ids, int32 ``[*S]``; no text (-1) has no tokens."""
-        array = np.asarray(ids)
+        array = integers(ids)
         flat = array.ravel()
-        rows = self._tokens(flat)
+        with self._lock:
+            rows = self._tokens(flat)
         lengths = np.array([len(row) for row in rows], np.int64)
         bucket = next(b for b in self.buckets if b >= min(lengths.max(initial=0), self.max_len))
         tokens = np.full((len(flat), bucket), self.pad, np.int32)
         for line, row in zip(tokens, rows, strict=True):
             line[: min(len(row), bucket)] = row[:bucket]
         mask = np.arange(bucket) < lengths[:, None]
-        shape = array.shape
-        return TokenBatch(tokens.reshape(*shape, -1), mask.reshape(*shape, -1), (lengths > self.max_len).reshape(shape))
+        shape = (*array.shape, bucket)
+        return TokenBatch(tokens.reshape(shape), mask.reshape(shape), (lengths > self.max_len).reshape(array.shape))
 
     def _tokens(self, ids: np.ndarray) -> list[np.ndarray]:
         distinct = np.unique(ids).tolist()
@@ -96,11 +101,16 @@ class Tokens:
         if text is None:
             return np.zeros(0, np.int32)
         encoded = self._encode(text)
-        given = np.asarray(getattr(encoded, "ids", encoded))
+        try:
+            given = np.asarray(getattr(encoded, "ids", encoded))
+        except ValueError:  # lists of different lengths
+            given = np.asarray(None)
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-            raise DtypeError(f"the tokenizer must return a sequence of ints, got {encoded!r} for {text[:40]!r}.")
-        if given.size and not -(2**31) <= int(given.min()) <= int(given.max()) < 2**31:
-            raise DtypeError(f"the tokenizer returned {int(given.max())}, which is no int32.")
+            shown = reprlib.repr(encoded)
+            raise DtypeError(f"the tokenizer must return a sequence of ints, got {shown} for {text[:40]!r}.")
+        for token in (int(given.min()), int(given.max())) if given.size else ():
+            if not -(2**31) <= token < 2**31:
+                raise DtypeError(f"the tokenizer returned {token}, which is no int32.")
         row = given[: self.max_len + 1].astype(np.int32)  # one more, so that a cut is seen
         self._cache[i] = row
         self._room -= len(row)

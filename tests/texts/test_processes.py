@@ -1,0 +1,29 @@
+"""kill -9 at any point, and readers beside a writer; see processes.py."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parent / "processes.py"
+
+
+def run(*arguments):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_writers_are_killed_and_nothing_saved_is_lost_nor_an_id_given_twice(tmp_path):
+    said = run("kill", tmp_path, 250, 0)
+    kills, saves, _ = map(int, re.fullmatch(r"(\d+) kills, (\d+) saves, (\d+) killed before a text\n", said).groups())
+    assert kills == 250
+    assert saves > 0, "it was killed too early to tell"
+
+
+def test_two_processes_read_while_one_writes(tmp_path):
+    assert run("read", tmp_path, 60) == "all read\n"
