@@ -204,6 +204,19 @@ class Impure(jb.Sampler):
 
 
 @dataclass(frozen=True)
+class SumsToTwo(jb.Uniform):
+    def probability(self, state, legal, stream, start):
+        return 2 * super().probability(state, legal, stream, start)
+
+
+@dataclass(frozen=True)
+class DrawsTheImpossible(jb.Uniform):
+    def probability(self, state, legal, stream, start):
+        first = (legal.older(stream, start) == 0) & (stream == 0)
+        return jnp.where(first, jnp.float32(1), 0)
+
+
+@dataclass(frozen=True)
 class WrongProbability(jb.Sampler):
     def draw(self, state, legal, key, batch_size):
         good = draw(legal, jnp.int32(0), batch_size)
@@ -245,6 +258,8 @@ class CopiesItsState(jb.Sampler):
         (ClaimsMissingRows(), testing.check_rows, r"get\(\) of the sampled index"),
         (Always(), testing.check_rows, "batch.valid or can_sample"),
         (WrongProbability(), testing.check_rows, "probability"),
+        (SumsToTwo(), testing.check_probability, "sum to 2"),
+        (DrawsTheImpossible(), testing.check_probability, "probability 0"),
         (CopiesItsState(), testing.check_in_place, "leaf 'sampler'"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, jb.View | jb.Sampler) else None,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import MissingFieldError
-from jaxbuffers.row import paths_of
+from jaxbuffers.row import Path, RowSpec, paths_of
 from jaxbuffers.texts import TextTable
 
 
@@ -19,7 +19,7 @@ class HostBatch:
     Attributes:
       batch: what was sampled, to hand to jitted functions.
       table: where the texts are.
-      texts: the names of the stored fields that hold texts.
+      texts: the names of the fields of ``data`` that hold texts, joined by dots.
     """
 
     batch: Batch
@@ -55,10 +55,26 @@ class HostBatch:
         """Return the texts of a field of ``data``, such as ``"obs.mission"``: lists in the shape of its ids.
 
         Raises:
-          MissingFieldError: there is no such field.
+          MissingFieldError: there is no such field, or it holds no texts.
           UnknownTextError: a text was freed since the batch was sampled.
         """
-        found = {".".join(path): leaf for path, leaf in paths_of(self.data).items()}
-        if name not in found:
-            raise MissingFieldError(f"the batch has no field {name!r}; it has {', '.join(found)}.")
-        return self.table.lookup(np.asarray(found[name]))
+        if name not in self.texts:
+            raise MissingFieldError(f"the batch has no text field {name!r}; it has {', '.join(self.texts) or 'none'}.")
+        return self.table.lookup(np.asarray({".".join(path): x for path, x in paths_of(self.data).items()}[name]))
+
+
+def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:
+    """Return the names of the leaves of what a view reads, joined by dots, that hold texts."""
+
+    def holds(path: Path) -> bool:
+        # The next observation is no field of its own, but that of the next row; and `Episode` holds rows.
+        for stored in (path, _now(path), path[1:]):
+            if stored in spec.paths:
+                return stored in spec.texts
+        return False
+
+    return tuple(".".join(path) for path in paths_of(data) if holds(path))
+
+
+def _now(path: Path) -> Path:
+    return (path[0].removeprefix("next_"), *path[1:]) if path else path

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbuffers.errors import DtypeError, ShapeError
+from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 from jaxbuffers.row import Path, check_leaf, show
 from jaxbuffers.textfield import TextField
 
@@ -20,12 +20,14 @@ def declared(fields: Any) -> Any:
     """
 
     def leaf(path: Any, x: Any) -> Any:
+        name = jax.tree_util.keystr(path)
+        if x is None or x is str:
+            raise DtypeError(f"field {name} is declared as {x!r}; give jb.text for texts, or else a dtype.")
         if isinstance(x, TextField) or (hasattr(x, "shape") and not isinstance(x, type)):
             return x if isinstance(x, TextField) else jax.ShapeDtypeStruct(np.shape(x), x.dtype)
         try:
             return jax.ShapeDtypeStruct((), np.dtype(x))
         except TypeError:
-            name = jax.tree_util.keystr(path)
             raise DtypeError(
                 f"field {name} is declared as {x!r}; give jb.text, a dtype such as numpy.float32 for one number, "
                 f"or jax.ShapeDtypeStruct(shape, dtype)."
@@ -53,29 +55,38 @@ def number(path: Path, value: bool | int | float, dtype: np.dtype) -> np.ndarray
                 raise refuse("it is out of range.")
         elif not jax.numpy.issubdtype(dtype, np.floating):
             raise refuse("write bool(...), or declare it an integer.")
-        elif abs(value) > 2**1023 or int(_finite(np.array(float(value), dtype))) != value:
+        elif abs(value) > 2**1023 or not math.isfinite(near := _rounded(value, dtype)) or int(near) != value:
             raise refuse("it has no exact value there. Write float(...) to have it rounded.")
     else:
         if not jax.numpy.issubdtype(dtype, np.floating):
             raise refuse("write int(...) or bool(...) if that is meant, or declare it a float.")
-        with np.errstate(over="ignore"):
-            if math.isfinite(value) and not np.isfinite(np.array(value, dtype).astype(np.float64)):
-                raise refuse("it is too large.")
+        near = _rounded(value, dtype)
+        if (math.isfinite(value), math.isnan(value)) != (math.isfinite(near), math.isnan(near)):
+            raise refuse("it is too large.")
     return np.array(value, dtype)
 
 
 def array(path: Path, value: Any, shape: tuple[int, ...], dtype: np.dtype, lead: tuple[int, ...]) -> Any:
-    """Return the value of one field, ``[*lead, *shape]`` of exactly the declared dtype."""
-    if isinstance(value, bool | int | float):  # numpy.float64 is a float
+    """Return the value of one field, ``[*lead, *shape]`` of exactly the declared dtype.
+
+    A NumPy array is copied: the caller may write to it again before the device has read it.
+    """
+    if isinstance(value, np.int64) and value.dtype != dtype:
+        value = int(value)  # what NumPy makes of an int, as numpy.float64 is of a float, which is one
+    if isinstance(value, bool | int | float):
         if lead + shape:
             raise ShapeError(f"{show(path)} is one number, expected an array of shape {lead + shape}.")
         return number(path, value, dtype)
-    if isinstance(value, list | tuple):
+    if not isinstance(value, np.ndarray | np.generic | jax.Array):
         raise DtypeError(f"{show(path)} is a {type(value).__name__}; give numpy.array(..., '{dtype}').")
+    if isinstance(value, jax.core.Tracer):
+        raise StructureError(f"{show(path)} is traced: inside jit use the methods of jb.Replay on its state.")
+    if isinstance(value, jax.Array) and value.is_deleted():
+        raise StructureError(f"{show(path)} is an array that has been deleted or donated.")
     check_leaf(path, value, shape, dtype)
     if tuple(value.shape) != lead + shape:
         raise ShapeError(f"{show(path)} has shape {tuple(value.shape)}, expected {lead + shape}.")
-    return value
+    return np.array(value) if isinstance(value, np.ndarray) else value
 
 
 def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...]) -> Any:
@@ -90,7 +101,7 @@ def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...])
         if depth == len(want):
             if x is not None and not isinstance(x, str):
                 raise DtypeError(f"{show(path)} is text, got {x!r} of type {type(x).__name__}; give a str or None.")
-            return x
+            return None if x is None else str(x)
         if not isinstance(x, list | tuple):
             raise ShapeError(f"{show(path)} is text of shape {want}: expected a list of {want[depth]}, got {x!r}.")
         short = depth >= len(lead) and len(x) < want[depth]
@@ -108,6 +119,6 @@ def _empty(shape: tuple[int, ...]) -> Any:
     return [_empty(shape[1:])] * shape[0] if shape else None
 
 
-def _finite(x: np.ndarray) -> float:
-    wide = float(x.astype(np.float64))
-    return wide if math.isfinite(wide) else 0.5
+def _rounded(value: int | float, dtype: np.dtype) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.array(float(value), dtype).astype(np.float64))

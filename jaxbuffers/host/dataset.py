@@ -1,6 +1,7 @@
 """Rows and batches as map-style datasets, for PyTorch's DataLoader, Grain, or any other loader. Needs neither."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import DtypeError, StructureError
-from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import paths_of
@@ -21,7 +22,8 @@ from jaxbuffers.views import Reader
 class WindowDataset:
     """Every legal window of a replay, as it is now, once: item i is a dict of NumPy arrays and texts.
 
-    Names are those of the view's data, joined by dots: ``"obs.image"``. Give it to a ``DataLoader`` with
+    Names are those of the view's data, joined by dots: ``"obs.image"``; where windows have several rows, ``"mask"``
+    says which are there. Give it to a ``DataLoader`` with
     ``collate_fn=jb.collate``, and without worker processes: forked ones cannot use JAX.
 
     >>> import numpy as np, jaxbuffers as jb
@@ -37,7 +39,7 @@ class WindowDataset:
     def __init__(self, buffer: HostReplay) -> None:
         self._replay, self._state, self._table = buffer.replay, buffer.state, buffer.table
         self._count = int(self._replay.count(self._state))
-        self._read = jax.jit(self._windows)
+        self._read = jax.jit(jax.vmap(self._window, in_axes=(None, 0)))
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -55,19 +57,27 @@ class WindowDataset:
             numbers.append(i % self._count)
         size = 1 << max(len(numbers) - 1, 0).bit_length()  # few sizes, few compilations
         data, mask = self._read(self._state, np.array(numbers + [0] * (size - len(numbers)), np.int32))
-        found = _named(data, tuple(map(".".join, self._state.spec.texts)), self._table)
-        if mask.ndim > 1:
-            found["mask"] = np.asarray(mask)
+        found = _named(data, text_names(data, self._state.spec), self._table, mask)
         return [{name: column[i] for name, column in found.items()} for i in range(len(numbers))]
+
+    def _window(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
+        """Read one window: its data and mask, without an axis for the batch, wherever the view puts that."""
+        read = partial(self._windows, state)
+        two, three = (jax.eval_shape(read, jax.ShapeDtypeStruct((size,), jnp.int32)) for size in (2, 3))
+        batch = jax.tree.map(
+            lambda x, y: [a == b for a, b in zip(x.shape, y.shape, strict=True)].index(False), two, three
+        )
+        return jax.tree.map(jnp.squeeze, read(number[None]), batch)
 
     def _windows(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
         legal = self._replay._legal(state)
         count = legal.count()
+        key = jax.random.fold_in(jax.random.key(0), number[0])  # what a view chooses depends on the window alone
         ends = jnp.cumsum(count, dtype=jnp.int32)
         stream = locate(ends, number)
         start = legal.start(stream, number - (ends[stream] - count[stream]))
         draw = Draw(stream, start, jnp.ones(len(number), jnp.float32), jnp.ones(len(number), jnp.bool_))
-        reader = Reader(legal.windows, state.queue, state.ring, draw, jax.random.key(0))
+        reader = Reader(legal.windows, state.queue, state.ring, draw, key)
         data, index = self._replay.view.read(reader)
         return data, index.time >= 0
 
@@ -95,7 +105,7 @@ class BatchDataset:
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         batch = self._batches[i]
-        return _named(batch.data, batch.texts, batch.table)
+        return _named(batch.data, batch.texts, batch.table, batch.mask)
 
 
 class Collated(NamedTuple):
@@ -123,22 +133,28 @@ def collate(items: Sequence[dict[str, Any]], convert: Callable[[np.ndarray], Any
     ({'mission': ['go', 'stay']}, [1.0, 0.0])
     """
     arrays, texts = {}, {}
+    if not items or any(set(item) != set(items[0]) for item in items):
+        raise StructureError("expected one or more items that have the same names.")
     for name in items[0]:
         column = [item[name] for item in items]
-        if isinstance(column[0], str | list | None.__class__):
+        if all(x is None or isinstance(x, str | list) for x in column):
             texts[name] = column
             continue
+        if not all(isinstance(x, np.ndarray | np.generic) for x in column):
+            kinds = ", ".join(sorted({type(x).__name__ for x in column}))
+            raise DtypeError(f"expected only arrays of NumPy or only texts for {name!r}, got {kinds}.")
         if len({(x.dtype, x.shape) for x in column}) > 1:
             raise DtypeError(f"items differ in the dtype or shape of {name!r}.")
         arrays[name] = convert(np.stack(column))
     return Collated(arrays, texts)
 
 
-def _named(data: Any, texts: tuple[str, ...], table: TextTable) -> dict[str, Any]:
-    """Return the leaves by their names, those that are text as ``str``."""
-    found = {}
-    for path, leaf in paths_of(data).items():
-        name, array = ".".join(path), np.asarray(leaf)
-        # The next observation is no field of its own: it is that of the next row.
-        found[name] = table.lookup(array) if name in texts or name.removeprefix("next_") in texts else array
-    return found
+def _named(data: Any, texts: tuple[str, ...], table: TextTable, mask: jax.Array) -> dict[str, Any]:
+    """Return the leaves by their names, those that are text as ``str``, and the mask of windows of several rows."""
+    leaves = {".".join(path): leaf for path, leaf in paths_of(data).items()}
+    if mask.ndim > 1:
+        if "mask" in leaves:
+            raise StructureError("the rows have a field 'mask', as a dataset calls which of them are there; rename it.")
+        leaves["mask"] = mask
+    # Copies, as PyTorch wants arrays that can be written to.
+    return {name: table.lookup(np.asarray(x)) if name in texts else np.array(x) for name, x in leaves.items()}

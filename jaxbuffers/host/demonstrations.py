@@ -1,6 +1,6 @@
 """Demonstrations: trajectories of an expert, text and image features, each stored once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxbuffers import filters, returns
-from jaxbuffers.errors import ShapeError, StructureError
+from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.convert import array
 from jaxbuffers.host.replay import HostReplay
@@ -21,6 +21,7 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.views import Transitions
 
 FIELDS = ("observation", "action", "image_features", "next_image_features", "reward", "next_observation", "done")
+TEXTS = ("observation", "action", "next_observation")
 
 
 class Demonstrations:
@@ -63,7 +64,12 @@ class Demonstrations:
         table: TextTable | None = None,
         seed: int = 0,
     ) -> None:
+        Transitions(gamma=gamma)  # raises if gamma is no discount
         self.gamma = gamma
+        if not hasattr(image_features, "shape") or not hasattr(image_features, "dtype"):
+            raise DtypeError(
+                f"image_features must be an array or a jax.ShapeDtypeStruct(shape, dtype), got {image_features!r}."
+            )
         features = jax.ShapeDtypeStruct(image_features.shape, image_features.dtype)
         fields = Row(
             obs={"observation": text, "image_features": features},
@@ -88,16 +94,23 @@ class Demonstrations:
     def insert(self, **transition: Any) -> None:
         """Append one transition; a trajectory is stored once its last one has come, with ``done=True``.
 
-        Takes what the transitions of `insert_trajectory` hold.
+        Takes what the transitions of `insert_trajectory` hold. Where a trajectory is cut off, `finish` it.
         """
         transition = self._checked(transition, len(self._open))
         if self._open:
             self._continues(self._open[-1], transition, len(self._open))
+        self._fits(len(self._open) + 1)
         if transition["done"]:
             self._store([*self._open, transition])
             self._open = []
         else:
-            self._open = [*self._open, transition]
+            self._open.append(transition)
+
+    def finish(self, store: bool = True) -> None:
+        """End the trajectory that `insert` began: store what there is of it, as one that was cut off, or forget it."""
+        if store and self._open:
+            self._store(self._open)
+        self._open = []
 
     def insert_trajectory(self, transitions: Iterable[dict[str, Any]]) -> None:
         """Store one trajectory.
@@ -112,15 +125,10 @@ class Demonstrations:
           StructureError: the transitions do not follow one another. Nothing is stored.
           ShapeError, DtypeError: naming the field. Nothing is stored.
         """
-        if self._open:
-            raise StructureError(f"a trajectory of {len(self._open)} steps is under way; end it with done=True first.")
-        steps = [self._checked(transition, i) for i, transition in enumerate(transitions)]
-        for i, (before, after) in enumerate(pairwise(steps), start=1):
-            self._continues(before, after, i)
-        self._store(steps)
+        self._store(self._trajectory(transitions))
 
-    def extend(self, trajectories: Sequence[Sequence[dict[str, Any]]], top: float = 1.0) -> np.ndarray:
-        """Store the best of several trajectories.
+    def extend(self, trajectories: Iterable[Iterable[dict[str, Any]]], top: float = 1.0) -> np.ndarray:
+        """Store the best of several trajectories. All are checked first: if one is refused, none is stored.
 
         Args:
           trajectories: as for `insert_trajectory`.
@@ -129,11 +137,13 @@ class Demonstrations:
         Returns:
           bool ``[N]``, which were stored.
         """
-        scores = np.array([sum(float(step["reward"]) for step in steps) for steps in trajectories], np.float32)
-        keep = np.asarray(filters.top_quantile(scores, top)) if len(scores) else np.zeros(0, bool)
-        for steps, kept in zip(trajectories, keep, strict=True):
-            if kept:
-                self.insert_trajectory(steps)
+        checked = [self._trajectory(steps) for steps in trajectories]
+        scores = np.array([sum(float(step["reward"]) for step in steps) for steps in checked], np.float32)
+        keep = np.asarray(filters.top_quantile(scores, top)) if checked else np.zeros(0, np.bool_)
+        best = [steps for steps, kept in zip(checked, keep, strict=True) if kept]
+        self.buffer.table.intern([step[name] for steps in best for step in steps for name in TEXTS])  # all, or raises
+        for steps in best:
+            self._store(steps)
         return keep
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
@@ -150,9 +160,24 @@ class Demonstrations:
             "done": step.discount == 0,
             "mc_return": step.extras["mc_return"],
         }
-        return replace(
-            batch, batch=replace(batch.batch, data=data), texts=("observation", "action", "next_observation")
-        )
+        return replace(batch, batch=replace(batch.batch, data=data), texts=TEXTS)
+
+    def _trajectory(self, transitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        if self._open:
+            raise StructureError(
+                f"a trajectory of {len(self._open)} steps is under way; end it with done=True or finish() first."
+            )
+        steps = [self._checked(transition, i) for i, transition in enumerate(transitions)]
+        if not steps:
+            raise StructureError("a trajectory has at least one transition.")
+        for i, (before, after) in enumerate(pairwise(steps), start=1):
+            self._continues(before, after, i)
+        self._fits(len(steps))
+        return steps
+
+    def _fits(self, length: int) -> None:
+        if length >= (capacity := self.buffer.replay.capacity):
+            raise ShapeError(f"a trajectory of {length} steps takes {length + 1} rows, the capacity is {capacity}.")
 
     def _checked(self, transition: dict[str, Any], i: int) -> dict[str, Any]:
         if missing := [name for name in FIELDS if name not in transition]:
@@ -167,7 +192,7 @@ class Demonstrations:
             if name in transition:
                 checked[name] = np.array(array((name,), transition[name], (), np.dtype(np.float32), ()))
         checked["done"] = bool(array(("done",), transition["done"], (), np.dtype(np.bool_), ()))
-        for name in ("observation", "action", "next_observation"):
+        for name in TEXTS:
             if not isinstance(transition[name], str):
                 raise StructureError(f"{name} of transition {i} must be a str, got {transition[name]!r}.")
         return checked
@@ -187,14 +212,8 @@ class Demonstrations:
             raise StructureError("give mc_return for every transition of a trajectory, or for none.")
 
     def _store(self, steps: list[dict[str, Any]]) -> None:
-        if not steps:
-            raise StructureError("a trajectory has at least one transition.")
-        length, replay = len(steps), self.buffer.replay
-        if length + 1 > replay.length:
-            raise ShapeError(
-                f"a trajectory of {length} steps takes {length + 1} rows, the capacity is {replay.capacity}."
-            )
-        size = min(1 << length.bit_length(), replay.length)  # few lengths, few compilations
+        length = len(steps)
+        size = min(1 << length.bit_length(), self.buffer.replay.length)  # few lengths, few compilations
         fill = size - length - 1
 
         def column(name: str, last: Any) -> list[Any]:

@@ -3,26 +3,32 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice, repeat
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxbuffers.arguments import check_index
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import (
     ConfigurationError,
+    DtypeError,
     EmptyReplayError,
     PriorityError,
     StaleIndexError,
     StructureError,
+    one_of,
     positive,
 )
-from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.rows import Rows
 from jaxbuffers.host.verbs import Verbs
 from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.row import paths_of
 from jaxbuffers.texts import TextTable
+from jaxbuffers.texts.live import as_ids, ids_of
 
 
 class HostReplay:
@@ -58,7 +64,8 @@ class HostReplay:
         self._rows = Rows(replay, self._state.spec, self.table)
         self._verbs = Verbs.of(replay)
         self._shared = False  # whether the user may hold self._state, which then must not be donated
-        self._replaced: list[np.ndarray] = []
+        self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
+        self._replaced: list[np.ndarray] = []  # ids of texts, which `sweep` may free
 
     @property
     def state(self) -> ReplayState:
@@ -70,15 +77,28 @@ class HostReplay:
     def state(self, state: ReplayState) -> None:
         if not isinstance(state, ReplayState) or state.spec != self._state.spec:
             raise StructureError("the state belongs to a replay of other rows.")
-        self.replay.count(state)  # raises if it comes from another configuration
-        self._state, self._shared = state, True
+        self.replay.count(state)  # raises if it comes from another view or other sizes
+        if _kinds(state) != _kinds(self._state):
+            raise ConfigurationError(
+                f"the state comes from another sampler than {self.replay.sampler}, or other sizes."
+            )
+        # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
+        self._state = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.array(x), state)
+        self._shared = True
 
     def __len__(self) -> int:
         """How many rows are present."""
         return int(self.replay.size(self._state))
 
     def insert(self, **fields: Any) -> None:
-        """Append one row (one of each environment), given by its fields. See `add`."""
+        """Append one row (one of each environment), given by its top-level fields. See `add`."""
+        spec = self._state.spec
+        row = spec.treedef.unflatten(spec.paths)
+        if not isinstance(row, dict):
+            try:
+                fields = type(row)(**fields)
+            except TypeError as error:
+                raise StructureError(f"{error}; the fields are {', '.join(map('.'.join, spec.paths))}.") from None
         self.add(fields)
 
     def add(self, rows: Any, mask: Any = None) -> None:
@@ -95,10 +115,11 @@ class HostReplay:
           TextTableFullError: there is no room for the texts; nothing is written.
         """
         arrays, lead = self._rows.arrays(self._state, rows, mask)
-        if self._state.spec.texts:
-            self._replaced += self._verbs.replaced(self._state, lead, mask)
+        mask = np.array(mask) if isinstance(mask, np.ndarray) else mask  # its owner may write to it again
+        gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
         self._state = self._verbs.add(self._shared)(self._state, arrays, mask)
         self._shared = False
+        self._replace(gone)
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
         """Draw a batch; every call draws anew.
@@ -117,10 +138,16 @@ class HostReplay:
           steps: how many batches; None for no end.
           batch_size: B.
           prefetch: how many are drawn ahead; rows added meanwhile are seen so many batches later.
+
+        Raises:
+          EmptyReplayError: there is no legal window, when the first batch is asked for.
         """
         positive("prefetch", prefetch, minimum=0)
         if steps is not None:
             positive("steps", steps, minimum=0)
+        return self._batches(steps, batch_size, prefetch)
+
+    def _batches(self, steps: int | None, batch_size: int | None, prefetch: int) -> Iterator[HostBatch]:
         ahead: deque[HostBatch] = deque()
         for _ in islice(repeat(None), steps):
             ahead.append(self._draw(batch_size))
@@ -129,21 +156,46 @@ class HostReplay:
         for batch in ahead:
             yield self._checked(batch)
 
-    def update(self, index: Index, *, priority: Any = None, rows: Any = None) -> None:
-        """Write back to what was sampled; see `Replay.update`.
+    def update(
+        self, index: Index, *, priority: Any = None, rows: Any = None, stale: Literal["error", "drop"] = "error"
+    ) -> None:
+        """Write back to what was sampled; see `Replay.update`. Texts are given as ids: ``table.intern(texts)``.
+
+        Args:
+          index: ``batch.index``.
+          priority: float32 ``[B]``.
+          rows: the fields to replace.
+          stale: what to do about rows that have been overwritten since: ``"error"``, or ``"drop"`` what was meant
+            for them, for loops that add between a sample and its update; ``state.dropped`` counts such rows.
 
         Raises:
           PriorityError: a priority is NaN, infinite or negative; nothing is written.
-          StaleIndexError: a row has been overwritten since; nothing is written.
+          StaleIndexError: a row has been overwritten since, and ``stale`` is ``"error"``; nothing is written.
+          StructureError, ShapeError, DtypeError: naming the field; nothing is written.
+          UnknownTextError: an id is not in the table; nothing is written.
         """
+        check_index(index)
+        one_of("stale", stale, ("error", "drop"))
+        gone: list[np.ndarray] = []
         if priority is not None:
-            host = np.asarray(priority)
-            if host.dtype.kind == "f" and not (np.isfinite(host) & (host >= 0)).all():
-                raise PriorityError(f"priorities must be finite and not negative, got {host[~(host >= 0)][:3]}.")
-        if (stale := int(self._verbs.stale(self._state, index))) > 0:
-            raise StaleIndexError(f"{stale} rows of the index have been overwritten. Update before you add.")
+            if getattr(priority, "dtype", None) != np.float32:
+                got = getattr(priority, "dtype", type(priority).__name__)
+                raise DtypeError(f"priority must be float32, got {got}; nothing is cast.")
+            priority = np.array(priority)
+            if (bad := ~(np.isfinite(priority) & (priority >= 0))).any():
+                raise PriorityError(f"priorities must be finite and not negative, got {priority[bad][:3]}.")
+        if rows is not None:
+            rows = self._rows.replacements(rows, index.time.shape)
+            if texts := [path for path in paths_of(rows) if path in self._state.spec.texts]:
+                old, present = self.replay.get(self._state, index)
+                gone = [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
+        if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
+            raise StaleIndexError(
+                f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
+            )
         self._state = self._verbs.update(self._shared)(self._state, index, priority, rows)
         self._shared = False
+        self._replace(gone)
 
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
@@ -157,9 +209,11 @@ class HostReplay:
           pins: further ids to keep, such as those of batches still in use or of a checkpoint.
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
-        replaced = None if everything else np.concatenate([np.zeros(0, np.int32), *self._replaced])
-        freed = self.table.sweep([self._state, states], pins, replaced)
-        self._replaced = []
+        replaced = np.concatenate([np.zeros(0, np.int32), *self._replaced])
+        freed = self.table.sweep([self._state, states], pins, None if everything else replaced)
+        # What only a fork or a pin keeps today can be freed once they are gone.
+        others = [as_ids(pins)] + ([ids_of(states)] if jax.tree.leaves(states) else [])
+        self._replaced = [np.intersect1d(replaced, np.concatenate(others)).astype(np.int32)]
         return freed
 
     def count(self) -> int:
@@ -168,9 +222,21 @@ class HostReplay:
 
     def _draw(self, batch_size: int | None) -> HostBatch:
         batch, self.key = self._verbs.sample(batch_size)(self._state, self.key)
-        return HostBatch(batch, self.table, tuple(map(".".join, self._state.spec.texts)))
+        if self._texts is None:
+            self._texts = text_names(batch.data, self._state.spec)
+        return HostBatch(batch, self.table, self._texts)
+
+    def _replace(self, gone: list[np.ndarray]) -> None:
+        self._replaced += gone
+        if len(self._replaced) > 1000:  # keep one of each
+            self._replaced = [np.unique(np.concatenate(self._replaced))]
 
     def _checked(self, batch: HostBatch) -> HostBatch:
         if not batch.valid:
             raise EmptyReplayError(f"no legal window for {self.replay.view} among {len(self)} rows; add more first.")
         return batch
+
+
+def _kinds(state: ReplayState) -> tuple[Any, list]:
+    leaves, treedef = jax.tree.flatten(state)
+    return treedef, [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]

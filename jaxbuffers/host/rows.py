@@ -5,10 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbuffers.errors import StructureError
+from jaxbuffers.errors import DtypeError, StructureError
 from jaxbuffers.host import convert
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.texts import TextTable
 
 
@@ -29,7 +29,21 @@ class Rows:
             else:
                 leaves[i] = convert.array(path, leaves[i], shape, dtype, lead)
         self._accept(state, lead, mask)
-        return self.spec.treedef.unflatten(self._interned(leaves, lead)), lead
+        written = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
+        return self.spec.treedef.unflatten(self._interned(leaves, lead, written)), lead
+
+    def replacements(self, rows: Any, lead: tuple[int, ...]) -> Any:
+        """Return what `Replay.update` takes as rows, those fields checked that there are; texts are known ids."""
+        leaves, treedef = jax.tree.flatten(rows)
+        for i, (path, leaf) in enumerate(paths_of(rows).items()):
+            if isinstance(leaf, str):
+                raise DtypeError(f"{show(path)} is a str; give ids instead, from buffer.table.intern(texts).")
+            if path in self.spec.paths:
+                at = self.spec.paths.index(path)
+                leaves[i] = convert.array(path, leaf, self.spec.shapes[at], self.spec.dtypes[at], lead)
+                if path in self.spec.texts:
+                    self.table.lookup(np.asarray(leaf))  # raises if the table does not know them
+        return jax.tree.unflatten(treedef, leaves)
 
     def _leaves(self, rows: Any) -> list[Any]:
         try:
@@ -40,15 +54,15 @@ class Rows:
             raise StructureError(f"expected a row with {names}; got {got}.") from None
 
     def _lead(self, leaves: list[Any]) -> tuple[int, ...]:
-        """Read the leading axes off the first leaf that has axes, or could have them."""
+        """Read the leading axes off the first array; without arrays, off the first list of texts."""
+        arrays, lists = [], []
         for path, shape, leaf in zip(self.spec.paths, self.spec.shapes, leaves, strict=True):
-            if hasattr(leaf, "shape"):
-                got = tuple(leaf.shape)
+            if isinstance(leaf, np.ndarray | np.generic | jax.Array):
+                arrays.append((tuple(leaf.shape), len(shape)))
             elif path in self.spec.texts and isinstance(leaf, list | tuple):
-                got = _lengths(leaf)
-            else:
-                continue
-            return got[: max(len(got) - len(shape), 0)]
+                lists.append((_lengths(leaf), len(shape)))
+        for got, own in arrays + lists:
+            return got[: max(len(got) - own, 0)]
         return ()
 
     def _accept(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> None:
@@ -61,14 +75,22 @@ class Rows:
         jax.eval_shape(lambda state, rows: self.replay.add(state, rows, mask), state, rows)
         self._accepted.add(seen)
 
-    def _interned(self, leaves: list[Any], lead: tuple[int, ...]) -> list[Any]:
-        """Replace texts by their ids: those of all fields are stored in one call, all or none."""
+    def _interned(self, leaves: list[Any], lead: tuple[int, ...], written: np.ndarray) -> list[Any]:
+        """Replace texts by their ids: those of all fields are stored in one call, all or none.
+
+        ``written``, bool ``[*lead]``, says for which rows; the others get no text.
+        """
         places = [i for i, path in enumerate(self.spec.paths) if path in self.spec.texts]
         given = [i for i in places if not hasattr(leaves[i], "dtype")]
         for i in set(places) - set(given):
             self.table.lookup(np.asarray(leaves[i]))  # raises if the table does not know them
         sizes = [np.prod(lead + self.spec.shapes[i], dtype=int) for i in given]
-        flat = [text for i in given for text in _flat(leaves[i])]
+        kept = [np.broadcast_to(written.reshape(-1, 1), (written.size, size // max(written.size, 1))) for size in sizes]
+        flat = [
+            text if keep else None
+            for i, keeps in zip(given, kept, strict=True)
+            for text, keep in zip(_flat(leaves[i]), keeps.ravel(), strict=True)
+        ]
         ids = np.split(np.asarray(self.table.intern(flat), np.int32), np.cumsum(sizes)[:-1]) if given else []
         for i, some in zip(given, ids, strict=True):
             leaves[i] = some.reshape(lead + self.spec.shapes[i])

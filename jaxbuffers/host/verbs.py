@@ -44,9 +44,10 @@ class Verbs:
         place = jnp.broadcast_to(
             jnp.arange(number, dtype=jnp.int32)[:, None], (number, len(size))
         )  # from the oldest on
-        gone = place < size + count - self.replay.length
-        stream = jnp.broadcast_to(jnp.arange(len(size), dtype=jnp.int32), gone.shape)
-        rows = paths_of(ring.read(state.ring, ring.shift(state.ring.time, place - size), stream, gone))
+        gone = place < (size + count - self.replay.length)[None]
+        stream = jnp.broadcast_to(jnp.arange(len(size), dtype=jnp.int32)[None], gone.shape)
+        time = ring.shift(state.ring.time[None], place - size[None])
+        rows = paths_of(ring.read(state.ring, time, stream, gone))
         return [rows[path] for path in state.spec.texts], gone
 
     def _update(self, state: ReplayState, index: Index, priority: Any, rows: Any) -> ReplayState:

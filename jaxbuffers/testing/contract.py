@@ -11,6 +11,7 @@ import numpy as np
 from flax import serialization
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import RowSpec, field, paths_of
 from jaxbuffers.testing.in_place import assert_in_place
@@ -139,6 +140,27 @@ def check_rows(replay: Replay, row: Any, make_rows: MakeRows) -> None:
         _same("what unwritten memory holds", _sample(replay, other, key), batch)
 
 
+def check_probability(replay: Replay, row: Any, make_rows: MakeRows) -> None:
+    """Where a sampler says how likely windows are, those of all legal ones sum to 1, and none of 0 is drawn."""
+    for steps in (replay.view.span + 2, 2 * replay.length + 3):
+        state = _filled(replay, row, make_rows, steps)
+        legal = replay._legal(state)
+        count = np.asarray(legal.count())
+        stream = jnp.asarray(np.repeat(np.arange(len(count), dtype=np.int32), count))
+        rank = jnp.asarray(np.concatenate([np.arange(n, dtype=np.int32) for n in count]))
+        batch = _sample(replay, state, jax.random.key(4))
+        anchor = replay.view.anchor(replay._ring(state), batch.index)
+        assert anchor is not None, "view.anchor() does not know the index of its own batch"
+        try:
+            every = replay.sampler.probability(state.sampler, legal, stream, legal.start(stream, rank))
+            drawn = replay.sampler.probability(state.sampler, legal, anchor.stream, jnp.maximum(anchor.time, 0))
+        except ConfigurationError:
+            return  # it does not say
+        assert abs(float(jnp.sum(every)) - 1) < 1e-4, f"probabilities of all legal windows sum to {jnp.sum(every)}"
+        impossible = (drawn == 0) & (anchor.time >= 0)
+        assert not impossible.any(), "a window was drawn that has probability 0 under the sampler"
+
+
 def check_in_place(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """Donated, add and update keep every buffer where it is and copy nothing, at a larger capacity."""
     replay = replace(replay, capacity=max(16_384 // replay.num_streams, 64 * replay.length) * replay.num_streams)
@@ -156,7 +178,14 @@ def check_in_place(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     assert_in_place(update, state, jax.random.key(0))
 
 
-CONTRACT = (check_configuration, check_state, check_transforms, check_rows, check_in_place)  # (replay, row, make_rows)
+CONTRACT = (
+    check_configuration,
+    check_state,
+    check_transforms,
+    check_rows,
+    check_probability,
+    check_in_place,
+)
 _add, _sample = jax.jit(Replay.add, static_argnums=0), jax.jit(Replay.sample, static_argnums=0)
 
 

@@ -1,0 +1,1 @@
+"""The shells for loops in Python: what they store, refuse, free and hand out."""
