@@ -157,3 +157,18 @@ def test_ids_must_be_integers(table, letters, ids):
 def test_impossible_options(table, options, message):
     with pytest.raises(jb.ConfigurationError, match=message):
         jb.Tokens(table, **{"tokenizer": list, **options})
+
+
+def test_a_tokenizer_of_hugging_face():
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="[UNK]"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=60, special_tokens=["[UNK]"], show_progress=False)
+    said = ["go to the red ball", "pick up a key"]
+    model.train_from_iterator(said * 10, trainer)
+    table = jb.TextTable()
+    batch = jb.Tokens(table, model, max_len=16, buckets=(4, 8))(table.intern(said))
+    assert batch.tokens.shape == (2, 8)
+    for line, mask, text in zip(batch.tokens, batch.mask, said, strict=True):
+        assert line[mask].tolist() == model.encode(text).ids
+        assert model.decode(line[mask].tolist()) == text
