@@ -31,7 +31,7 @@ def _epoch(laid_out: bool) -> Result:
         if laid_out:
             batches = jb.minibatches(key, rollout.flatten(state).data, BATCH)
         else:
-            batches = rollout.minibatches(key, state, BATCH)
+            batches = rollout.minibatches(state, key, BATCH)
 
         def consume(total: jax.Array, batch: tuple) -> tuple:
             return total + jnp.sum(batches.take(*batch).data["obs"], axis=0), None

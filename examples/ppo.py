@@ -139,7 +139,7 @@ class PPO:
             return run._replace(params=optax.apply_updates(run.params, updates), optimizer=optimizer)
 
         def epoch(run: Run, key: Array) -> tuple[Run, None]:
-            batches = ROLLOUT.minibatches(key, rollout, BATCH)
+            batches = ROLLOUT.minibatches(rollout, key, BATCH)
             inputs = batches.index, batches.mask
             return scan(lambda run, at: (update(run, batches.take(*at).data), None), run, inputs)
 

@@ -121,7 +121,8 @@ class Learner:
         self.graph, self.params = nnx.split(Policy(nnx.Rngs(seed)))
         self.optimizer = optax.adam(LEARNING_RATE)
         self.moments = self.optimizer.init(self.params)
-        self.key, self.file = jax.random.key(seed), folder / "state.msgpack"
+        self.key, self.folder = jax.random.key(seed), folder
+        self.curve = jnp.zeros((0, 2))  # loss and accuracy, for each chunk
 
     def language(self) -> tuple[jb.Remap, Array, Array, Array]:
         """Return what jitted code needs to know of the texts: the numbers of the missions and actions, and tokens."""
@@ -152,15 +153,14 @@ class Learner:
         carry, curves = jax.lax.scan(advance, (params, moments), jax.random.split(key, CHUNK))
         return *carry, *curves
 
-    def train(self, steps: int, show: Callable) -> list[tuple[float, float]]:
-        """Imitate; returns (loss, accuracy) for each chunk."""
-        language, replay, curve = self.language(), self.demos.buffer.state, []
-        for _ in range(max(1, steps // CHUNK)):
+    def train(self, chunks: int, show: Callable) -> None:
+        """Imitate for some chunks."""
+        language, replay = self.language(), self.demos.buffer.state
+        for _ in range(chunks):
             self.key, key = jax.random.split(self.key)
             self.params, self.moments, losses, right = self.chunk(self.params, self.moments, replay, language, key)
-            curve.append((float(losses.mean()), float(right.mean())))
-            show(advance=1, note=f"accuracy {curve[-1][1]:.3f}")
-        return curve
+            self.curve = jnp.concatenate([self.curve, jnp.stack([losses.mean(), right.mean()])[None]])
+            show(advance=1, note=f"accuracy {float(self.curve[-1, 1]):.3f}")
 
     @partial(jax.jit, static_argnames="self")
     def act(self, params: Any, image: Array, tokens: Array, mask: Array, key: Array) -> Array:
@@ -188,30 +188,31 @@ class Learner:
     def save(self) -> None:
         """Write the texts first, then what refers to them."""
         self.table.commit()
-        self.file.write_bytes(serialization.to_bytes(jax.tree.leaves(self._all())))
+        (self.folder / "demonstrations").write_bytes(self.demos.buffer.to_bytes())
+        (self.folder / "policy").write_bytes(serialization.to_bytes(jax.tree.leaves(self._learned())))
 
     def load(self) -> None:
         """Go back to what was saved."""
-        leaves, treedef = jax.tree.flatten(self._all())
-        found = jax.tree.unflatten(treedef, map(jnp.asarray, serialization.from_bytes(leaves, self.file.read_bytes())))
-        self.params, self.moments, self.demos.buffer.state, keys = found
-        self.key, self.demos.buffer.key = map(jax.random.wrap_key_data, keys)
+        self.demos.buffer.from_bytes((self.folder / "demonstrations").read_bytes())
+        leaves, treedef = jax.tree.flatten(self._learned())
+        saved = serialization.from_bytes(leaves, (self.folder / "policy").read_bytes())
+        self.params, self.moments, key, self.curve = jax.tree.unflatten(treedef, map(jnp.asarray, saved))
+        self.key = jax.random.wrap_key_data(key)
 
-    def _all(self) -> tuple:
-        keys = tuple(map(jax.random.key_data, (self.key, self.demos.buffer.key)))
-        return self.params, self.moments, self.demos.buffer.state, keys
+    def _learned(self) -> tuple:
+        return self.params, self.moments, jax.random.key_data(self.key), self.curve
 
     def close(self) -> None:
         """Let go of the file of texts."""
         self.table.close()
 
 
-def picture(path: str, title: str, curve: list, rates: dict[str, float], shots: list) -> None:
+def picture(path: str, title: str, curve: np.ndarray, rates: dict[str, float], shots: list) -> None:
     """Draw the imitation, the rates of success, and what was seen when missions were fulfilled."""
     figure = plt.figure(figsize=(11, 7), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1])
     left, right = top.subplots(1, 2, width_ratios=[2, 1])
-    left.plot(np.arange(1, len(curve) + 1) * CHUNK, [accuracy for _, accuracy in curve], color="#2a6f97")
+    left.plot(np.arange(1, len(curve) + 1) * CHUNK, curve[:, 1], ".-", color="#2a6f97")
     left.set(title=title, xlabel="steps of behaviour cloning", ylabel="actions like the expert's", ylim=(0, 1.02))
     bars = right.bar(list(rates), list(rates.values()), color=["0.6", "#2a6f97", "#1b4965"][: len(rates)])
     right.bar_label(bars, fmt="{:.0%}")
@@ -233,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
     parser.add_argument("--level", default="BabyAI-GoToLocal-v0", help="a level of BabyAI")
     parser.add_argument("--episodes", type=int, default=3000, help="demonstrations")
-    parser.add_argument("--steps", type=int, default=3000, help="of behaviour cloning")
+    parser.add_argument("--steps", type=int, default=3000, help=f"of behaviour cloning, a multiple of {CHUNK}")
     parser.add_argument("--more", type=int, default=500, help="further steps, after a save and a reload")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--folder", default="vlm_bc", help="where to save; must not hold another run, unless to resume")
@@ -241,14 +242,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", default="vlm_bc.png", help="where to save the picture")
     args = parser.parse_args(argv)
     folder = Path(args.folder)
-    folder.mkdir(exist_ok=True)
-    if (folder / "texts.sqlite").exists() and not args.resume:
+    saved, chunks, more = (folder / "policy").exists(), args.steps // CHUNK, args.more // CHUNK
+    if args.resume and not saved:
+        parser.error(f"{folder} holds no run that was saved: leave out --resume")
+    if saved and not args.resume:
         parser.error(f"{folder} holds another run: --resume it, name another --folder, or remove it")
+    if args.resume and (folder / "level").read_text() != args.level:
+        parser.error(f"{folder} is a run on {(folder / 'level').read_text()}: name that --level")
+    folder.mkdir(exist_ok=True)
+    (folder / "level").write_text(args.level)
     judge = partial(Learner.judge, level=args.level, trials=TRIALS, seed=10**6 + args.seed)  # missions never shown
     with Progress(
         TextColumn("{task.description:9}"), BarColumn(20), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
     ) as bars:
-        learner, rates, curve = Learner(folder, args.seed), {}, []
+        learner, rates = Learner(folder, args.seed), {}
         if args.resume:
             learner.load()
         else:
@@ -257,20 +264,20 @@ def main(argv: list[str] | None = None) -> None:
             for steps in demonstrate(args.level, args.episodes, args.seed):
                 learner.demos.insert_trajectory(steps)
                 bars.update(bar, advance=1, note=f"{len(learner.demos):,} steps, {len(learner.table)} texts")
-            bar = bars.add_task("imitate", total=args.steps // CHUNK, note="")
-            curve += learner.train(args.steps, partial(bars.update, bar))
+            bar = bars.add_task("imitate", total=chunks, note="")
+            learner.train(chunks, partial(bars.update, bar))
             rates["cloned"], _ = judge(learner)
             learner.save()
             learner.close()
             learner = Learner(folder, args.seed + 1)
             learner.load()
-        bar = bars.add_task("go on", total=args.more // CHUNK, note="")
-        curve += learner.train(args.more, partial(bars.update, bar))
+        bar = bars.add_task("go on", total=more, note="")
+        learner.train(more, partial(bars.update, bar))
         rates["reloaded,\ncloned on"], shots = judge(learner, frames=FRAMES)
         learner.save()
         learner.close()
     print("success: " + ", ".join(f"{name.replace(chr(10), ' ')} {rate:.0%}" for name, rate in rates.items()))
-    picture(args.out, args.level, curve, rates, shots)
+    picture(args.out, args.level, np.asarray(learner.curve), rates, shots)
 
 
 if __name__ == "__main__":

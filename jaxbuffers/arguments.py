@@ -68,7 +68,8 @@ def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:
     if mask is None:
         return jnp.ones(lead, jnp.bool_)
     got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
-    wanted = f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}."
+    hint = "" if hasattr(mask, "dtype") else " Write numpy.array(mask)."
+    wanted = f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.{hint}"
     if not hasattr(mask, "dtype") or mask.dtype != np.bool_:
         raise DtypeError(wanted)
     if mask.shape != lead:

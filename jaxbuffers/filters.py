@@ -116,6 +116,8 @@ def _checked(score: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
         if not jnp.issubdtype(RowSpec.of({name: x}).dtypes[0], kinds):
             raise DtypeError(f"{name} has dtype {x.dtype}, expected {'bool' if name == 'mask' else 'a float one'}.")
         if len(x.shape) != 1 or x.shape != score.shape:
-            raise ShapeError(f"{name} has shape {x.shape}, expected [N]{'' if name == 'score' else ' like score'}.")
+            raise ShapeError(
+                f"{name} has shape {x.shape}, expected [N]{'; use .ravel()' if name == 'score' else ' like score'}."
+            )
     score = jnp.asarray(score)
     return score, jnp.ones(score.shape, jnp.bool_) if mask is None else jnp.asarray(mask)

@@ -201,15 +201,15 @@ class Rollout:
     get_dict = make_dict
 
     def minibatches(
-        self, key: jax.Array, state: RolloutState, batch_size: int, shuffle: bool = True, remainder: Remainder = "error"
+        self, state: RolloutState, key: jax.Array, batch_size: int, shuffle: bool = True, remainder: Remainder = "error"
     ) -> Minibatches:
         """Cut the rollout into minibatches, as ``minibatches(key, flatten(state).data, ...)`` does, without a copy.
 
         The batches are the same, bit for bit; the rollout is read where it lies, and not laid out a second time.
 
         Args:
-          key: a PRNG key; consumed.
           state: a complete rollout.
+          key: a PRNG key; consumed.
           batch_size: B, static.
           shuffle: as for `jaxbuffers.minibatches`.
           remainder: as for `jaxbuffers.minibatches`.
@@ -224,7 +224,7 @@ class Rollout:
         >>> rollout = jb.Rollout(num_steps=2, num_envs=2)
         >>> state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.int32))
         >>> state = rollout.batch_update(state, "x", jnp.array([[0, 10], [1, 11]]))
-        >>> [b.data["x"].tolist() for b in rollout.minibatches(jax.random.key(0), state, 2, shuffle=False)]
+        >>> [b.data["x"].tolist() for b in rollout.minibatches(state, jax.random.key(0), 2, shuffle=False)]
         [[0, 1], [10, 11]]
         """
         self._ready(state, "minibatches")

@@ -125,7 +125,7 @@ def check_leaf(path: Path, leaf: Any, shape: tuple[int, ...], dtype: np.dtype) -
             f"{show(path)} has shape {got}, expected [{', '.join(['...', *map(str, shape)])}]: every row's own axes "
             f"must be {shape}, as in the row given to init(); nothing is broadcast."
         )
-    if _dtype(path, leaf) != dtype:
+    if _dtype(path, leaf, dtype) != dtype:
         raise DtypeError(
             f"{show(path)} has dtype {_dtype(path, leaf)}, expected {dtype}, as in the row given to init(); "
             f"nothing is cast. Convert it first: {path[-1] if path else 'leaf'}.astype('{dtype}')."
@@ -173,6 +173,10 @@ def _names(path: tuple[Any, ...]) -> Path:
 
 
 def _shape(path: Path, leaf: Any) -> tuple[int, ...]:
+    if isinstance(leaf, type | np.dtype):
+        raise DtypeError(f"{show(path)} is a dtype; give jax.ShapeDtypeStruct((), {getattr(leaf, '__name__', leaf)}).")
+    if isinstance(leaf, str):
+        raise DtypeError(f"{show(path)} is a str. Text is stored as table.intern(text), in a field marked jb.text.")
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
             f"{show(path)} is {leaf!r} of type {type(leaf).__name__}, which has no dtype of its own. "
@@ -188,7 +192,7 @@ def _canonical(dtype: np.dtype) -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(dtype))
 
 
-def _dtype(path: Path, leaf: Any) -> np.dtype:
+def _dtype(path: Path, leaf: Any, expected: np.dtype | None = None) -> np.dtype:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         raise DtypeError(f"{show(path)} is a typed PRNG key. Store jax.random.key_data(key), which is uint32.")
     dtype = np.dtype(leaf.dtype)
@@ -199,7 +203,7 @@ def _dtype(path: Path, leaf: Any) -> np.dtype:
     if (narrow := _canonical(dtype)) != dtype:
         raise DtypeError(
             f"{show(path)} has dtype {dtype}, which JAX would cut to {narrow} because 64-bit types are off. Convert "
-            f"it first: {path[-1] if path else 'leaf'}.astype('{narrow}'); or set jax_enable_x64."
+            f"it first: {path[-1] if path else 'leaf'}.astype('{expected or narrow}'); or set jax_enable_x64."
         )
     return dtype
 

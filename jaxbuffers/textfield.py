@@ -30,6 +30,10 @@ class TextField:
             raise ShapeError(f"write jb.text or jb.text[8], with sizes of at least 1; got {shape!r}.")
         return TextField(shape)
 
+    def __call__(self, *_: object) -> None:
+        """Refuse what was meant as ``jb.text[8]``."""
+        raise ShapeError("jb.text is no function; jb.text[8] marks a field of eight texts.")
+
     __iter__: ClassVar[None] = None  # having items, it would be a sequence otherwise
 
 

@@ -185,7 +185,7 @@ BAD_LEAVES = {
     "int": (0, "leaf 'x' is 0 of type int"),
     "float": (0.5, "numpy.float32(0.5)"),
     "bool": (True, "leaf 'x' is True of type bool"),
-    "str": ("text", "Store text as int32 ids"),
+    "str": ("text", "table.intern(text)"),
     "bytes": (b"text", "Store text as int32 ids"),
     "object array": (np.array([None, "a"], object), "leaf 'x' has dtype object"),
     "str array": (np.array(["a"]), "Store text as int32 ids"),

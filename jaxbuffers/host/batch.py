@@ -1,6 +1,7 @@
 """A batch that knows the table its texts are in."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,9 +13,10 @@ from jaxbuffers.row import Path, RowSpec, paths_of
 from jaxbuffers.texts import TextTable
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["batch"], meta_fields=["table", "texts"])
 @dataclass(frozen=True)
 class HostBatch:
-    """A `Batch`, and its texts.
+    """A `Batch`, and its texts. Jitted functions take it as it is, or its ``batch``.
 
     Attributes:
       batch: what was sampled, to hand to jitted functions.

@@ -26,7 +26,14 @@ def declared(fields: Any) -> Any:
         if isinstance(x, TextField) or (hasattr(x, "shape") and not isinstance(x, type)):
             return x if isinstance(x, TextField) else jax.ShapeDtypeStruct(np.shape(x), x.dtype)
         try:
-            return jax.ShapeDtypeStruct((), np.dtype(x))
+            dtype = np.dtype(x)
+            if (narrow := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
+                raise DtypeError(
+                    f"field {name} is declared {dtype}, but 64-bit types are off; declare it numpy.{narrow}."
+                )
+            return jax.ShapeDtypeStruct((), dtype)
+        except DtypeError:
+            raise
         except TypeError:
             raise DtypeError(
                 f"field {name} is declared as {x!r}; give jb.text, a dtype such as numpy.float32 for one number, "
@@ -78,7 +85,8 @@ def array(path: Path, value: Any, shape: tuple[int, ...], dtype: np.dtype, lead:
             raise ShapeError(f"{show(path)} is one number, expected an array of shape {lead + shape}.")
         return number(path, value, dtype)
     if not isinstance(value, np.ndarray | np.generic | jax.Array):
-        raise DtypeError(f"{show(path)} is a {type(value).__name__}; give numpy.array(..., '{dtype}').")
+        want = f"numpy.array(..., '{dtype}')" if lead + shape else "a number"
+        raise DtypeError(f"{show(path)} is a {type(value).__name__}; give {want}.")
     if isinstance(value, jax.core.Tracer):
         raise StructureError(f"{show(path)} is traced: inside jit use the methods of jb.Replay on its state.")
     if isinstance(value, jax.Array) and value.is_deleted():

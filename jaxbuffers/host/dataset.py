@@ -1,6 +1,6 @@
 """Rows and batches as map-style datasets, for PyTorch's DataLoader, Grain, or any other loader. Needs neither."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import DtypeError, StructureError
 from jaxbuffers.host.batch import HostBatch, text_names
+from jaxbuffers.host.demonstrations import TEXTS, Demonstrations
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import paths_of
@@ -23,8 +24,9 @@ class WindowDataset:
     """Every legal window of a replay, as it is now, once: item i is a dict of NumPy arrays and texts.
 
     Names are those of the view's data, joined by dots: ``"obs.image"``; where windows have several rows, ``"mask"``
-    says which are there. Give it to a ``DataLoader`` with
-    ``collate_fn=jb.collate``, and without worker processes: forked ones cannot use JAX.
+    says which are there. Transitions of `Demonstrations` have the names that they were inserted with. Give it to a
+    ``DataLoader`` with ``collate_fn=jb.collate``, or ``functools.partial(jb.collate, convert=torch.from_numpy)``, and
+    without worker processes: JAX does not work reliably in forked ones.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
@@ -36,7 +38,12 @@ class WindowDataset:
     (3, 'task 1', 1.0)
     """
 
-    def __init__(self, buffer: HostReplay) -> None:
+    def __init__(self, buffer: HostReplay | Demonstrations) -> None:
+        self._fields: Callable[[Any], Any] | None = None
+        if isinstance(buffer, Demonstrations):
+            self._fields, buffer = buffer.fields_of, buffer.buffer
+        if not isinstance(buffer, HostReplay):
+            raise StructureError(f"expected a HostReplay or Demonstrations, got {type(buffer).__name__}.")
         self._replay, self._state, self._table = buffer.replay, buffer.state, buffer.table
         self._count = int(self._replay.count(self._state))
         self._read = jax.jit(jax.vmap(self._window, in_axes=(None, 0)))
@@ -52,12 +59,15 @@ class WindowDataset:
         """Read several windows at once."""
         numbers = []
         for i in indices:
+            if not isinstance(i, int | np.integer):
+                raise IndexError(f"a window is numbered by an int, got {i!r}.")
             if not -self._count <= i < self._count:
                 raise IndexError(f"window {i} of {self._count}")
             numbers.append(i % self._count)
         size = 1 << max(len(numbers) - 1, 0).bit_length()  # few sizes, few compilations
         data, mask = self._read(self._state, np.array(numbers + [0] * (size - len(numbers)), np.int32))
-        found = _named(data, text_names(data, self._state.spec), self._table, mask)
+        names = TEXTS if self._fields else text_names(data, self._state.spec)
+        found = _named(self._fields(data) if self._fields else data, names, self._table, mask)
         return [{name: column[i] for name, column in found.items()} for i in range(len(numbers))]
 
     def _window(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
@@ -93,11 +103,13 @@ class BatchDataset:
     ['open the door', 'open the door']
     """
 
-    def __init__(self, batches: Sequence[HostBatch]) -> None:
-        for batch in batches:
+    def __init__(self, batches: Iterable[HostBatch]) -> None:
+        if isinstance(batches, HostBatch):
+            raise StructureError("expected a list of batches, got one batch; write [batch].")
+        self._batches = list(batches)
+        for batch in self._batches:
             if not isinstance(batch, HostBatch):
                 raise StructureError(f"expected batches of a HostReplay, got {type(batch).__name__}.")
-        self._batches = list(batches)
 
     def __len__(self) -> int:
         """How many batches there are."""

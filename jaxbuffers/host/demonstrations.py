@@ -1,6 +1,6 @@
 """Demonstrations: trajectories of an expert, text and image features, each stored once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from jaxbuffers.row import Row
 from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.textfield import text
 from jaxbuffers.texts import TextTable
-from jaxbuffers.views import Transitions
+from jaxbuffers.views import Transition, Transitions
 
 FIELDS = ("observation", "action", "image_features", "next_image_features", "reward", "next_observation", "done")
 TEXTS = ("observation", "action", "next_observation")
@@ -38,6 +38,9 @@ class Demonstrations:
       sampler: which transitions to draw.
       table: where texts go; a new one in memory by default.
       seed: of the draws.
+
+    Attributes:
+      buffer: the `HostReplay` underneath, for its state, its table, ``update``, ``sweep`` and ``to_bytes``.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> demos = jb.Demonstrations(capacity=1000, image_features=np.zeros(8, np.float32), batch_size=2, gamma=0.5)
@@ -148,9 +151,18 @@ class Demonstrations:
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
         """Draw transitions: ``data`` is a dict of the fields inserted and ``mc_return``, leaves ``[B, ...]``."""
-        batch = self.buffer.sample(batch_size)
-        step = batch.data
-        data = {
+        return self._named(self.buffer.sample(batch_size))
+
+    def batches(
+        self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
+    ) -> Iterator[HostBatch]:
+        """Iterate over batches like those of `sample`; see `HostReplay.batches`."""
+        return map(self._named, self.buffer.batches(steps, batch_size, prefetch))
+
+    @staticmethod
+    def fields_of(step: Transition) -> dict[str, Any]:
+        """Return the fields of transitions that were read from ``buffer``, by the names they were inserted with."""
+        return {
             "observation": step.obs["observation"],
             "action": step.action,
             "image_features": step.obs["image_features"],
@@ -160,7 +172,9 @@ class Demonstrations:
             "done": step.discount == 0,
             "mc_return": step.extras["mc_return"],
         }
-        return replace(batch, batch=replace(batch.batch, data=data), texts=TEXTS)
+
+    def _named(self, batch: HostBatch) -> HostBatch:
+        return replace(batch, batch=replace(batch.batch, data=self.fields_of(batch.data)), texts=TEXTS)
 
     def _trajectory(self, transitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         if self._open:
@@ -180,6 +194,11 @@ class Demonstrations:
             raise ShapeError(f"a trajectory of {length} steps takes {length + 1} rows, the capacity is {capacity}.")
 
     def _checked(self, transition: dict[str, Any], i: int) -> dict[str, Any]:
+        if not isinstance(transition, dict):
+            raise StructureError(
+                f"transition {i} is a {type(transition).__name__}; a trajectory is a list of dicts, extend() takes a "
+                f"list of trajectories."
+            )
         if missing := [name for name in FIELDS if name not in transition]:
             raise StructureError(f"transition {i} has no {', '.join(missing)}.")
         if unknown := set(transition) - {*FIELDS, "mc_return"}:

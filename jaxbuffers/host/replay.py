@@ -21,6 +21,7 @@ from jaxbuffers.errors import (
     one_of,
     positive,
 )
+from jaxbuffers.host import saving
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.rows import Rows
@@ -57,6 +58,10 @@ class HostReplay:
     def __init__(self, replay: Replay, fields: Any, *, table: TextTable | None = None, seed: int = 0) -> None:
         if not isinstance(replay, Replay):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
+        if not isinstance(table, TextTable | None):
+            raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise ConfigurationError(f"seed must be an int, got {seed!r}; a key can be assigned to buffer.key.")
         self.replay = replay
         self.table = TextTable() if table is None else table
         self.key = jax.random.key(seed)
@@ -66,10 +71,14 @@ class HostReplay:
         self._shared = False  # whether the user may hold self._state, which then must not be donated
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
         self._replaced: list[np.ndarray] = []  # ids of texts, which `sweep` may free
+        self._look_at_all = False  # whether there may be others, of a state that was exchanged
 
     @property
     def state(self) -> ReplayState:
-        """The state: yours to keep. The next write then copies it once, instead of updating it in place."""
+        """The state: yours to keep. The next write then copies it once, instead of updating it in place.
+
+        Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
+        """
         self._shared = True
         return self._state
 
@@ -84,7 +93,32 @@ class HostReplay:
             )
         # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
         self._state = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.array(x), state)
-        self._shared = True
+        self._shared = self._look_at_all = True
+
+    def to_bytes(self) -> bytes:
+        """Return the state and the key. The texts are not in there: commit the table first, then save this.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
+        >>> buffer, other = (jb.HostReplay(replay, {"reward": np.float32}) for _ in range(2))
+        >>> buffer.insert(reward=0.5)
+        >>> other.from_bytes(buffer.to_bytes())
+        >>> len(other), other.sample().data["reward"].tolist()
+        (1, [0.5, 0.5])
+        """
+        return saving.pack(self.replay, self._state, self.key)
+
+    def from_bytes(self, data: bytes) -> None:
+        """Go back to what `to_bytes` returned, of an equal replay with equal fields, and on the table it had.
+
+        Raises:
+          StructureError: the configuration or the fields are others; nothing has changed.
+          UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
+        """
+        state, key = saving.unpack(self.replay, self._state, data)
+        if state.spec.texts:
+            self.table.lookup(np.unique(ids_of(state)))
+        self.state, self.key = state, key
 
     def __len__(self) -> int:
         """How many rows are present."""
@@ -122,7 +156,7 @@ class HostReplay:
         self._replace(gone)
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
-        """Draw a batch; every call draws anew.
+        """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
 
         Raises:
           EmptyReplayError: there is no legal window yet.
@@ -209,8 +243,9 @@ class HostReplay:
           pins: further ids to keep, such as those of batches still in use or of a checkpoint.
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
-        replaced = np.concatenate([np.zeros(0, np.int32), *self._replaced])
+        replaced, everything = np.concatenate([np.zeros(0, np.int32), *self._replaced]), everything or self._look_at_all
         freed = self.table.sweep([self._state, states], pins, None if everything else replaced)
+        self._look_at_all = False
         # What only a fork or a pin keeps today can be freed once they are gone.
         others = [as_ids(pins)] + ([ids_of(states)] if jax.tree.leaves(states) else [])
         self._replaced = [np.intersect1d(replaced, np.concatenate(others)).astype(np.int32)]
@@ -221,6 +256,8 @@ class HostReplay:
         return int(self.replay.count(self._state))
 
     def _draw(self, batch_size: int | None) -> HostBatch:
+        if batch_size is not None:
+            positive("batch_size", batch_size)
         batch, self.key = self._verbs.sample(batch_size)(self._state, self.key)
         if self._texts is None:
             self._texts = text_names(batch.data, self._state.spec)
@@ -233,7 +270,10 @@ class HostReplay:
 
     def _checked(self, batch: HostBatch) -> HostBatch:
         if not batch.valid:
-            raise EmptyReplayError(f"no legal window for {self.replay.view} among {len(self)} rows; add more first.")
+            raise EmptyReplayError(
+                f"no legal window for {self.replay.view} among {len(self)} rows; add more first. If there are enough, "
+                f"look at their is_first and is_last, and at jb.stats(buffer.state)."
+            )
         return batch
 
 

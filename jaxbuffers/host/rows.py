@@ -30,6 +30,7 @@ class Rows:
                 leaves[i] = convert.array(path, leaves[i], shape, dtype, lead)
         self._accept(state, lead, mask)
         written = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
+        self._flags(leaves, written)
         return self.spec.treedef.unflatten(self._interned(leaves, lead, written)), lead
 
     def replacements(self, rows: Any, lead: tuple[int, ...]) -> Any:
@@ -49,9 +50,30 @@ class Rows:
         try:
             return self.spec.treedef.flatten_up_to(rows)
         except (ValueError, TypeError, AttributeError):
-            names = ", ".join(".".join(path) for path in self.spec.paths)
-            got = ", ".join(map(str, rows)) if isinstance(rows, dict) else repr(rows)
-            raise StructureError(f"expected a row with {names}; got {got}.") from None
+            names = {path[0] if path else "": None for path in self.spec.paths}
+            if not isinstance(rows, dict) or set(rows) == set(names):
+                raise StructureError(
+                    f"expected a row with {', '.join(map('.'.join, self.spec.paths))}, in the containers that were "
+                    f"declared; got a {type(rows).__name__}."
+                ) from None
+            missing, unknown = [n for n in names if n not in rows], [str(n) for n in rows if n not in names]
+            raise StructureError(
+                f"missing fields: {', '.join(missing) or 'none'}; unknown fields: {', '.join(unknown) or 'none'}."
+            ) from None
+
+    def _flags(self, leaves: list[Any], written: np.ndarray) -> None:
+        """Refuse a row that ends the decision process, but not the episode."""
+        places = [(name,) for name in ("is_last", "is_terminal")]
+        if all(path in self.spec.paths for path in places):
+            last, terminal = (np.asarray(leaves[self.spec.paths.index(path)]) for path in places)
+            if (
+                last.dtype == terminal.dtype == np.bool_
+                and last.shape == written.shape
+                and (terminal & ~last & written).any()
+            ):
+                raise StructureError(
+                    "is_terminal is True where is_last is False: a terminal row is the last of its episode."
+                )
 
     def _lead(self, leaves: list[Any]) -> tuple[int, ...]:
         """Read the leading axes off the first array; without arrays, off the first list of texts."""

@@ -9,9 +9,10 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import ConfigurationError, DtypeError
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64
+from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
@@ -179,7 +180,11 @@ def importance_weights(probability: jax.Array, size: Any, beta: Any, normalize: 
     >>> jb.importance_weights(jnp.array([0.1, 0.2, 0.4]), size=10, beta=1.0)
     Array([1.  , 0.5 , 0.25], dtype=float32)
     """
-    drawn, dtype = probability > 0, probability.dtype
+    dtype = RowSpec.of({"probability": probability}).dtypes[0]
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise DtypeError(f"probability must be float, got {dtype}.")
+    probability = jnp.asarray(probability)
+    drawn = probability > 0
     probability = jnp.where(drawn, probability, 1)
     unit = 1 / jnp.asarray(size).astype(dtype)
     if normalize:

@@ -43,6 +43,8 @@ def connect(path: str, compress: bool | None, read_only: bool) -> tuple[sqlite3.
 
 def exclusive(path: str) -> sqlite3.Connection:
     """Become the one writer of a file, until the connection is closed or the process ends."""
+    if not Path(path).absolute().parent.is_dir():
+        raise TextFileError(f"the folder of {path} does not exist; make it first.")
     lock = None
     try:
         lock = sqlite3.connect(f"{path}.lock", isolation_level=None, check_same_thread=False, timeout=0)

@@ -25,7 +25,8 @@ def ids_of(states: Any) -> np.ndarray:
     found = [x for x in jax.tree.leaves(states, is_leaf=_is_state) if _is_state(x)]
     if not found:
         raise StructureError(
-            f"expected states of a replay, got {type(states).__name__}; give ids that are held elsewhere as pins."
+            f"expected states of a replay, such as buffer.state, got {type(states).__name__}; ids that are held "
+            f"elsewhere go in as pins."
         )
     return np.concatenate([column for state in found for column in _columns(state)])
 

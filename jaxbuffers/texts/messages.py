@@ -42,7 +42,10 @@ def intern_messages(table: TextTable, prompts: Sequence[Sequence[str]], size: in
         if len(prompt) > size:
             raise ShapeError(f"prompts[{i}] has {len(prompt)} messages, more than size={size}; nothing is cut off.")
         if not all(isinstance(message, str) for message in prompt):
-            raise DtypeError(f"prompts[{i}] must be a list of str, got {reprlib.repr(prompt)}.")
+            raise DtypeError(
+                f"prompts[{i}] must be a list of str, got {reprlib.repr(prompt)}. Write one with a role as one "
+                f"str, such as json.dumps(message)."
+            )
     flat = table.intern([message for prompt in prompts for message in prompt])
     mask = np.arange(size) < np.array([len(prompt) for prompt in prompts], np.int32).reshape(-1, 1)
     ids = np.full(mask.shape, NULL, np.int32)

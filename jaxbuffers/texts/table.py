@@ -8,11 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, TextTableFullError, UnknownTextError, positive
+from jaxbuffers.errors import (
+    ConfigurationError,
+    DtypeError,
+    ShapeError,
+    StructureError,
+    TextTableFullError,
+    UnknownTextError,
+    positive,
+)
 from jaxbuffers.texts.coding import decode, digest, encode
 from jaxbuffers.texts.live import as_ids, ids_of
 from jaxbuffers.texts.memory import MemoryStore
-from jaxbuffers.texts.remap import Remap
+from jaxbuffers.texts.remap import UNKNOWN, Remap
 from jaxbuffers.texts.sqlite import SqliteStore
 
 NULL = -1
@@ -159,6 +167,10 @@ class TextTable:
 
     def merge(self, other: "TextTable") -> Remap:
         """Take over every text of another table, and return what turns its ids into ours."""
+        if not isinstance(other, TextTable):
+            raise StructureError(
+                f"expected a jb.TextTable, got {type(other).__name__}; open a file with TextTable(path)."
+            )
         with other._lock:
             items = list(other._store.items())
         with self._lock:
@@ -254,6 +266,8 @@ def integers(ids: Any) -> np.ndarray:
 
 
 def _unknown(i: int) -> UnknownTextError:
+    if i == UNKNOWN:
+        return UnknownTextError("text id -2 is what a Remap returns for ids that it does not know.")
     return UnknownTextError(
         f"text id {i} is not in this table: it was freed by sweep(), never committed, or given by another table."
     )

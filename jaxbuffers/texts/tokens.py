@@ -57,6 +57,8 @@ class Tokens:
         cache_tokens: int = 2**24,
     ) -> None:
         positive("max_len", max_len)
+        if isinstance(buckets, int):
+            raise ConfigurationError(f"buckets must be a tuple of lengths, such as ({buckets},).")
         for bucket in buckets:
             positive("a bucket", bucket)
             if bucket > max_len:
@@ -65,7 +67,7 @@ class Tokens:
         self.table, self.tokenizer, self.max_len, self.pad = table, tokenizer, max_len, pad
         self.buckets = tuple(sorted({*buckets, max_len}))
         self._encode = tokenizer.encode if hasattr(tokenizer, "encode") else tokenizer
-        if not callable(self._encode):
+        if not callable(self._encode) or isinstance(tokenizer, str):
             raise ConfigurationError(f"tokenizer must be a function or have encode(), got {tokenizer!r}.")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = cache_tokens

@@ -34,6 +34,11 @@ def test_a_short_run_learns_reloads_and_leaves_a_picture(tmp_path, capsys):
     assert out.stat().st_size > 20_000
     with pytest.raises(SystemExit):
         main(options)  # another run must not overwrite it
+    with pytest.raises(SystemExit):
+        main([*options, "--resume", "--level", "BabyAI-GoToObj-v0"])
+    with pytest.raises(SystemExit):
+        main(["--resume", "--folder", str(tmp_path / "none")])
+    assert not (tmp_path / "none").exists()
     main([*options, "--resume", "--more", "100"])
     assert "reloaded" in capsys.readouterr().out
 

@@ -160,12 +160,12 @@ def test_minibatches_of_a_rollout_are_those_of_the_flat_one(shuffle, remainder):
     values = np.arange(15, dtype=np.float32).reshape(5, 3)
     state = rollout.batch_update(state, "x", np.stack([values, -values], -1))
     state = rollout.batch_update(state, "y", jnp.asarray(values, jnp.bfloat16))
-    assert rollout.minibatches(KEY, state, 5).longest == 15
+    assert rollout.minibatches(state, KEY, 5).longest == 15
     for seed in range(3):
         key = jax.random.key(seed)
         flat = jb.minibatches(key, rollout.flatten(state).data, 4, shuffle, remainder)
         for make in (rollout.minibatches, jax.jit(rollout.minibatches, static_argnums=(2, 3, 4))):
-            for got, want in zip(make(key, state, 4, shuffle, remainder), flat, strict=True):
+            for got, want in zip(make(state, key, 4, shuffle, remainder), flat, strict=True):
                 chex.assert_trees_all_equal(got, want, strict=True)
 
 
@@ -175,9 +175,9 @@ def test_minibatches_of_an_incomplete_rollout_raise_and_mask_the_rows_under_jit(
     state = rollout.batch_update(state, "x", np.ones((2, 2), np.float32))
     state = rollout.update(state, "y", 1, np.ones(2, np.float32))
     with pytest.raises(jb.IncompleteError, match=r"'y': \[0\]"):
-        rollout.minibatches(jax.random.key(0), state, 2)
-    batches = jax.jit(lambda s: rollout.minibatches(jax.random.key(0), s, 4, shuffle=False))(state)
+        rollout.minibatches(state, jax.random.key(0), 2)
+    batches = jax.jit(lambda s: rollout.minibatches(s, jax.random.key(0), 4, shuffle=False))(state)
     np.testing.assert_array_equal(batches.mask, [[False, True, False, True]])
     np.testing.assert_array_equal(batches[0].data["x"], [0, 1, 0, 1])
     with pytest.raises(jb.ShapeError, match="no keys"):
-        rollout.minibatches(jax.random.key(0), rollout.init(), 4)
+        rollout.minibatches(rollout.init(), jax.random.key(0), 4)

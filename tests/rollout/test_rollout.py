@@ -107,7 +107,7 @@ MISTAKES = [
     (lambda r, s: r.register(s, "y", (-1,)), jb.ShapeError, "'y'"),
     (lambda r, s: jb.Rollout(5, 2).update(s, "x", 4, jnp.zeros(2, jnp.float32)), jb.ShapeError, "'x'"),
     (lambda r, s: jb.Rollout(4, 3).flatten(s), jb.ShapeError, "'x'"),
-    (lambda r, s: jb.Rollout(4, 3).minibatches(jax.random.key(0), s, 2), jb.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(4, 3).minibatches(s, jax.random.key(0), 2), jb.ShapeError, "'x'"),
     (lambda r, s: jb.Rollout(0, 2), jb.ConfigurationError, "num_steps"),
     (lambda r, s: jb.Rollout(2, 1.5), jb.ConfigurationError, "num_envs"),
 ]
@@ -212,7 +212,7 @@ def test_axes_without_entries_go_through(shape):
     flat = rollout.flatten(state).data
     assert flat["x"].shape == (6, *shape)
     assert jb.unflatten_and_swap01(flat, 2)["x"].shape == (3, 2, *shape)
-    assert [batch.data["x"].shape for batch in rollout.minibatches(jax.random.key(0), state, 3)] == [(3, *shape)] * 2
+    assert [batch.data["x"].shape for batch in rollout.minibatches(state, jax.random.key(0), 3)] == [(3, *shape)] * 2
 
 
 @pytest.mark.parametrize("jit", [False, True])

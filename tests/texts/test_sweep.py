@@ -124,7 +124,7 @@ def test_what_is_no_state_is_refused(table, replay):
     _, state, _ = replay
     table.intern("a")
     for wrong, name in ((None, "NoneType"), ([], "list"), ({"x": np.zeros(2)}, "dict")):
-        with pytest.raises(jb.StructureError, match=f"expected states of a replay, got {name}; give ids that are held"):
+        with pytest.raises(jb.StructureError, match=f"expected states of a replay, such as buffer.state, got {name}"):
             table.sweep(wrong)
     plain = jb.Replay(capacity=4, num_envs=None, batch_size=2, view=jb.Items()).init({"text": jnp.int32(0)})
     with pytest.raises(jb.StructureError, match=r"no text fields; mark them in the row given to init\(\) with jb.text"):
