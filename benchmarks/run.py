@@ -44,10 +44,14 @@ def _verdict(result: Result) -> str:
     return f"{result.goal:.2f} " + ("reached" if result.ratio >= result.goal else "not reached")
 
 
+def _us(microseconds: float) -> str:
+    return f"{microseconds:,.{1 if microseconds >= 10 else 2}f}"
+
+
 def _print(results: list[Result]) -> None:
     table = Table("work", "ours µs", "peer", "peer µs", "ratio", "goal")
     for r in results:
-        table.add_row(r.name, f"{r.ours:,.1f}", r.peer, f"{r.theirs:,.1f}", f"{r.ratio:.2f}", _verdict(r))
+        table.add_row(r.name, _us(r.ours), r.peer, _us(r.theirs), f"{r.ratio:.2f}", _verdict(r))
     Console().print(table)
 
 
@@ -65,19 +69,20 @@ def _write(results: list[Result]) -> None:
         "|---|---:|---|---:|---:|---|",
     ]
     lines += [
-        f"| {r.name} | {r.ours:,.1f} | {r.peer} | {r.theirs:,.1f} | {r.ratio:.2f} | {_verdict(r)} |" for r in results
+        f"| {r.name} | {_us(r.ours)} | {r.peer} | {_us(r.theirs)} | {r.ratio:.2f} | {_verdict(r)} |" for r in results
     ]
     lines += ["", "![ratios](benchmarks.png)", ""]
     (DOCS / "benchmarks.md").write_text("\n".join(lines))
 
 
 def _plot(results: list[Result]) -> None:
-    figure, axes = plt.subplots(figsize=(10, 0.7 * len(results) + 1.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 0.45 * len(results) + 1.2), layout="constrained")
     for y, r in enumerate(reversed(results)):
         axes.barh(y, r.ratio, color="#2a6f97" if r.ratio >= 1 else "#bc4749", height=0.6)
         axes.text(r.ratio, y, f" {r.ratio:.2f}", va="center")
         if r.goal is not None:
             axes.plot([r.goal, r.goal], [y - 0.4, y + 0.4], color="black", linewidth=2)
+    axes.margins(y=0.01)
     axes.axvline(1, color="gray", linestyle=":")
     axes.set_yticks(range(len(results)), [f"{r.name}\nagainst {r.peer}" for r in reversed(results)], fontsize=8)
     axes.set_xlabel("peer's time / ours (black mark: goal)")

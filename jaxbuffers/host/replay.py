@@ -71,6 +71,7 @@ class HostReplay:
         self._shared = False  # whether the user may hold self._state, which then must not be donated
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
         self._replaced: list[np.ndarray] = []  # ids of texts, which `sweep` may free
+        self._has_windows = False  # whether this state is known to have some: asking the device takes time
         self._look_at_all = False  # whether there may be others, of a state that was exchanged
 
     @property
@@ -94,6 +95,7 @@ class HostReplay:
         # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
         self._state = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.array(x), state)
         self._shared = self._look_at_all = True
+        self._has_windows = False
 
     def to_bytes(self) -> bytes:
         """Return the state and the key. The texts are not in there: commit the table first, then save this.
@@ -152,7 +154,7 @@ class HostReplay:
         mask = np.array(mask) if isinstance(mask, np.ndarray) else mask  # its owner may write to it again
         gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
         self._state = self._verbs.add(self._shared)(self._state, arrays, mask)
-        self._shared = False
+        self._shared = self._has_windows = False
         self._replace(gone)
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
@@ -161,7 +163,11 @@ class HostReplay:
         Raises:
           EmptyReplayError: there is no legal window yet.
         """
-        return self._checked(self._draw(batch_size))
+        batch = self._draw(batch_size)
+        if not self._has_windows:
+            self._checked(batch)
+            self._has_windows = True
+        return batch
 
     def batches(
         self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
@@ -228,7 +234,7 @@ class HostReplay:
                 f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
             )
         self._state = self._verbs.update(self._shared)(self._state, index, priority, rows)
-        self._shared = False
+        self._shared = self._has_windows = False
         self._replace(gone)
 
     def get(self, index: Index) -> tuple[Any, jax.Array]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch, Index
+from jaxbuffers.random import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 
@@ -58,7 +59,7 @@ class Verbs:
 
     def _sampler(self, batch_size: int | None) -> Callable:
         def sample(state: ReplayState, key: jax.Array) -> tuple[Batch, jax.Array]:
-            key, now = jax.random.split(key)
+            key, now = split(key, 2)
             return self.replay.sample(state, now, batch_size), key
 
         return jax.jit(sample)
