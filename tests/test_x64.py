@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SUITES = {
     "dtypes": ["tests/test_dtypes.py", "-k", "64 or 128 or layouts or container"],
     "write-back": ["tests/test_writeback.py"],
-    "errors": ["tests/test_errors.py"],
+    "errors": ["tests/errors"],
     "views": [f"tests/views/test_{name}.py" for name in ("bounds", "episodes", "hindsight_goals")],
     "prioritized": [f"tests/samplers/test_{name}.py" for name in ("prioritized_draws", "prioritized_update")],
     "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],
