@@ -97,7 +97,8 @@ def test_every_sampler_keeps_the_whole_contract(view, sampler, check):
     check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
-OF_VIEWS = [check for check in testing.CONTRACT if check is not testing.check_probability]  # which samplers alone decide
+# How likely windows are is decided by samplers alone.
+OF_VIEWS = [check for check in testing.CONTRACT if check is not testing.check_probability]
 
 
 @pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)
