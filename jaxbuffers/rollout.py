@@ -224,8 +224,10 @@ class Rollout:
         >>> rollout = jb.Rollout(num_steps=2, num_envs=2)
         >>> state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.int32))
         >>> state = rollout.batch_update(state, "x", jnp.array([[0, 10], [1, 11]]))
-        >>> [b.data["x"].tolist() for b in rollout.minibatches(state, jax.random.key(0), 2, shuffle=False)]
-        [[0, 1], [10, 11]]
+        >>> for batch in rollout.minibatches(state, jax.random.key(0), 2, shuffle=False):
+        ...     print(batch.data["x"])
+        [0 1]
+        [10 11]
         """
         self._ready(state, "minibatches")
         if not state.data:

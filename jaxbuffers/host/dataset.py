@@ -34,7 +34,8 @@ class WindowDataset:
     >>> for reward in range(3):
     ...     buffer.insert(mission=f"task {reward}", reward=reward)
     >>> dataset = jb.WindowDataset(buffer)
-    >>> len(dataset), dataset[1]["mission"], float(dataset[1]["reward"])
+    >>> item = dataset[1]
+    >>> len(dataset), item["mission"], float(item["reward"])
     (3, 'task 1', 1.0)
     """
 
@@ -99,7 +100,8 @@ class BatchDataset:
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
     >>> buffer = jb.HostReplay(replay, {"mission": jb.text, "reward": np.float32})
     >>> buffer.insert(mission="open the door", reward=1.0)
-    >>> jb.BatchDataset([buffer.sample()])[0]["mission"]
+    >>> item = jb.BatchDataset([buffer.sample()])[0]
+    >>> item["mission"]
     ['open the door', 'open the door']
     """
 
