@@ -69,7 +69,8 @@ class Rollout:
     >>> rollout.missing(state)
     {'advantage': [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]}
     >>> state = rollout.batch_update(state, "advantage", jnp.zeros((16, 1024)))
-    >>> rollout.flatten(state).data["obs"][:17, 0]  # the steps of the first environment, then the next one
+    >>> obs = rollout.flatten(state).data["obs"]
+    >>> obs[:17, 0]  # the steps of the first environment, then the next one
     Array([ 0.,  1.,  2.,  3.,  4.,  5.,  6.,  7.,  8.,  9., 10., 11., 12.,
            13., 14., 15.,  0.], dtype=float32)
     """
@@ -225,9 +226,9 @@ class Rollout:
         >>> state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.int32))
         >>> state = rollout.batch_update(state, "x", jnp.array([[0, 10], [1, 11]]))
         >>> for batch in rollout.minibatches(state, jax.random.key(0), 2, shuffle=False):
-        ...     print(batch.data["x"])
-        [0 1]
-        [10 11]
+        ...     print(*batch.data["x"])
+        0 1
+        10 11
         """
         self._ready(state, "minibatches")
         if not state.data:

@@ -101,8 +101,8 @@ class BatchDataset:
     >>> buffer = jb.HostReplay(replay, {"mission": jb.text, "reward": np.float32})
     >>> buffer.insert(mission="open the door", reward=1.0)
     >>> item = jb.BatchDataset([buffer.sample()])[0]
-    >>> item["mission"]
-    ['open the door', 'open the door']
+    >>> print(*item["mission"])
+    open the door open the door
     """
 
     def __init__(self, batches: Iterable[HostBatch]) -> None:
