@@ -163,8 +163,11 @@ class HostReplay:
         Raises:
           EmptyReplayError: there is no legal window yet.
         """
+        key = self.key
         batch = self._draw(batch_size)
         if not self._has_windows:
+            if not batch.valid:
+                self.key = key  # a call that raises leaves everything as it was
             self._checked(batch)
             self._has_windows = True
         return batch
@@ -253,8 +256,9 @@ class HostReplay:
         freed = self.table.sweep([self._state, states], pins, None if everything else replaced)
         self._look_at_all = False
         # What only a fork or a pin keeps today can be freed once they are gone.
-        others = [as_ids(pins)] + ([ids_of(states)] if jax.tree.leaves(states) else [])
-        self._replaced = [np.intersect1d(replaced, np.concatenate(others)).astype(np.int32)]
+        others = np.concatenate([as_ids(pins)] + ([ids_of(states)] if jax.tree.leaves(states) else []))
+        kept = np.unique(others) if everything else np.intersect1d(replaced, others)
+        self._replaced = [kept.astype(np.int32)]
         return freed
 
     def count(self) -> int:

@@ -102,3 +102,27 @@ def test_a_batch_goes_into_jit_as_it_is():
     fill(one, 3)
     total = jax.jit(lambda batch: batch.data["x"].sum())(one.sample())
     assert 0 <= float(total) <= 4
+
+
+def test_what_a_fork_kept_through_the_sweep_after_a_reload_is_freed_once_the_fork_is_gone():
+    first = buffer()
+    fill(first, 8)
+    fork = first.state
+    for step in range(8):
+        first.insert(page=f"later {step}", x=0, n=step)
+    second = buffer(table=first.table)
+    second.from_bytes(first.to_bytes())
+    assert second.sweep(states=[fork]) == 0
+    assert len(second.table) == 16
+    assert second.sweep() == 8
+    assert set(seen(second)[0]) <= {f"later {step}" for step in range(8)}
+
+
+def test_a_draw_that_raises_leaves_the_key_as_it_was():
+    one, other = buffer(), buffer()
+    for _ in range(2):
+        with pytest.raises(jb.EmptyReplayError):
+            one.sample()
+    for each in (one, other):
+        fill(each, 8)
+    assert seen(one) == seen(other)
