@@ -6,13 +6,13 @@ first. If nothing forces that order, XLA on CPU keeps a copy of the whole ring i
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.once import after
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState
@@ -36,20 +36,5 @@ def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     >>> int(replay.size(state)), float(total)
     (2, 2.0)
     """
-    data = lax.optimization_barrier(batch.data)
-    seen = jnp.int32(0)
-    for leaf in jax.tree.leaves(data):
-        seen = seen ^ _scalar(leaf)
-    # A square is 0 or 1 modulo 4, never 2. The compiler does not know, so it must look at the data.
-    never = (seen * seen) % 4 == 2
-    return replace(state, ring=replace(state.ring, time=state.ring.time + never.astype(jnp.int32)))
-
-
-def _scalar(leaf: Any) -> jax.Array:
-    first = leaf.reshape(-1)[0]
-    if jnp.iscomplexobj(first):
-        first = first.real
-    if jnp.issubdtype(first.dtype, jnp.floating):
-        first = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first)).astype(jnp.float32)
-        return lax.bitcast_convert_type(first, jnp.int32)
-    return first.astype(jnp.int32)
+    read = jax.tree.leaves(lax.optimization_barrier((batch.data, batch.probability)))
+    return replace(state, ring=replace(state.ring, time=after(state.ring.time, *read)))

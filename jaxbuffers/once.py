@@ -1,9 +1,16 @@
-"""Compute a vector once, where XLA for CPU would compute it again in everything that reads it.
+"""When XLA computes what: a vector once, and a write only after the reads that come before it.
 
-XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a row by an
+**Once.** XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a row by an
 address then works out the address 30 times, down to the 16 sums of each level of a tree. On CPU
 ``optimization_barrier`` is removed before fusion; a scatter is never fused into what follows
-(``docs/decisions/0005-sum-tree.md`` has the figures). Elsewhere this does nothing.
+(``docs/decisions/0005-sum-tree.md`` has the figures). Elsewhere `once` does nothing.
+
+**After.** A buffer is updated in place only if every read of its old content is known to come first. Within one
+verb the reads find the places to write, so they do. But the next verb works out its places from counters that
+know nothing of those reads, and XLA keeps a copy of the whole buffer for them. So a verb returns its counters
+`after` what it has read, and whatever is written later depends on the reads (``docs/decisions/0009-order.md``).
+A value with two consumers may be read twice, by two kernels of which only one is waited for: it goes through
+`once` first.
 """
 
 import jax
@@ -16,7 +23,29 @@ def once(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=_stored, default=lambda x: x)
 
 
+def after(x: jax.Array, *read: jax.Array) -> jax.Array:
+    """Return the integers ``x`` unchanged, but not before every array of ``read`` is known."""
+    seen = jnp.int32(0)
+    for array in read:
+        if array.size:
+            seen = seen ^ _first_bits(array)
+    # A square is 0 or 1 modulo 4, never 2. The compiler does not know, so it must look at what was read.
+    return x + ((seen * seen) % 4 == 2).astype(x.dtype)
+
+
 def _stored(x: jax.Array) -> jax.Array:
     if len(x) == 1:  # a scatter of one element would be fused after all
         return _stored(jnp.concatenate([x, x]))[:1]
     return jnp.zeros_like(x).at[lax.iota(jnp.uint32, len(x))].set(x, unique_indices=True, mode="promise_in_bounds")
+
+
+def _first_bits(x: jax.Array) -> jax.Array:
+    if jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        x = jax.random.key_data(x)
+    first = x.reshape(-1)[0]
+    if jnp.iscomplexobj(first):
+        first = first.real
+    if jnp.issubdtype(first.dtype, jnp.floating):
+        first = jnp.where(jnp.isfinite(first), first, jnp.zeros_like(first)).astype(jnp.float32)
+        return lax.bitcast_convert_type(first, jnp.int32)
+    return first.astype(jnp.int32)

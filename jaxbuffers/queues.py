@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jaxbuffers.once import after, once
 from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.windows import Added, Rule, Turnover, Windows
 
@@ -99,7 +100,8 @@ class Queue(Windows):
         age = self.ring.shift(ring.time[None], -begun)
         lost = jnp.sum((ahead < held[None]) & (age > self.reach), axis=0, dtype=jnp.int32)
         turnover = self._turnover(start, completed, ring, added)
-        gone = self.ring.shift(front, lost)
+        gone = once(self.ring.shift(front, lost))
+        made = after(made, gone)
         return replace(found.state, starts=starts, made=made, gone=gone), turnover
 
     def count(self, state: Any, ring: RingState) -> jax.Array:

@@ -13,6 +13,7 @@ from jaxbuffers import writeback
 from jaxbuffers.arguments import check_capacity, check_index, check_part, check_priority, row_flag, row_mask
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import ConfigurationError, MissingFieldError, ShapeError, StructureError, check, one_of, positive
+from jaxbuffers.once import after, once
 from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.row import field as row_field
@@ -164,7 +165,9 @@ class Replay:
         added = Added(time, written, first, last)
         queue, turnover = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
-        return replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, turnover))
+        return _after_sampler(
+            replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, turnover))
+        )
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
         """Draw ``batch_size`` windows.
@@ -218,6 +221,10 @@ class Replay:
             state = self._write(state, index, rows)
         if anchor is None:
             return state
+        if priority is not None:
+            # Priorities come from probabilities, so whatever was read for those has been read by then.
+            priority = once(jnp.asarray(priority))
+            anchor = replace(anchor, time=after(anchor.time, priority))
         used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
         return replace(state, sampler=used)
 
@@ -232,7 +239,7 @@ class Replay:
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
         state = replace(state, ring=ring, dropped=state.dropped + dropped)
-        return replace(state, sampler=self.sampler.rewritten(state.sampler, self._legal(state), index))
+        return _after_sampler(replace(state, sampler=self.sampler.rewritten(state.sampler, self._legal(state), index)))
 
     def size(self, state: ReplayState) -> jax.Array:
         """Count the rows present, over all streams: int32 ``[]``."""
@@ -298,3 +305,10 @@ class Replay:
 
     def _legal(self, state: ReplayState) -> Legal:
         return Legal(self._windows(state), state.queue, state.ring)
+
+
+def _after_sampler(state: ReplayState) -> ReplayState:
+    """Let later verbs wait until the sampler has read what it looks at, its own arrays and the rows."""
+    # Its small leaves, such as counters and the root of a tree, are the last that it works out.
+    small = [leaf for leaf in jax.tree.leaves(state.sampler) if leaf.size <= 64]
+    return replace(state, ring=replace(state.ring, time=after(state.ring.time, *small))) if small else state

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
+from jaxbuffers.testing import assert_in_place
 
 SEEDS, ENVS = 3, 2
 VIEWS = [
@@ -135,3 +136,36 @@ def test_a_recorder_under_vmap_equals_a_loop(mode):
         fresh = observations()
         rec, looped = jax.vmap(recorder.reset)(rec, fresh, where), each(recorder.reset, looped, fresh, where)
         chex.assert_trees_all_equal(rec, looped)
+
+
+@pytest.mark.parametrize("gate", ["of each state", "of the loop"])
+def test_a_cond_of_mapped_states_copies_them_and_one_of_the_loop_does_not(gate):
+    """What docs/in-place.md says about gates: the first is how JAX maps a cond, the second is the remedy."""
+    replay = jb.Replay(capacity=4096, num_envs=None, batch_size=2, sampler=jb.Prioritized())
+    add = jax.vmap(lambda state, x: replay.add(state, jnp.full(8, x, jnp.float32)))
+    states = add(jax.vmap(lambda _: replay.init(jnp.zeros(8)))(jnp.arange(2)), jnp.arange(2.0))
+
+    def train(state, key):
+        batch = replay.sample(state, key)
+        return replay.update(state, batch.index, priority=batch.data.sum(1))
+
+    def loop(states, keys):
+        def step(states, inputs):
+            number, keys = inputs
+            if gate == "of the loop":
+                mapped = jax.vmap(train)
+                return jax.lax.cond(number % 2 == 0, mapped, lambda states, keys: states, states, keys), None
+
+            def gated(state, key):
+                return jax.lax.cond(replay.can_sample(state), train, lambda state, key: state, state, key)
+
+            return jax.vmap(gated)(states, keys), None
+
+        return jax.lax.scan(step, states, (jnp.arange(len(keys), dtype=jnp.int32), keys))[0]
+
+    keys = jax.random.split(jax.random.key(0), (4, 2))
+    if gate == "of the loop":
+        assert_in_place(loop, states, keys)
+    else:
+        with pytest.raises(AssertionError, match=r"leaf 'sampler\.tree\.0'"):
+            assert_in_place(loop, states, keys)

@@ -9,6 +9,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.once import after, once
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import sum_tree
@@ -101,9 +102,9 @@ class ByEpisode(Sampler):
         def step(state: EpisodesState, row: tuple[Added, Turnover]) -> tuple[EpisodesState, None]:
             new, change = row
             now = jnp.where(new.mask & (new.first | state.ended), new.time, state.now)
-            slot = jnp.where(new.mask, ring.slot(new.time), jnp.uint32(ring.length))
+            slot = after(jnp.where(new.mask, ring.slot(new.time), jnp.uint32(ring.length)), state.last)
             opened = state.opened.at[slot, streams].set(now, mode="drop", unique_indices=True)
-            episode = opened.at[ring.slot(change.start), streams].get(mode="promise_in_bounds")
+            episode = once(opened.at[ring.slot(change.start), streams].get(mode="promise_in_bounds"))
             opens = change.completed & ((episode != state.last) | (state.made == state.gone))
             place = jnp.where(opens, ring.slot(state.made), jnp.uint32(ring.length))
             return replace(
@@ -113,7 +114,7 @@ class ByEpisode(Sampler):
                 windows=ring.shift(state.windows, change.completed.astype(jnp.int32)),
                 opened=opened,
                 now=now,
-                last=jnp.where(opens, episode, state.last),
+                last=once(jnp.where(opens, episode, state.last)),
                 ended=jnp.where(new.mask, new.last, state.ended),
             ), None
 
@@ -137,7 +138,7 @@ class ByEpisode(Sampler):
         weight = jnp.where(count > 0, count.astype(jnp.float32) ** np.float32(self.power), 0)
         leaf = only_where(real, ring.slot(episode) * jnp.uint32(ring.num_streams) + streams[None])
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight.reshape(-1)), leaf)
-        return replace(state, tree=tree)
+        return replace(state, tree=tree, made=after(state.made, tree[-1], once(state.gone)))
 
     def draw(self, state: EpisodesState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""

@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive
+from jaxbuffers.once import once
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.samplers import group_tree
@@ -132,6 +133,7 @@ class Clustered(Sampler):
             raise ShapeError(f"Clustered(by=...) must return one number a row, {list(leaf.shape)}, got {group.shape}.")
         if group.dtype != np.int32:
             raise DtypeError(f"Clustered(by=...) must return int32, got {group.dtype}; write .astype(jnp.int32).")
+        group = once(group)
         bad = (group < 0) | (group >= self.groups)
         tree, counted = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
         refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window

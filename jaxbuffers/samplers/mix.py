@@ -11,6 +11,7 @@ import numpy as np
 from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.once import once
 from jaxbuffers.random import split
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -123,7 +124,7 @@ class Mix(Sampler):
         for i, (sampler, part) in enumerate(zip(self.samplers, state, strict=True)):
             share = sampler.probability(part, legal, stream, start)
             mixture = mixture + np.float32(sizes[i] / batch_size) * jnp.where(drew == i, drawn.probability, share)
-        return Draw(stream, start, jnp.where(valid, mixture, 0), valid)
+        return Draw(stream, start, once(jnp.where(valid, mixture, 0)), valid)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the sum over the parts of their fraction times their probability."""

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbuffers.once import once
+from jaxbuffers.once import after, once
 from jaxbuffers.samplers.pairs import Pair, plus_whole, quotient, unit
 
 FAN_OUT = 16
@@ -47,12 +47,14 @@ def write(levels: Levels, leaf: jax.Array, weight: jax.Array) -> Levels:
         leaf the largest stays, in whatever order the hardware writes them.
       weight: float32 ``[K]``, finite and not negative.
     """
+    leaf = after(leaf, levels[-1])  # which a refresh works out last
     cleared = levels[0].at[leaf].set(jnp.zeros_like(weight), mode="drop")
     return (cleared.at[leaf].max(weight, mode="drop"), *levels[1:])
 
 
 def clear(levels: Levels, leaf: jax.Array) -> Levels:
     """Set leaves, uint32 ``[K]``, to zero, without their sums: see `refresh`."""
+    leaf = after(leaf, levels[-1])
     return (levels[0].at[leaf].set(jnp.zeros(leaf.shape, jnp.float32), mode="drop"), *levels[1:])
 
 
@@ -67,7 +69,7 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
         else:
             sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
             fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
-    return tuple(fresh)
+    return (*fresh[:-1], once(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
 
 
 def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> jax.Array:
