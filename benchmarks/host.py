@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import jaxbuffers as jb
+from benchmarks.compiled import compiled
 from benchmarks.timing import Result, race
 
 with warnings.catch_warnings():
@@ -37,10 +38,14 @@ def _ours() -> jb.HostReplay:
     """A full buffer of transitions in two columns, as the peers keep them."""
     replay = jb.Replay(CAPACITY, None, BATCH, jb.Items())
     fields = {name: jax.ShapeDtypeStruct(np.shape(x), np.float32) for name, x in ROW.items()}
+    state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
+    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, fields, least=CAPACITY)
+    compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=CAPACITY)
     buffer = jb.HostReplay(replay, fields)
     block = {name: np.broadcast_to(x, (2**16, *np.shape(x))) for name, x in ROW.items()}
     for _ in range(CAPACITY // 2**16 + 1):
         buffer.add(block)
+    assert len(buffer) == CAPACITY
     return buffer
 
 
@@ -52,9 +57,12 @@ def _theirs(peer: str) -> tuple[Callable, Callable]:
         )
         for _ in range(CAPACITY // 2**16 + 1):
             buffer.add(**{name: np.broadcast_to(x, (2**16, *np.shape(x))) for name, x in ROW.items()})
+        assert buffer.get_stored_size() == CAPACITY
         return lambda: buffer.add(**ROW), lambda: buffer.sample(BATCH)
     space = gym.spaces.Box(-1, 1, (OBS,), np.float32), gym.spaces.Box(-1, 1, (ACTION,), np.float32)
     other = ReplayBuffer(CAPACITY, *space, device="cpu", handle_timeout_termination=False)
+    for column in (other.observations, other.next_observations, other.actions, other.rewards, other.dones):
+        column[:] = 1  # memory that was never written is not memory yet: reading it is too fast
     other.full = True
     one = {name: np.asarray(x)[None] for name, x in ROW.items()}
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxbuffers as jb
-from benchmarks.core import _Stateful
+from benchmarks.loops import Scan
 from jaxbuffers import packing
 
 STEPS, ROUNDS, ENVS, BATCH = 200, 31, 16, 256
@@ -44,26 +44,20 @@ def main() -> None:
     Console().print(table)
 
 
-def _loop(row: jb.Row, small: int, length: int) -> _Stateful:
-    packing.SMALL = small
+def _loop(row: jb.Row, small: int, length: int) -> Scan:
+    packing.SMALL = small  # read when the program is compiled
     replay = jb.Replay(ENVS * length, ENVS, BATCH, jb.Transitions())
 
-    def iterate(carry: tuple, step: jax.Array) -> tuple:
-        state, key, total = carry
+    def iterate(state: jb.ReplayState, step: jax.Array, key: jax.Array) -> tuple:
         value = jnp.full((ENVS,), step % 100)
         rows = jax.tree.map(lambda x: jnp.full((ENVS, *x.shape), step % 100).astype(x.dtype), row)
         rows = rows.replace(is_first=value == 0, is_last=value == 99, is_terminal=value == 99)
         state = replay.add(state, rows)
-        key, sample_key = jax.random.split(key)
-        data = replay.sample(state, sample_key).data
-        total += sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(data))
-        return (state, key, total), None
+        return state, replay.sample(state, key).data
 
-    def steps(state: jb.ReplayState, key: jax.Array) -> tuple:
-        return jax.lax.scan(iterate, (state, key, jnp.float32(0)), jnp.arange(STEPS))[0]
-
-    loop = _Stateful(jax.jit(steps, donate_argnums=0), replay.init(row))
-    for _ in range(length // STEPS + 1):  # compiles under this SMALL, and fills the ring
+    batch = jax.eval_shape(lambda: replay.sample(replay.init(row), jax.random.key(0)))
+    loop = Scan("jaxbuffers", iterate, replay.init(row), STEPS, least=ENVS * length, batch=batch)
+    for _ in range(length // STEPS + 1):  # fills the ring
         loop()
     return loop
 

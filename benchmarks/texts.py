@@ -112,7 +112,7 @@ def _file(number: int, size: int) -> Result:
         database.close()
 
     name = f"intern {number:,} texts of {size:,} B on disk and commit, each"
-    result = race(name, ours, "SQLite, UNIQUE text", theirs, rounds=2, per=number)
+    result = race(name, ours, "SQLite, UNIQUE text", theirs, rounds=3, per=number)
     for file in folder.iterdir():
         file.unlink()
     return result

@@ -1,9 +1,21 @@
-"""Side-by-side timing: one process, rounds interleaved, medians of ratios."""
+"""Side-by-side timing: one process, both sides in turns, medians and quartiles."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.machine import Watch
+
+
+class Spread(NamedTuple):
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -12,19 +24,23 @@ class Result:
 
     Attributes:
       name: what was done.
-      ours: microseconds, median.
+      ours: microseconds.
       peer: whom we compare with.
-      theirs: microseconds, median.
-      ratio: median over rounds of theirs / ours; above 1 we are faster.
+      theirs: microseconds.
+      ratio: theirs / ours, round by round; above 1 we are faster.
       goal: the ratio aimed at, or None.
+      load: the system's load average of the last minute, when it was done.
+      others: the share of all cores that other processes took meanwhile; None if unknown.
     """
 
     name: str
-    ours: float
+    ours: Spread
     peer: str
-    theirs: float
-    ratio: float
-    goal: float | None = None
+    theirs: Spread
+    ratio: Spread
+    goal: float | None
+    load: float
+    others: float | None
 
 
 def race(
@@ -43,16 +59,24 @@ def race(
       ours: our function; must block until its work is finished.
       peer: the other's name.
       theirs: the other function.
-      rounds: how often each is timed.
+      rounds: how often each is timed; who goes first alternates.
       per: how many repetitions one call makes inside, to divide by.
       goal: the ratio aimed at.
     """
     ours(), theirs()
-    samples: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for function, times in zip((ours, theirs), samples, strict=True):
+    sides: tuple[tuple[Callable[[], None], list[float]], ...] = ((ours, []), (theirs, []))
+    watch = Watch()
+    for i in range(rounds):
+        for function, times in sides if i % 2 == 0 else sides[::-1]:
             start = time.perf_counter()
             function()
             times.append((time.perf_counter() - start) / per * 1e6)
-    ratio = statistics.median(b / a for a, b in zip(*samples, strict=True))
-    return Result(name, statistics.median(samples[0]), peer, statistics.median(samples[1]), ratio, goal)
+    (_, mine), (_, other) = sides
+    ratios = [b / a for a, b in zip(mine, other, strict=True)]
+    load, others = os.getloadavg()[0], watch.others()
+    return Result(name, _spread(mine), peer, _spread(other), _spread(ratios), goal, load, others)
+
+
+def _spread(values: list[float]) -> Spread:
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high)
