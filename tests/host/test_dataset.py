@@ -94,7 +94,7 @@ def test_the_goals_of_a_window_do_not_depend_on_its_neighbours():
 
 
 def reward(achieved, desired):
-    return jnp.where(achieved == desired, 0.0, -1.0)
+    return jnp.where(achieved == desired, 0.0, -1.0).astype(achieved.dtype)
 
 
 def test_arrays_and_lists_can_be_written_to_and_are_of_their_own():
