@@ -188,12 +188,12 @@ class Learner:
     def save(self) -> None:
         """Write the texts first, then what refers to them."""
         self.table.commit()
-        (self.folder / "demonstrations").write_bytes(self.demos.buffer.to_bytes())
+        (self.folder / "demonstrations").write_bytes(self.demos.to_bytes())
         (self.folder / "policy").write_bytes(serialization.to_bytes(jax.tree.leaves(self._learned())))
 
     def load(self) -> None:
         """Go back to what was saved."""
-        self.demos.buffer.from_bytes((self.folder / "demonstrations").read_bytes())
+        self.demos.from_bytes((self.folder / "demonstrations").read_bytes())
         leaves, treedef = jax.tree.flatten(self._learned())
         saved = serialization.from_bytes(leaves, (self.folder / "policy").read_bytes())
         self.params, self.moments, key, self.curve = jax.tree.unflatten(treedef, map(jnp.asarray, saved))

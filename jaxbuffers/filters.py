@@ -9,7 +9,6 @@ from jax import lax
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.returns import reward_to_go
-from jaxbuffers.row import RowSpec
 
 
 def successful(score: Any, threshold: float, mask: Any = None) -> jax.Array:
@@ -64,6 +63,8 @@ def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
         raise ConfigurationError(f"fraction must be a Python number in (0, 1], got {fraction!r}.")
     score, mask = _checked(score, mask)
+    if not len(score):
+        return mask
     score = score.astype(jnp.float32) if score.dtype.itemsize < 4 else score  # some 8-bit floats have no infinity
     mask = mask & ~jnp.isnan(score)
     ordered = jnp.sort(jnp.where(mask, score, -jnp.inf))[::-1]
@@ -112,9 +113,12 @@ def _checked(score: Any, mask: Any) -> tuple[jax.Array, jax.Array]:
         if x is None and name == "mask":
             continue
         if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-            raise DtypeError(f"{name} is a {type(x).__name__}, expected an array.")
-        if not jnp.issubdtype(RowSpec.of({name: x}).dtypes[0], kinds):
+            raise DtypeError(f"{name} is a {type(x).__name__}, expected an array: write numpy.array(...).")
+        if not jnp.issubdtype(x.dtype, kinds):
             raise DtypeError(f"{name} has dtype {x.dtype}, expected {'bool' if name == 'mask' else 'a float one'}.")
+        narrow = np.dtype(jax.dtypes.canonicalize_dtype(x.dtype)).newbyteorder("=")
+        if narrow != x.dtype:
+            raise DtypeError(f"{name} has dtype {x.dtype}, which JAX cannot hold; write {name}.astype('{narrow}').")
         if len(x.shape) != 1 or x.shape != score.shape:
             raise ShapeError(
                 f"{name} has shape {x.shape}, expected [N]{'; use .ravel()' if name == 'score' else ' like score'}."

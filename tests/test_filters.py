@@ -90,6 +90,15 @@ def test_steps_of_the_best_episodes_of_a_rollout_under_jit_and_vmap():
     np.testing.assert_array_equal(select(reward, ends), [[0, 1], [0, 1], [1, 0], [1, 0]])
 
 
+@pytest.mark.parametrize("mask", [None, np.zeros(0, bool)])
+def test_of_nothing_nothing_is_selected(mask):
+    none = np.zeros(0, np.float32)
+    for select in (filters.successful, filters.top_quantile):
+        for call in (select, jax.jit(select, static_argnums=1)):
+            got = call(none, 0.5, mask)
+            assert (got.shape, got.dtype) == ((0,), np.bool_)
+
+
 ONE = np.ones(3, np.float32)
 
 
@@ -101,7 +110,13 @@ ONE = np.ones(3, np.float32)
         (lambda: filters.top_quantile(ONE, True), jb.ConfigurationError, "True"),
         (lambda: filters.top_quantile(ONE, math.nan), jb.ConfigurationError, "nan"),
         (lambda: filters.top_quantile(ONE.astype(int), 0.5), jb.DtypeError, "score"),
-        (lambda: filters.top_quantile([1.0], 0.5), jb.DtypeError, "score is a list"),
+        (lambda: filters.top_quantile([1.0], 0.5), jb.DtypeError, r"score is a list.*numpy\.array"),
+        (lambda: filters.top_quantile([], 0.5), jb.DtypeError, r"score is a list.*numpy\.array"),
+        (lambda: filters.top_quantile(np.zeros((0, 2), np.float32), 0.5), jb.ShapeError, r"score has shape \(0, 2\)"),
+        (lambda: filters.top_quantile(np.zeros(0, ">f4"), 0.5), jb.DtypeError, r"score has dtype >f4.*astype"),
+        (lambda: filters.top_quantile(np.array(["a"]), 0.5), jb.DtypeError, "expected a float one"),
+        (lambda: filters.successful(np.zeros(0, np.float32), 0.5, np.ones(1, bool)), jb.ShapeError, "mask"),
+        (lambda: filters.trajectory_returns(*[ONE[:0], *[ONE[:0] > 0] * 2], True), jb.ShapeError, "T of at least 1"),
         (lambda: filters.top_quantile(ONE[None], 0.5), jb.ShapeError, "score"),
         (lambda: filters.top_quantile(ONE, 0.5, np.ones(2, bool)), jb.ShapeError, "mask"),
         (lambda: filters.top_quantile(ONE, 0.5, ONE), jb.DtypeError, "mask"),

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import MissingFieldError
+from jaxbuffers.errors import MissingFieldError, StructureError
 from jaxbuffers.row import Path, RowSpec, paths_of
 from jaxbuffers.texts import TextTable
 
@@ -17,6 +17,10 @@ from jaxbuffers.texts import TextTable
 @dataclass(frozen=True)
 class HostBatch:
     """A `Batch`, and its texts. Jitted functions take it as it is, or its ``batch``.
+
+    Outside of ``jit``, ``batch["mission"]`` is a field of ``data``, decoded: texts are lists of ``str`` in the shape of
+    their ids, arrays stay as they are. So ``loss(**batch)`` hands over every field by its name, and ``dict(batch)``
+    is all of them.
 
     Attributes:
       batch: what was sampled, to hand to jitted functions.
@@ -62,7 +66,37 @@ class HostBatch:
         """
         if name not in self.texts:
             raise MissingFieldError(f"the batch has no text field {name!r}; it has {', '.join(self.texts) or 'none'}.")
-        return self.table.lookup(np.asarray({".".join(path): x for path, x in paths_of(self.data).items()}[name]))
+        ids = leaves_by_name(self.data)[name]
+        if isinstance(ids, jax.core.Tracer):
+            raise StructureError(f"{name!r} is traced: texts are on the host. Inside jit use the ids, batch.data.")
+        return self.table.lookup(np.asarray(ids))
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names of the fields of ``data``, joined by dots, such as ``"obs.mission"``."""
+        return tuple(leaves_by_name(self.data))
+
+    def __getitem__(self, name: str) -> Any:
+        leaves = leaves_by_name(self.data)
+        if name not in leaves:
+            raise MissingFieldError(f"the batch has no field {name!r}; it has {', '.join(leaves)}.")
+        return self.text(name) if name in self.texts else leaves[name]
+
+    __iter__: ClassVar[None] = None  # having items, it would be a sequence otherwise
+
+
+def leaves_by_name(data: Any) -> dict[str, Any]:
+    """Map each leaf by the names on its path, joined by dots.
+
+    Raises:
+      StructureError: two leaves would have one name, as ``{"a.b": x, "a": {"b": y}}``.
+    """
+    paths = paths_of(data)
+    leaves = {".".join(path): leaf for path, leaf in paths.items()}
+    if len(leaves) < len(paths):
+        names = [".".join(path) for path in paths]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise StructureError(f"two fields are both called {twice!r} once names are joined by dots; rename one.")
+    return leaves
 
 
 def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:

@@ -66,7 +66,8 @@ def number(path: Path, value: bool | int | float, dtype: np.dtype) -> np.ndarray
             raise refuse("it has no exact value there. Write float(...) to have it rounded.")
     else:
         if not jax.numpy.issubdtype(dtype, np.floating):
-            raise refuse("write int(...) or bool(...) if that is meant, or declare it a float.")
+            kind = "bool" if dtype == np.bool_ else "int"
+            raise refuse(f"write {kind}(...) if that is meant, or declare it a float.")
         near = _rounded(value, dtype)
         if (math.isfinite(value), math.isnan(value)) != (math.isfinite(near), math.isnan(near)):
             raise refuse("it is too large.")

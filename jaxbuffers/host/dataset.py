@@ -1,23 +1,19 @@
 """Rows and batches as map-style datasets, for PyTorch's DataLoader, Grain, or any other loader. Needs neither."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.batch import Draw
-from jaxbuffers.errors import DtypeError, StructureError
-from jaxbuffers.host.batch import HostBatch, text_names
-from jaxbuffers.host.demonstrations import TEXTS, Demonstrations
+from jaxbuffers.errors import ConfigurationError, DtypeError, StructureError
+from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.demonstrations import Demonstrations, only_open
 from jaxbuffers.host.replay import HostReplay
-from jaxbuffers.replay import ReplayState
-from jaxbuffers.row import paths_of
-from jaxbuffers.samplers.streams import locate
+from jaxbuffers.host.snapshot import Snapshot, named
 from jaxbuffers.texts import TextTable
-from jaxbuffers.views import Reader
+
+Words = dict[int, str | None]
 
 
 class WindowDataset:
@@ -25,8 +21,19 @@ class WindowDataset:
 
     Names are those of the view's data, joined by dots: ``"obs.image"``; where windows have several rows, ``"mask"``
     says which are there. Transitions of `Demonstrations` have the names that they were inserted with. Give it to a
-    ``DataLoader`` with ``collate_fn=jb.collate``, or ``functools.partial(jb.collate, convert=torch.from_numpy)``, and
-    without worker processes: JAX does not work reliably in forked ones.
+    ``DataLoader`` with ``collate_fn=jb.collate``, or ``functools.partial(jb.collate, convert=torch.from_numpy)``.
+
+    All windows are read at once, into NumPy arrays and ``str``: worker processes, forked or spawned, need no JAX. (JAX
+    warns of every fork; these workers do not use it.) Windows that overlap are copied as often as they overlap:
+    where that takes too much memory, ``copy=False`` reads each window when it is asked for.
+
+    Args:
+      buffer: a `HostReplay` or `Demonstrations`.
+      copy: whether to copy all windows. If not, the dataset works in this process only, without worker processes.
+
+    Raises:
+      StructureError: two fields would have one name once they are joined by dots, or one is called ``"mask"`` too.
+      EmptyReplayError: of `Demonstrations` there is nothing but a trajectory that is still open.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
@@ -39,15 +46,22 @@ class WindowDataset:
     (3, 'task 1', 1.0)
     """
 
-    def __init__(self, buffer: HostReplay | Demonstrations) -> None:
-        self._fields: Callable[[Any], Any] | None = None
+    def __init__(self, buffer: HostReplay | Demonstrations, copy: bool = True) -> None:
+        fields = None
         if isinstance(buffer, Demonstrations):
-            self._fields, buffer = buffer.fields_of, buffer.buffer
+            if buffer.open_steps and not len(buffer):
+                raise only_open(buffer.open_steps)
+            fields, buffer = buffer.fields_of, buffer.buffer
         if not isinstance(buffer, HostReplay):
             raise StructureError(f"expected a HostReplay or Demonstrations, got {type(buffer).__name__}.")
-        self._replay, self._state, self._table = buffer.replay, buffer.state, buffer.table
-        self._count = int(self._replay.count(self._state))
-        self._read = jax.jit(jax.vmap(self._window, in_axes=(None, 0)))
+        if not isinstance(copy, bool):
+            raise ConfigurationError(f"copy must be True or False, got {copy!r}.")
+        snapshot = Snapshot(buffer.replay, buffer.state, fields)
+        self._count, self._texts = snapshot.count, snapshot.texts
+        self._live: tuple[Snapshot, TextTable] | None = None if copy else (snapshot, buffer.table)
+        self._process = os.getpid()
+        self._columns = snapshot.all() if copy else {}
+        self._words = _words(buffer.table, [self._columns[name] for name in self._texts] if copy else [])
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -64,37 +78,26 @@ class WindowDataset:
                 raise IndexError(f"a window is numbered by an int, got {i!r}.")
             if not -self._count <= i < self._count:
                 raise IndexError(f"window {i} of {self._count}")
-            numbers.append(i % self._count)
-        size = 1 << max(len(numbers) - 1, 0).bit_length()  # few sizes, few compilations
-        data, mask = self._read(self._state, np.array(numbers + [0] * (size - len(numbers)), np.int32))
-        names = TEXTS if self._fields else text_names(data, self._state.spec)
-        found = _named(self._fields(data) if self._fields else data, names, self._table, mask)
-        return [{name: column[i] for name, column in found.items()} for i in range(len(numbers))]
+            numbers.append(int(i) % self._count)
+        columns, words = self._columns, self._words
+        if self._live is not None:
+            if os.getpid() != self._process:
+                raise StructureError("a dataset with copy=False cannot be used in another process; leave copy out.")
+            snapshot, table = self._live
+            columns, numbers = snapshot.read(numbers), list(range(len(numbers)))
+            words = _words(table, [columns[name] for name in self._texts])
+        return [_item({name: column[i] for name, column in columns.items()}, self._texts, words) for i in numbers]
 
-    def _window(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
-        """Read one window: its data and mask, without an axis for the batch, wherever the view puts that."""
-        read = partial(self._windows, state)
-        two, three = (jax.eval_shape(read, jax.ShapeDtypeStruct((size,), jnp.int32)) for size in (2, 3))
-        batch = jax.tree.map(
-            lambda x, y: [a == b for a, b in zip(x.shape, y.shape, strict=True)].index(False), two, three
-        )
-        return jax.tree.map(jnp.squeeze, read(number[None]), batch)
-
-    def _windows(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
-        legal = self._replay._legal(state)
-        count = legal.count()
-        key = jax.random.fold_in(jax.random.key(0), number[0])  # what a view chooses depends on the window alone
-        ends = jnp.cumsum(count, dtype=jnp.int32)
-        stream = locate(ends, number)
-        start = legal.start(stream, number - (ends[stream] - count[stream]))
-        draw = Draw(stream, start, jnp.ones(len(number), jnp.float32), jnp.ones(len(number), jnp.bool_))
-        reader = Reader(legal.windows, state.queue, state.ring, draw, key)
-        data, index = self._replay.view.read(reader)
-        return data, index.time >= 0
+    def __getstate__(self) -> dict[str, Any]:
+        if self._live is not None:
+            raise StructureError("a dataset with copy=False cannot be sent to another process; leave copy out.")
+        return vars(self)
 
 
 class BatchDataset:
     """A list of sampled batches as a dataset: item i is a dict of NumPy arrays and lists of ``str``.
+
+    Arrays and texts are copied out of the batches, so worker processes need no JAX.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
@@ -108,18 +111,20 @@ class BatchDataset:
     def __init__(self, batches: Iterable[HostBatch]) -> None:
         if isinstance(batches, HostBatch):
             raise StructureError("expected a list of batches, got one batch; write [batch].")
-        self._batches = list(batches)
-        for batch in self._batches:
+        self._batches: list[tuple[dict[str, np.ndarray], tuple[str, ...], Words]] = []
+        for batch in batches:
             if not isinstance(batch, HostBatch):
                 raise StructureError(f"expected batches of a HostReplay, got {type(batch).__name__}.")
+            leaves = named(batch.data, batch.mask, batch.mask.ndim > 1)
+            arrays = {name: np.array(leaf) for name, leaf in leaves.items()}
+            self._batches.append((arrays, batch.texts, _words(batch.table, [arrays[name] for name in batch.texts])))
 
     def __len__(self) -> int:
         """How many batches there are."""
         return len(self._batches)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        batch = self._batches[i]
-        return _named(batch.data, batch.texts, batch.table, batch.mask)
+        return _item(*self._batches[i])
 
 
 class Collated(NamedTuple):
@@ -163,12 +168,16 @@ def collate(items: Sequence[dict[str, Any]], convert: Callable[[np.ndarray], Any
     return Collated(arrays, texts)
 
 
-def _named(data: Any, texts: tuple[str, ...], table: TextTable, mask: jax.Array) -> dict[str, Any]:
-    """Return the leaves by their names, those that are text as ``str``, and the mask of windows of several rows."""
-    leaves = {".".join(path): leaf for path, leaf in paths_of(data).items()}
-    if mask.ndim > 1:
-        if "mask" in leaves:
-            raise StructureError("the rows have a field 'mask', as a dataset calls which of them are there; rename it.")
-        leaves["mask"] = mask
-    # Copies, as PyTorch wants arrays that can be written to.
-    return {name: table.lookup(np.asarray(x)) if name in texts else np.array(x) for name, x in leaves.items()}
+def _words(table: TextTable, ids: list[np.ndarray]) -> Words:
+    """Return what is needed to decode ids without the table."""
+    found = np.unique(np.concatenate([np.zeros(0, np.int32), *(x.ravel() for x in ids)]))
+    return dict(zip(found.tolist(), table.lookup(found), strict=True))
+
+
+def _item(leaves: dict[str, Any], texts: tuple[str, ...], words: Words) -> dict[str, Any]:
+    """Return leaves as copies, as PyTorch wants arrays that can be written to, and ids as (nested lists of) texts."""
+    return {name: _decoded(x.tolist(), words) if name in texts else x.copy() for name, x in leaves.items()}
+
+
+def _decoded(ids: Any, words: Words) -> Any:
+    return [_decoded(i, words) for i in ids] if isinstance(ids, list) else words[ids]

@@ -1,49 +1,56 @@
-"""Demonstrations: trajectories of an expert, text and image features, each stored once."""
+"""Demonstrations: transitions of an expert, text and image features, each text and each observation stored once."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxbuffers import filters, returns
-from jaxbuffers.errors import DtypeError, ShapeError, StructureError
+from jaxbuffers import filters
+from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError, StructureError
+from jaxbuffers.host import opened
 from jaxbuffers.host.batch import HostBatch
-from jaxbuffers.host.convert import array
+from jaxbuffers.host.layouts import Independent, Trajectories
 from jaxbuffers.host.replay import HostReplay
+from jaxbuffers.host.steps import TEXTS, Step, checked, continues, declared_features
 from jaxbuffers.replay import Replay
-from jaxbuffers.row import Row
 from jaxbuffers.samplers import Sampler, Uniform
-from jaxbuffers.textfield import text
 from jaxbuffers.texts import TextTable
-from jaxbuffers.views import Transition, Transitions
-
-FIELDS = ("observation", "action", "image_features", "next_image_features", "reward", "next_observation", "done")
-TEXTS = ("observation", "action", "next_observation")
+from jaxbuffers.views import Transitions
 
 
 class Demonstrations:
-    """Transitions of an expert for behaviour cloning: text observations and actions beside visual features.
+    """Transitions of an expert for behaviour cloning: text observations and actions, beside visual features if any.
 
     A trajectory of T transitions is kept as T + 1 rows. The next observation and its features are read from the next
-    row, and not stored a second time. Monte Carlo returns are computed when a trajectory is inserted.
+    row, and not stored a second time. Monte Carlo returns are computed when a trajectory is inserted. So transitions
+    come in order, and each continues the one before it: its observation is that one's next observation, and its
+    features are equal in value.
+
+    With ``independent=True`` each transition stands by itself, is kept as it is given, next observation and features
+    included, and can be sampled at once. Transitions may then be shuffled, filtered, or interleaved from many
+    environments. Features take twice the memory, and each transition brings its ``mc_return``.
 
     Args:
-      capacity: how many rows to keep; the oldest are overwritten.
-      image_features: shape and dtype of the features of one image: an array or a ``jax.ShapeDtypeStruct``.
+      capacity: how many rows to keep; the oldest are overwritten. A trajectory of T transitions takes T + 1, an
+        independent transition one.
+      image_features: what the features of one image are: a shape such as ``(512,)``, which means float32, an array,
+        or a ``jax.ShapeDtypeStruct``. None if there are none.
       batch_size: B.
       gamma: discount of the Monte Carlo returns.
+      independent: whether each transition stands by itself.
       sampler: which transitions to draw.
       table: where texts go; a new one in memory by default.
       seed: of the draws.
 
     Attributes:
-      buffer: the `HostReplay` underneath, for its state, its table, ``update``, ``sweep`` and ``to_bytes``.
+      buffer: the `HostReplay` underneath, for its state, its table, ``update`` and ``sweep``. It does not know of the
+        trajectory that is still open.
 
     >>> import numpy as np, jaxbuffers as jb
-    >>> demos = jb.Demonstrations(capacity=1000, image_features=np.zeros(8, np.float32), batch_size=2, gamma=0.5)
+    >>> demos = jb.Demonstrations(capacity=1000, image_features=(8,), batch_size=2, gamma=0.5)
     >>> screens = np.arange(24, dtype=np.float32).reshape(3, 8)
     >>> demos.insert_trajectory([
     ...     dict(observation="login page", action="click(login)", image_features=screens[0], reward=0.0, done=False,
@@ -51,63 +58,60 @@ class Demonstrations:
     ...     dict(observation="login dialog", action="type(name)", image_features=screens[1], reward=1.0, done=True,
     ...          next_observation="welcome", next_image_features=screens[2])])
     >>> batch = demos.sample()
-    >>> sorted(batch.data), len(demos), set(batch.text("next_observation")) <= {"login dialog", "welcome"}
-    (['action', 'done', 'image_features', 'mc_return', 'next_image_features', 'next_observation', 'observation', \
-'reward'], 2, True)
+    >>> len(demos), set(batch["next_observation"]) <= {"login dialog", "welcome"}
+    (2, True)
+    >>> def actor_loss(observation, action, image_features, mc_return, **others):
+    ...     return len(observation), image_features.shape, sorted(others)
+    >>> actor_loss(**batch)
+    (2, (2, 8), ['done', 'next_image_features', 'next_observation', 'reward'])
     """
 
     def __init__(
         self,
         capacity: int,
-        image_features: Any,
+        image_features: Any = None,
         *,
         batch_size: int = 2,
         gamma: float = 1.0,
+        independent: bool = False,
         sampler: Sampler | None = None,
         table: TextTable | None = None,
         seed: int = 0,
     ) -> None:
         Transitions(gamma=gamma)  # raises if gamma is no discount
-        self.gamma = gamma
-        if not hasattr(image_features, "shape") or not hasattr(image_features, "dtype"):
-            raise DtypeError(
-                f"image_features must be an array or a jax.ShapeDtypeStruct(shape, dtype), got {image_features!r}."
-            )
-        features = jax.ShapeDtypeStruct(image_features.shape, image_features.dtype)
-        fields = Row(
-            obs={"observation": text, "image_features": features},
-            action=text,
-            reward=np.float32,
-            is_first=np.bool_,
-            is_last=np.bool_,
-            is_terminal=np.bool_,
-            extras={"mc_return": np.float32},
-        )
-        view = Transitions(n_step=1, gamma=1.0)
-        self.buffer = HostReplay(
-            Replay(capacity, None, batch_size, view, sampler or Uniform()), fields, table=table, seed=seed
-        )
-        self._features = features
-        self._open: list[dict[str, Any]] = []
+        if not isinstance(independent, bool):
+            raise ConfigurationError(f"independent must be True or False, got {independent!r}.")
+        self.gamma, self.independent = gamma, independent
+        self._features = declared_features(image_features)
+        self._layout = Independent(self._features) if independent else Trajectories(self._features, gamma)
+        replay = Replay(capacity, None, batch_size, self._layout.view, sampler or Uniform())
+        self.buffer = HostReplay(replay, self._layout.row, table=table, seed=seed)
+        self._open: list[Step] = []
 
     def __len__(self) -> int:
         """How many transitions can be sampled."""
         return self.buffer.count()
 
+    @property
+    def open_steps(self) -> int:
+        """How many transitions the trajectory has that `insert` began and that has not ended: not stored yet."""
+        return len(self._open)
+
     def insert(self, **transition: Any) -> None:
         """Append one transition; a trajectory is stored once its last one has come, with ``done=True``.
 
-        Takes what the transitions of `insert_trajectory` hold. Where a trajectory is cut off, `finish` it.
+        Takes what the transitions of `insert_trajectory` hold. Where a trajectory is cut off, `finish` it. An
+        independent transition is stored at once.
         """
-        transition = self._checked(transition, len(self._open))
+        step = self._checked(transition, len(self._open))
         if self._open:
-            self._continues(self._open[-1], transition, len(self._open))
+            continues(self._open[-1], step, len(self._open))
         self._fits(len(self._open) + 1)
-        if transition["done"]:
-            self._store([*self._open, transition])
+        if step["done"] or self.independent:
+            self._store([*self._open, step])
             self._open = []
         else:
-            self._open.append(transition)
+            self._open.append(step)
 
     def finish(self, store: bool = True) -> None:
         """End the trajectory that `insert` began: store what there is of it, as one that was cut off, or forget it."""
@@ -116,13 +120,14 @@ class Demonstrations:
         self._open = []
 
     def insert_trajectory(self, transitions: Iterable[dict[str, Any]]) -> None:
-        """Store one trajectory.
+        """Store one trajectory; or, where they are independent, some transitions in one call.
 
         Args:
           transitions: dicts with ``observation``, ``action`` and ``next_observation`` (``str``), ``image_features`` and
-            ``next_image_features`` (arrays of the declared shape and dtype), ``reward`` (a number), ``done`` (a
-            bool), and optionally ``mc_return`` (a number): for all of them, or computed for all. Only the
-            last may be done; if it is not, the trajectory was cut off there.
+            ``next_image_features`` (arrays of the declared shape and dtype, if there are any), ``reward`` (a number),
+            ``done`` (a bool, or 1 or 0), and optionally ``mc_return`` (a number): for all of them, or computed
+            for all. Numbers may come as arrays of shape ``()``. Only the last may be done; if it is not, the
+            trajectory was cut off there. Independent ones may be done anywhere, and all have ``mc_return``.
 
         Raises:
           StructureError: the transitions do not follow one another. Nothing is stored.
@@ -140,43 +145,81 @@ class Demonstrations:
         Returns:
           bool ``[N]``, which were stored.
         """
-        checked = [self._trajectory(steps) for steps in trajectories]
-        scores = np.array([sum(float(step["reward"]) for step in steps) for steps in checked], np.float32)
-        keep = np.asarray(filters.top_quantile(scores, top)) if checked else np.zeros(0, np.bool_)
-        best = [steps for steps, kept in zip(checked, keep, strict=True) if kept]
-        self.buffer.table.intern([step[name] for steps in best for step in steps for name in TEXTS])  # all, or raises
-        for steps in best:
-            self._store(steps)
+        given = [self._trajectory(transitions) for transitions in trajectories]
+        scores = np.array([sum(float(step["reward"]) for step in each) for each in given], np.float32)
+        keep = np.asarray(filters.top_quantile(scores, top))
+        best = [each for each, kept in zip(given, keep, strict=True) if kept]
+        self.buffer.table.intern([step[name] for each in best for step in each for name in TEXTS])  # all, or raises
+        for each in best:
+            self._store(each)
         return keep
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
-        """Draw transitions: ``data`` is a dict of the fields inserted and ``mc_return``, leaves ``[B, ...]``."""
-        return self._named(self.buffer.sample(batch_size))
+        """Draw transitions: ``data`` is a dict of the fields inserted and ``mc_return``, leaves ``[B, ...]``.
+
+        ``batch["observation"]`` is a list of B ``str``; ``loss(**batch)`` hands over every field.
+
+        Raises:
+          EmptyReplayError: nothing is stored yet, such as while the first trajectory is open.
+        """
+        with self._explained():
+            return self._named(self.buffer.sample(batch_size))
 
     def batches(
         self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
     ) -> Iterator[HostBatch]:
         """Iterate over batches like those of `sample`; see `HostReplay.batches`."""
-        return map(self._named, self.buffer.batches(steps, batch_size, prefetch))
+        return self._batches(self.buffer.batches(steps, batch_size, prefetch))
 
-    @staticmethod
-    def fields_of(step: Transition) -> dict[str, Any]:
-        """Return the fields of transitions that were read from ``buffer``, by the names they were inserted with."""
-        return {
-            "observation": step.obs["observation"],
-            "action": step.action,
-            "image_features": step.obs["image_features"],
-            "next_image_features": step.next_obs["image_features"],
-            "reward": step.reward,
-            "next_observation": step.next_obs["observation"],
-            "done": step.discount == 0,
-            "mc_return": step.extras["mc_return"],
-        }
+    def to_bytes(self) -> bytes:
+        """Return everything but the stored texts: the trajectory that is open too. Commit the table first.
+
+        >>> import jaxbuffers as jb
+        >>> demos, other = (jb.Demonstrations(capacity=10) for _ in range(2))
+        >>> step = dict(observation="a", action="go", next_observation="b", reward=0.5, done=False)
+        >>> demos.insert(**step)
+        >>> other.from_bytes(demos.to_bytes())
+        >>> other.finish()
+        >>> other.sample()["next_observation"]
+        ['b', 'b']
+        """
+        return opened.pack(self._kind(), self.buffer.to_bytes(), self._open)
+
+    def from_bytes(self, data: bytes) -> None:
+        """Go back to what `to_bytes` returned, of demonstrations declared alike; see `HostReplay.from_bytes`.
+
+        Raises:
+          StructureError: the bytes are damaged, or were saved from another declaration; nothing has changed.
+          UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
+        """
+        buffer, steps = opened.unpack(self._kind(), data, self._features)
+        self.buffer.from_bytes(buffer)
+        self._open = steps
+
+    def fields_of(self, data: Any) -> dict[str, Any]:
+        """Return what was read from ``buffer``, by the names of the fields that were inserted."""
+        return self._layout.fields(data)
+
+    def _kind(self) -> str:
+        features = None if self._features is None else f"{self._features.dtype}{list(self._features.shape)}"
+        return f"image_features={features}, gamma={float(self.gamma)}, independent={self.independent}"
+
+    def _batches(self, batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
+        with self._explained():
+            yield from map(self._named, batches)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say so where there is nothing to sample because a trajectory is open."""
+        try:
+            yield
+        except EmptyReplayError as error:
+            raise (only_open(self.open_steps) if self._open else error) from None
 
     def _named(self, batch: HostBatch) -> HostBatch:
         return replace(batch, batch=replace(batch.batch, data=self.fields_of(batch.data)), texts=TEXTS)
 
-    def _trajectory(self, transitions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _trajectory(self, transitions: Iterable[dict[str, Any]]) -> list[Step]:
         if self._open:
             raise StructureError(
                 f"a trajectory of {len(self._open)} steps is under way; end it with done=True or finish() first."
@@ -184,81 +227,30 @@ class Demonstrations:
         steps = [self._checked(transition, i) for i, transition in enumerate(transitions)]
         if not steps:
             raise StructureError("a trajectory has at least one transition.")
-        for i, (before, after) in enumerate(pairwise(steps), start=1):
-            self._continues(before, after, i)
+        if not self.independent:
+            for i, (before, after) in enumerate(pairwise(steps), start=1):
+                continues(before, after, i)
         self._fits(len(steps))
         return steps
 
+    def _checked(self, transition: Any, i: int) -> Step:
+        return checked(transition, i, self._features, self.independent)
+
     def _fits(self, length: int) -> None:
-        if length >= (capacity := self.buffer.replay.capacity):
-            raise ShapeError(f"a trajectory of {length} steps takes {length + 1} rows, the capacity is {capacity}.")
+        rows, capacity = length + self._layout.more, self.buffer.replay.capacity
+        if rows > capacity:
+            raise ShapeError(f"{length} steps take {rows} rows, the capacity is {capacity}.")
 
-    def _checked(self, transition: dict[str, Any], i: int) -> dict[str, Any]:
-        if not isinstance(transition, dict):
-            raise StructureError(
-                f"transition {i} is a {type(transition).__name__}; a trajectory is a list of dicts, extend() takes a "
-                f"list of trajectories."
-            )
-        if missing := [name for name in FIELDS if name not in transition]:
-            raise StructureError(f"transition {i} has no {', '.join(missing)}.")
-        if unknown := set(transition) - {*FIELDS, "mc_return"}:
-            raise StructureError(f"transition {i} has unknown fields: {', '.join(sorted(unknown))}.")
-        shape, dtype = self._features.shape, np.dtype(self._features.dtype)
-        checked = dict(transition)
-        for name in ("image_features", "next_image_features"):
-            checked[name] = np.array(array((name,), transition[name], shape, dtype, ()))
-        for name in ("reward", "mc_return"):
-            if name in transition:
-                checked[name] = np.array(array((name,), transition[name], (), np.dtype(np.float32), ()))
-        checked["done"] = bool(array(("done",), transition["done"], (), np.dtype(np.bool_), ()))
-        for name in TEXTS:
-            if not isinstance(transition[name], str):
-                raise StructureError(f"{name} of transition {i} must be a str, got {transition[name]!r}.")
-        return checked
-
-    @staticmethod
-    def _continues(before: dict[str, Any], after: dict[str, Any], i: int) -> None:
-        if before["done"]:
-            raise StructureError(f"transition {i} comes after one that is done: insert one trajectory at a time.")
-        same = before["next_image_features"].tobytes() == after["image_features"].tobytes()
-        if before["next_observation"] != after["observation"] or not same:
-            what = "image_features" if before["next_observation"] == after["observation"] else "observation"
-            raise StructureError(
-                f"the {what} of transition {i} is not the next_{what} of transition {i - 1}: these are not steps of "
-                f"one trajectory."
-            )
-        if ("mc_return" in before) != ("mc_return" in after):
-            raise StructureError("give mc_return for every transition of a trajectory, or for none.")
-
-    def _store(self, steps: list[dict[str, Any]]) -> None:
-        length = len(steps)
-        size = min(1 << length.bit_length(), self.buffer.replay.length)  # few lengths, few compilations
-        fill = size - length - 1
-
-        def column(name: str, last: Any) -> list[Any]:
-            return [*(step[name] for step in steps), last, *[last] * fill]
-
-        reward = np.array(column("reward", 0), np.float32)
-        done, place = steps[-1]["done"], np.arange(size)
-        if "mc_return" in steps[0]:
-            value = np.array(column("mc_return", 0), np.float32)
-        else:
-            ends = place == length - 1
-            value = np.array(_mc_returns(reward, ends & done, ends & (not done), self.gamma))
-            value[length:] = 0
-        rows = Row(
-            obs={
-                "observation": column("observation", steps[-1]["next_observation"]),
-                "image_features": np.stack(column("image_features", steps[-1]["next_image_features"])),
-            },
-            action=column("action", None),
-            reward=np.concatenate([np.zeros(1, np.float32), reward[:-1]]),
-            is_first=place == 0,
-            is_last=place == length,
-            is_terminal=(place == length) & done,
-            extras={"mc_return": value},
-        )
-        self.buffer.add(rows, mask=place <= length)
+    def _store(self, steps: list[Step]) -> None:
+        count = len(steps) + self._layout.more
+        size = min(1 << (count - 1).bit_length(), self.buffer.replay.length)  # few lengths, few compilations
+        self.buffer.add(self._layout.rows(steps, size), mask=np.arange(size) < count)
 
 
-_mc_returns = jax.jit(returns.mc_returns, static_argnums=3)
+def only_open(steps: int) -> EmptyReplayError:
+    """Return the error of reading what holds nothing but a trajectory that is open."""
+    return EmptyReplayError(
+        f"no transition can be sampled yet: a trajectory of {steps} steps is open, and is stored once its last step "
+        f"comes with done=True. If it was cut off, call finish(). Demonstrations(independent=True) stores each "
+        f"transition at once."
+    )

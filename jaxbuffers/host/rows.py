@@ -8,7 +8,7 @@ import numpy as np
 from jaxbuffers.errors import DtypeError, StructureError
 from jaxbuffers.host import convert
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec, paths_of, show
+from jaxbuffers.row import RowSpec, field, paths_of, show
 from jaxbuffers.texts import TextTable
 
 
@@ -54,12 +54,25 @@ class Rows:
             if not isinstance(rows, dict) or set(rows) == set(names):
                 raise StructureError(
                     f"expected a row with {', '.join(map('.'.join, self.spec.paths))}, in the containers that were "
-                    f"declared; got a {type(rows).__name__}."
+                    f"declared; {self._misfit(rows)}."
                 ) from None
             missing, unknown = [n for n in names if n not in rows], [str(n) for n in rows if n not in names]
+            hint = " jb.Recorder makes such rows of what an environment returns." if "is_last" in missing else ""
             raise StructureError(
-                f"missing fields: {', '.join(missing) or 'none'}; unknown fields: {', '.join(unknown) or 'none'}."
+                f"missing fields: {', '.join(missing) or 'none'}; unknown fields: {', '.join(unknown) or 'none'}.{hint}"
             ) from None
+
+    def _misfit(self, rows: Any) -> str:
+        """Say which container is another than was declared: that of a field, if the row's own is right."""
+        declared = self.spec.treedef.unflatten(range(len(self.spec.paths)))
+        if type(rows) is type(declared):
+            for name in dict.fromkeys(path[0] for path in self.spec.paths if path):
+                treedef: Any = jax.tree.structure(field(declared, name))
+                try:
+                    treedef.flatten_up_to(field(rows, name))
+                except (ValueError, TypeError, AttributeError):
+                    return f"{name} is a {type(field(rows, name)).__name__}"
+        return f"got a {type(rows).__name__}"
 
     def _flags(self, leaves: list[Any], written: np.ndarray) -> None:
         """Refuse a row that ends the decision process, but not the episode."""

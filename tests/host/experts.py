@@ -54,4 +54,8 @@ def seen(demos):
 
     buffer = demos.buffer
     state = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(buffer._state)]
-    return state, list(buffer.table._store.items()), len(demos), len(demos._open)
+    return state, list(buffer.table._store.items()), len(demos), demos.open_steps
+
+
+def without_features(steps):
+    return [{name: value for name, value in step.items() if "features" not in name} for step in steps]

@@ -94,10 +94,13 @@ def test_the_goals_of_a_window_do_not_depend_on_its_neighbours():
 
 
 def reward(achieved, desired):
-    return jnp.where(achieved == desired, 0.0, -1.0)
+    return jnp.where(achieved == desired, 0.0, -1.0).astype(achieved.dtype)
 
 
-def test_arrays_can_be_written_to_and_are_of_their_own():
+def test_arrays_and_lists_can_be_written_to_and_are_of_their_own():
+    said = jb.WindowDataset(simple())
+    said[0]["notes"][0] = "changed"
+    assert said[0]["notes"] == ["n", "n", None]
     for dataset in (jb.WindowDataset(filled("pad", "uniform")), jb.BatchDataset([filled("pad", "uniform").sample()])):
         first = dataset[0]["obs.image"].copy()
         dataset[0]["obs.image"][...] = 77
@@ -116,9 +119,9 @@ def test_a_field_called_mask_is_refused_where_windows_have_one():
     buffer = shell(view=jb.Sequences(2), fields={"mask": np.float32})
     for i in range(3):
         buffer.insert(mask=i)
-    for dataset in (jb.WindowDataset(buffer), jb.BatchDataset([buffer.sample()])):
+    for read in (lambda: jb.WindowDataset(buffer), lambda: jb.BatchDataset([buffer.sample()])):
         with pytest.raises(StructureError, match="'mask'"):
-            dataset[0]
+            read()
     buffer = shell(fields={"mask": np.float32})
     buffer.insert(mask=3)
     assert jb.WindowDataset(buffer)[0] == {"mask": 3}

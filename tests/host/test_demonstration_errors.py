@@ -33,7 +33,14 @@ WRONG = {
     "a bool as reward": (changed(2, reward=True), DtypeError, "reward"),
     "text as reward": (changed(2, reward="1"), DtypeError, "reward"),
     "a reward too large": (changed(2, reward=1e300), DtypeError, "reward"),
-    "a number as done": (changed(3, done=1), DtypeError, "done"),
+    "done twice": (changed(3, done=2), DtypeError, "'done' must be True or False, or a number that is 1 or 0; got 2"),
+    "half done": (changed(3, done=np.array(0.5)), DtypeError, "done"),
+    "done as text": (changed(3, done="1"), DtypeError, "done"),
+    "done in several ways": (changed(3, done=np.ones(1, bool)), DtypeError, "done"),
+    "a bool of NumPy as reward": (changed(2, reward=np.array(True)), DtypeError, "reward"),
+    "a large int of NumPy as reward": (changed(2, reward=np.array(2**24 + 1)), DtypeError, "reward"),
+    "several rewards": (changed(2, reward=np.ones(1, np.float32)), ShapeError, "reward"),
+    "an array that hides what it holds": (changed(2, reward=np.ma.array(1.0, mask=True)), DtypeError, "reward"),
     "a number as action": (changed(2, action=3), StructureError, "action of transition 2"),
     "no action": (changed(2, action=None), StructureError, "action of transition 2"),
     "wide features": (changed(2, image_features=np.zeros(4)), DtypeError, "image_features"),
@@ -132,10 +139,41 @@ def test_a_discount_that_is_none(gamma):
         demonstrations(gamma=gamma)
 
 
-@pytest.mark.parametrize("features", [(512,), 512, None, [0.0], np.zeros(4), np.array("a"), object()])
+@pytest.mark.parametrize(
+    "features", [[512], (0,), (-1,), (2.5,), True, (True,), 0, "512", ("512",), np.array("a"), object()], ids=repr
+)
 def test_features_that_are_no_array(features):
-    with pytest.raises((DtypeError, ShapeError)):
+    with pytest.raises((DtypeError, ShapeError), match=r"image_features|\(512,\)"):
         jb.Demonstrations(16, features)
+
+
+@pytest.mark.skipif(jax.config.jax_enable_x64, reason="64-bit features are refused only where JAX would cut them")
+def test_features_of_64_bits():
+    with pytest.raises(DtypeError, match=r"image_features.*float64"):
+        jb.Demonstrations(16, np.zeros(4))
+
+
+def test_features_that_were_not_declared():
+    demos = jb.Demonstrations(16)
+    declaration = r"image_features=jax\.ShapeDtypeStruct\(\(4,\), 'float32'\)"
+    with pytest.raises(StructureError, match=declaration):
+        demos.insert(**STEPS[0])
+    with pytest.raises(StructureError, match=declaration):
+        demos.insert_trajectory(STEPS)
+    assert (len(demos), demos.open_steps) == (0, 0)
+
+
+def test_what_does_not_continue_names_both_ways_out():
+    demos = demonstrations()
+    demos.insert(**STEPS[0])
+    with pytest.raises(StructureError, match=r"finish\(\).*independent=True"):
+        demos.insert(**STEPS[2])
+
+
+@pytest.mark.parametrize("independent", [1, None, "yes"])
+def test_a_mode_that_is_none(independent):
+    with pytest.raises(ConfigurationError, match="independent"):
+        demonstrations(independent=independent)
 
 
 def test_a_capacity_without_room_for_one_transition():

@@ -1,11 +1,12 @@
 """Demonstrations: what was inserted comes back, each observation stored once, with its Monte Carlo return."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from host.experts import demonstrations, trajectory, transitions
+from host.experts import demonstrations, trajectory, transitions, without_features
 
 
 def test_a_trajectory_comes_back():
@@ -127,11 +128,83 @@ def test_returns_that_are_given_are_kept():
     assert {i: value[2] for i, value in transitions(demos).items()} == {0: 10, 1: 11, 2: 12, 50: 1.5, 51: 1}
 
 
-@pytest.mark.parametrize("reward", [0, 1, np.float32(2), np.float64(0.1), np.int64(3), np.array(0.5, np.float32)])
+NUMBERS = [0, 1, np.float32(2), np.float64(0.1), np.int64(3), np.int32(-2), np.float16(0.5), np.array(0.5, np.float32)]
+NUMBERS += [np.array(1.0), np.array(0.1), np.array(3), np.array(2, np.uint8), jnp.float32(0.25), jnp.bfloat16(0.5)]
+
+
+@pytest.mark.parametrize("reward", NUMBERS, ids=repr)
 def test_rewards_of_every_kind(reward):
     demos = demonstrations()
     demos.insert_trajectory(trajectory(2, reward=lambda i: 0 if i == 0 else reward))
     assert [value[0] for _, value in sorted(transitions(demos).items())] == [0.0, np.float32(reward)]
+
+
+ENDS = [(0, 1), (0.0, 1.0), (-0.0, np.array(1.0)), (np.bool_(False), np.bool_(True)), (np.array(False), np.array(True))]
+ENDS += [(np.int64(0), np.int64(1)), (jnp.bool_(False), jnp.bool_(True)), (np.array(0, np.uint8), np.float32(1))]
+
+
+@pytest.mark.parametrize("no, yes", ENDS, ids=repr)
+def test_ends_of_every_kind(no, yes):
+    demos = demonstrations()
+    steps = trajectory(2)
+    demos.insert(**steps[0] | {"done": no})
+    assert (len(demos), demos.open_steps) == (0, 1)
+    demos.insert(**steps[1] | {"done": yes})
+    assert {i: value[1] for i, value in transitions(demos).items()} == {0: False, 1: True}
+
+
+def test_features_continue_by_value():
+    demos = jb.Demonstrations(16, (4,))
+    steps = trajectory(3)
+    steps[0]["next_image_features"] = np.float32([-0.0, 0, 1, 2])
+    steps[1]["image_features"] = np.float32([0, -0.0, 1, 2])
+    odd = np.array([0x7FC00001, 0xFFC00000, 0, 0], np.uint32).view(np.float32)
+    usual = np.float32([np.nan, np.nan, 0, 0])
+    steps[1]["next_image_features"], steps[2]["image_features"] = odd, usual
+    demos.insert_trajectory(steps)
+    for step in steps:
+        demos.insert(**step)
+    assert len(demos) == 6
+    with pytest.raises(jb.StructureError, match="image_features of transition 2"):
+        demos.insert_trajectory([*steps[:2], steps[2] | {"image_features": np.float32([np.nan, 0, 0, 0])}])
+
+
+@pytest.mark.parametrize("size, shape", [((4,), (4,)), (4, (4,)), ((2, np.int64(3)), (2, 3)), ((), ())])
+def test_a_shape_declares_features_of_float32(size, shape):
+    demos = jb.Demonstrations(4, size)
+    features = np.full(shape, 7, np.float32)
+    demos.insert(**trajectory(1)[0] | {"image_features": features, "next_image_features": features + 1})
+    batch = demos.sample()
+    assert batch["image_features"].dtype == np.float32
+    np.testing.assert_array_equal(batch["next_image_features"], np.full((2, *shape), 8))
+
+
+@pytest.mark.parametrize("absent", [{}, {"image_features": None, "next_image_features": None}])
+def test_demonstrations_of_text_alone(absent):
+    demos = jb.Demonstrations(batch_size=32, capacity=100_000, gamma=0.5)
+    for step in without_features(trajectory(3)):
+        demos.insert(**step, **absent)
+    batch = demos.sample()
+    number = [int(text[1:]) for text in batch["observation"]]
+    assert set(number) == {0, 1, 2}
+    assert batch["next_observation"] == [f"o{i + 1}" for i in number]
+    np.testing.assert_array_equal(batch["mc_return"], [[1.75, 1.5, 1][i] for i in number])
+    assert sorted(batch.keys()) == ["action", "done", "mc_return", "next_observation", "observation", "reward"]
+
+
+def test_an_open_trajectory_is_named_where_nothing_can_be_sampled():
+    demos = demonstrations()
+    for step in trajectory(2, done=False):
+        demos.insert(**step)
+    reads = demos.sample, lambda: next(demos.batches()), lambda: jb.WindowDataset(demos)
+    for read in reads:
+        with pytest.raises(jb.EmptyReplayError, match=r"trajectory of 2 steps is open.*finish\(\)"):
+            read()
+    demos.finish()
+    assert sorted(transitions(demos)) == [0, 1]
+    demos.insert(**trajectory(1, first=9, done=False)[0])
+    assert sorted(transitions(demos)) == [0, 1]  # the open one is not among them
+    assert len(jb.WindowDataset(demos)) == len(demos) == 2
 
 
 @pytest.mark.parametrize("top, kept", [(1.0, [0, 1, 2, 3]), (0.5, [1, 3]), (0.25, [3]), (0.01, [3])])

@@ -12,7 +12,7 @@ from .environments import AutoReset, Limited, PointMass
 PAGE = Path(__file__).parents[2] / "docs" / "recorder.md"
 SETUP, *SAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 CART_POLE = {"next_step": 0, "same_step": 1, "disabled": 2, "gymnax": 3}
-BRAX, EPISODE_ROWS = 4, 5
+BRAX, EPISODE_ROWS, WAS_DONE = 4, 5, slice(6, 9)
 
 pytestmark = pytest.mark.skipif(jax.config.jax_enable_x64, reason="the page is written for JAX's default dtypes")
 
@@ -32,17 +32,22 @@ class Batched:
         return jax.vmap(self.env.step)(state, 3 * action[:, 0])  # fast enough to fall now and then
 
 
-def run(number, **names):
-    """Run the set-up and one sample as a reader would, without the strict promotion of these tests."""
+def execute(code, names):
+    """Run code as a reader would, without the strict promotion of these tests."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(SETUP + SAMPLES[number], str(PAGE), "exec"), names)
+        exec(compile(code, str(PAGE), "exec"), names)
+
+
+def run(number, **names):
+    """Run the set-up and one sample."""
+    execute(SETUP + SAMPLES[number], names)
     batch = jax.tree.map(np.asarray, names["batch"])
     assert batch.valid
     return batch.data
 
 
 def test_the_page_has_the_samples_that_these_tests_know():
-    assert len(SAMPLES) == 6
+    assert len(SAMPLES) == 9
 
 
 @pytest.mark.parametrize("name", CART_POLE)
@@ -67,3 +72,11 @@ def test_the_episode_rows_sample_holds_its_three_transitions():
     expected = [(0.0, 2, 0.0, 0.5), (1.0, 3, 0.0, 0.5), (2.0, 4, 1.0, 0.0)]
     assert set(found) <= set(expected)
     assert len(found) >= 2
+
+
+def test_the_samples_of_was_done_data_lose_the_reward_and_keep_it_as_the_page_says(capsys):
+    execute(SETUP + "".join(SAMPLES[WAS_DONE]), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["0.0 0.5", "1.0 0.0", "[0.25, 0.5, 1.0]"]
+    said = re.findall(r"^print\(.*\)  # ([^:\n]*)", "".join(SAMPLES[WAS_DONE]), re.MULTILINE)
+    assert said == printed
