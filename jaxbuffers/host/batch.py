@@ -64,6 +64,11 @@ class HostBatch:
             raise MissingFieldError(f"the batch has no text field {name!r}; it has {', '.join(self.texts) or 'none'}.")
         return self.table.lookup(np.asarray({".".join(path): x for path, x in paths_of(self.data).items()}[name]))
 
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in ``data``, int32 ``[n]``: what a sweep must keep for it."""
+        held = [np.asarray(x).ravel() for path, x in paths_of(self.data).items() if ".".join(path) in self.texts]
+        return np.concatenate([np.zeros(0, np.int32), *held])
+
 
 def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:
     """Return the names of the leaves of what a view reads, joined by dots, that hold texts."""

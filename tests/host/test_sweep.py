@@ -79,7 +79,7 @@ def test_many_overwritten_texts_are_remembered_in_little_room():
     buffer = shell()
     for i in range(1200):
         buffer.insert(mission=f"m{i % 7}", notes=[], reward=0)
-    assert len(buffer._replaced) < 1001
+    assert len(buffer._overwritten.ids) < 1001
     assert buffer.sweep() == 3
 
 
