@@ -51,7 +51,7 @@ class Batches(Iterator[HostBatch]):
     Args:
       section: what keeps other threads out.
       draw: draws a batch, inside a section.
-      undo: takes draws back, from the first to the last given, and returns the error to raise; inside a section.
+      undo: takes draws back and returns the error to raise, inside a section.
       steps: how many batches; None for no end.
       prefetch: how many are drawn ahead.
     """
@@ -60,7 +60,7 @@ class Batches(Iterator[HostBatch]):
         self,
         section: Callable[[], Section],
         draw: Callable[[], Drawn],
-        undo: Callable[[Drawn, Drawn], Exception],
+        undo: Callable[[list[Drawn]], Exception],
         steps: int | None,
         prefetch: int,
     ) -> None:
@@ -81,10 +81,10 @@ class Batches(Iterator[HostBatch]):
         if first.valid():
             return first.batch
         with self._section():
-            last = self._ahead[-1] if self._ahead else first
+            drawn = [first, *self._ahead]
             self._ahead.clear()
             self._left += 1
-            raise self._undo(first, last)
+            raise self._undo(drawn)
 
     def waiting(self) -> list[HostBatch]:
         """Return the batches that were drawn and that nobody has seen yet."""

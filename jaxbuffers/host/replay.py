@@ -179,7 +179,7 @@ class HostReplay:
             drawn = self._draw(size)
         if not drawn.valid():
             with self._section():
-                raise self._undo(drawn, drawn)
+                raise self._undo([drawn])
         return drawn.batch
 
     def batches(
@@ -288,10 +288,11 @@ class HostReplay:
             self._texts = text_names(batch.data, self._state.spec)
         return Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
 
-    def _undo(self, first: Drawn, last: Drawn) -> EmptyReplayError:
-        if self._key is last.after:  # else another thread has drawn since
-            self._key = first.before
-        return nothing_to_draw(self.replay, first.size, self.count(), len(self))
+    def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
+        for drawn in reversed(draws):
+            if self._key is drawn.after:  # else somebody else has drawn since
+                self._key = drawn.before
+        return nothing_to_draw(self.replay, draws[0].size, self.count(), len(self))
 
     def _store(self, state: ReplayState, gone: list[np.ndarray]) -> None:
         outside_jit(state.dropped)
