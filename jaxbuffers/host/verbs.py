@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import debug_checks
+from jaxbuffers.host.arguments import outside_jit
 from jaxbuffers.random import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
@@ -40,6 +41,7 @@ class Verbs:
         if not number or int(np.asarray(state.ring.size).max()) + number <= self.replay.length:
             return []
         ids, gone = self._texts_replaced(state, np.ones(lead, bool) if mask is None else mask, number)
+        outside_jit(gone)
         return [np.asarray(leaf)[np.asarray(gone)].ravel() for leaf in ids]
 
     @partial(jax.jit, static_argnums=(0, 3))
