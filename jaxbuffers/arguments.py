@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
-from jaxbuffers.row import check_leaf, field
+from jaxbuffers.row import check_leaf, field, refuse_masked
 
 
 def check_part(name: str, value: object, kind: type) -> None:
@@ -56,6 +56,7 @@ def check_priority(sampler: Any, priority: Any, index: Index, anchor: Index | No
         raise ConfigurationError(f"{sampler!r} takes no priority; leave it out (see replay.sampler.takes_priority).")
     if anchor is None:
         raise ShapeError(f"priority needs a whole batch.index; the given one has shape {index.time.shape}.")
+    refuse_masked("priority", priority)
     if getattr(priority, "dtype", None) != np.float32:
         got = getattr(priority, "dtype", type(priority).__name__)
         raise DtypeError(f"priority must be float32, got {got}; convert it: jnp.asarray(priority, jnp.float32).")
@@ -67,6 +68,7 @@ def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:
     """Return the mask of rows with leading axes ``lead``: all of them, if None was given."""
     if mask is None:
         return jnp.ones(lead, jnp.bool_)
+    refuse_masked("mask", mask)
     got = f"{mask.dtype}{list(mask.shape)}" if hasattr(mask, "dtype") else repr(mask)
     hint = "" if hasattr(mask, "dtype") else " Write numpy.array(mask)."
     wanted = f"mask must be a bool array of shape {list(lead)}, one for each row; got {got}.{hint}"

@@ -47,6 +47,10 @@ class StaleIndexError(LookupError):
     """A row to be updated has been overwritten since it was sampled."""
 
 
+class ForkError(RuntimeError):
+    """An object is used in another process than the one that made it, such as one forked from it."""
+
+
 class PriorityError(ValueError):
     """A priority is NaN, infinite or negative."""
 

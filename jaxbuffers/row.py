@@ -162,6 +162,12 @@ def show(path: Path) -> str:
     return f"leaf {'.'.join(path)!r}" if path else "the only leaf"
 
 
+def refuse_masked(what: str, x: Any) -> None:
+    """Refuse a masked array: its mask would be lost."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise DtypeError(f"{what} is a masked array, whose mask would be lost. Say what its gaps are: x.filled(value).")
+
+
 def _names(path: tuple[Any, ...]) -> Path:
     def name(key: Any) -> str:
         for attribute in ("key", "name", "idx"):
@@ -177,6 +183,7 @@ def _shape(path: Path, leaf: Any) -> tuple[int, ...]:
         raise DtypeError(f"{show(path)} is a dtype; give jax.ShapeDtypeStruct((), {getattr(leaf, '__name__', leaf)}).")
     if isinstance(leaf, str):
         raise DtypeError(f"{show(path)} is a str. Text is stored as table.intern(text), in a field marked jb.text.")
+    refuse_masked(show(path), leaf)
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
             f"{show(path)} is {leaf!r} of type {type(leaf).__name__}, which has no dtype of its own. "

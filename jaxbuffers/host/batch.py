@@ -98,6 +98,11 @@ def leaves_by_name(data: Any) -> dict[str, Any]:
         raise StructureError(f"two fields are both called {twice!r} once names are joined by dots; rename one.")
     return leaves
 
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in ``data``, int32 ``[n]``: what a sweep must keep for it."""
+        held = [np.asarray(x).ravel() for path, x in paths_of(self.data).items() if ".".join(path) in self.texts]
+        return np.concatenate([np.zeros(0, np.int32), *held])
+
 
 def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:
     """Return the names of the leaves of what a view reads, joined by dots, that hold texts."""

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbuffers.errors import DtypeError, ShapeError, StructureError
-from jaxbuffers.row import Path, check_leaf, show
+from jaxbuffers.errors import DtypeError, ShapeError
+from jaxbuffers.host.arguments import usable
+from jaxbuffers.row import Path, check_leaf, refuse_masked, show
 from jaxbuffers.textfield import TextField
 
 
@@ -64,6 +65,8 @@ def number(path: Path, value: bool | int | float, dtype: np.dtype) -> np.ndarray
             raise refuse("write bool(...), or declare it an integer.")
         elif abs(value) > 2**1023 or not math.isfinite(near := _rounded(value, dtype)) or int(near) != value:
             raise refuse("it has no exact value there. Write float(...) to have it rounded.")
+        else:
+            value = near  # NumPy makes no bfloat16 of an int that needs more than 64 bits
     else:
         if not jax.numpy.issubdtype(dtype, np.floating):
             kind = "bool" if dtype == np.bool_ else "int"
@@ -71,6 +74,7 @@ def number(path: Path, value: bool | int | float, dtype: np.dtype) -> np.ndarray
         near = _rounded(value, dtype)
         if (math.isfinite(value), math.isnan(value)) != (math.isfinite(near), math.isnan(near)):
             raise refuse("it is too large.")
+        value = near
     return np.array(value, dtype)
 
 
@@ -88,14 +92,11 @@ def array(path: Path, value: Any, shape: tuple[int, ...], dtype: np.dtype, lead:
     if not isinstance(value, np.ndarray | np.generic | jax.Array):
         want = f"numpy.array(..., '{dtype}')" if lead + shape else "a number"
         raise DtypeError(f"{show(path)} is a {type(value).__name__}; give {want}.")
-    if isinstance(value, jax.core.Tracer):
-        raise StructureError(f"{show(path)} is traced: inside jit use the methods of jb.Replay on its state.")
-    if isinstance(value, jax.Array) and value.is_deleted():
-        raise StructureError(f"{show(path)} is an array that has been deleted or donated.")
+    value = usable(show(path), value)
     check_leaf(path, value, shape, dtype)
     if tuple(value.shape) != lead + shape:
         raise ShapeError(f"{show(path)} has shape {tuple(value.shape)}, expected {lead + shape}.")
-    return np.array(value) if isinstance(value, np.ndarray) else value
+    return value
 
 
 def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...]) -> Any:
@@ -106,6 +107,7 @@ def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...])
 
     def fill(x: Any, depth: int) -> Any:
         if isinstance(x, np.ndarray):
+            refuse_masked(show(path), x)
             x = x.tolist()
         if depth == len(want):
             if x is not None and not isinstance(x, str):
@@ -129,5 +131,5 @@ def _empty(shape: tuple[int, ...]) -> Any:
 
 
 def _rounded(value: int | float, dtype: np.dtype) -> float:
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return float(np.array(float(value), dtype).astype(np.float64))

@@ -1,41 +1,47 @@
 """HostReplay: a replay driven from a Python loop, which holds the state and takes NumPy arrays, numbers and ``str``."""
 
-from collections import deque
 from collections.abc import Iterator
-from itertools import islice, repeat
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.arguments import check_index
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import (
     ConfigurationError,
-    DtypeError,
     EmptyReplayError,
-    PriorityError,
     StaleIndexError,
     StructureError,
     one_of,
     positive,
 )
 from jaxbuffers.host import saving
+from jaxbuffers.host.arguments import addresses, one_key, outside_jit, priorities
 from jaxbuffers.host.batch import HostBatch, text_names
+from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
 from jaxbuffers.host.convert import declared
+from jaxbuffers.host.overwritten import Overwritten
 from jaxbuffers.host.rows import Rows
+from jaxbuffers.host.signals import Guard
 from jaxbuffers.host.verbs import Verbs
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 from jaxbuffers.texts import TextTable
-from jaxbuffers.texts.live import as_ids, ids_of
+from jaxbuffers.texts.live import ids_of
 
 
 class HostReplay:
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
+
+    Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread.
+    Several calls are not: between a `sample` and its `update` another thread may overwrite the rows, and a `state` that
+    is read, changed and assigned loses what was inserted meanwhile. Do not write to an array during the call it is in.
+
+    Signals with handlers in Python, Ctrl-C among them, wait until the call is over, compilation included; a handler may
+    itself use the buffer, such as to save it. After a fork only the process that made the buffer can use it.
 
     Args:
       replay: the configuration.
@@ -64,15 +70,15 @@ class HostReplay:
             raise ConfigurationError(f"seed must be an int, got {seed!r}; a key can be assigned to buffer.key.")
         self.replay = replay
         self.table = TextTable() if table is None else table
-        self.key = jax.random.key(seed)
+        self._section = Guard()
+        self._key = jax.random.key(seed)
         self._state = replay.init(declared(fields))
         self._rows = Rows(replay, self._state.spec, self.table)
         self._verbs = Verbs.of(replay)
         self._shared = False  # whether the user may hold self._state, which then must not be donated
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
-        self._replaced: list[np.ndarray] = []  # ids of texts, which `sweep` may free
-        self._has_windows = False  # whether this state is known to have some: asking the device takes time
-        self._look_at_all = False  # whether there may be others, of a state that was exchanged
+        self._overwritten = Overwritten()  # texts, which `sweep` may free
+        self._drawable: set[int] = set()  # the sizes of batches that this state is known to have
 
     @property
     def state(self) -> ReplayState:
@@ -80,22 +86,27 @@ class HostReplay:
 
         Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
         """
-        self._shared = True
-        return self._state
+        with self._section():
+            self._shared = True
+            return self._state
 
     @state.setter
     def state(self, state: ReplayState) -> None:
-        if not isinstance(state, ReplayState) or state.spec != self._state.spec:
-            raise StructureError("the state belongs to a replay of other rows.")
-        self.replay.count(state)  # raises if it comes from another view or other sizes
-        if _kinds(state) != _kinds(self._state):
-            raise ConfigurationError(
-                f"the state comes from another sampler than {self.replay.sampler}, or other sizes."
-            )
-        # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
-        self._state = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.array(x), state)
-        self._shared = self._look_at_all = True
-        self._has_windows = False
+        with self._section():
+            # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
+            self._state = saving.adopted(self.replay, self._state, state)
+            self._shared = self._overwritten.may_be_others = True
+            self._drawable = set()
+
+    @property
+    def key(self) -> jax.Array:
+        """The key of the next draw. Assign one key to draw differently, or again."""
+        return self._key
+
+    @key.setter
+    def key(self, key: jax.Array) -> None:
+        with self._section():
+            self._key = one_key(key)
 
     def to_bytes(self) -> bytes:
         """Return the state and the key. The texts are not in there: commit the table first, then save this.
@@ -108,25 +119,27 @@ class HostReplay:
         >>> len(other), other.sample().data["reward"].tolist()
         (1, [0.5, 0.5])
         """
-        return saving.pack(self.replay, self._state, self.key)
+        with self._section():
+            return saving.pack(self.replay, self._state, self._key, self.table)
 
     def from_bytes(self, data: bytes) -> None:
         """Go back to what `to_bytes` returned, of an equal replay with equal fields, and on the table it had.
 
         Raises:
-          StructureError: the configuration or the fields are others; nothing has changed.
-          UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
+          StructureError: the bytes are damaged, or the configuration or the fields are others; nothing has changed.
+          UnknownTextError: the table lacks texts that the rows refer to, or has others under their ids, because it is
+            another one; nothing has changed.
         """
-        state, key = saving.unpack(self.replay, self._state, data)
-        if state.spec.texts:
-            self.table.lookup(np.unique(ids_of(state)))
-        self.state, self.key = state, key
+        with self._section():
+            state, key = saving.unpack(self.replay, self._state, self.table, data)
+            self.state, self._key = state, key
 
     def __len__(self) -> int:
         """How many rows are present."""
-        return int(self.replay.size(self._state))
+        with self._section():
+            return int(self.replay.size(self._state))
 
-    def insert(self, **fields: Any) -> None:
+    def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields. See `add`."""
         spec = self._state.spec
         row = spec.treedef.unflatten(spec.paths)
@@ -150,32 +163,31 @@ class HostReplay:
           StructureError, ShapeError, DtypeError: naming the field; nothing is written.
           TextTableFullError: there is no room for the texts; nothing is written.
         """
-        arrays, lead = self._rows.arrays(self._state, rows, mask)
-        mask = np.array(mask) if isinstance(mask, np.ndarray) else mask  # its owner may write to it again
-        gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
-        self._state = self._verbs.add(self._shared)(self._state, arrays, mask)
-        self._shared = self._has_windows = False
-        self._replace(gone)
+        with self._section():
+            arrays, mask, lead = self._rows.arrays(self._state, rows, mask)
+            gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
+            self._store(self._verbs.add(self._shared)(self._state, arrays, mask), gone)
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
         """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
 
         Raises:
-          EmptyReplayError: there is no legal window yet.
+          EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
         """
-        key = self.key
-        batch = self._draw(batch_size)
-        if not self._has_windows:
-            if not batch.valid:
-                self.key = key  # a call that raises leaves everything as it was
-            self._checked(batch)
-            self._has_windows = True
-        return batch
+        size = self._size(batch_size)
+        with self._section():
+            drawn = self._draw(size)
+        if not drawn.valid():
+            with self._section():
+                raise self._undo([drawn])
+        return drawn.batch
 
     def batches(
         self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
     ) -> Iterator[HostBatch]:
         """Iterate over batches, drawn ahead so that the device works while Python does.
+
+        Several threads may share the iterator. `sweep` keeps the texts of the batches that were drawn ahead.
 
         Args:
           steps: how many batches; None for no end.
@@ -183,21 +195,13 @@ class HostReplay:
           prefetch: how many are drawn ahead; rows added meanwhile are seen so many batches later.
 
         Raises:
-          EmptyReplayError: there is no legal window, when the first batch is asked for.
+          EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
         positive("prefetch", prefetch, minimum=0)
         if steps is not None:
             positive("steps", steps, minimum=0)
-        return self._batches(steps, batch_size, prefetch)
-
-    def _batches(self, steps: int | None, batch_size: int | None, prefetch: int) -> Iterator[HostBatch]:
-        ahead: deque[HostBatch] = deque()
-        for _ in islice(repeat(None), steps):
-            ahead.append(self._draw(batch_size))
-            if len(ahead) > prefetch:
-                yield self._checked(ahead.popleft())
-        for batch in ahead:
-            yield self._checked(batch)
+        draw = partial(self._draw, self._size(batch_size))
+        return Batches(self._section, draw, self._undo, steps, prefetch)
 
     def update(
         self, index: Index, *, priority: Any = None, rows: Any = None, stale: Literal["error", "drop"] = "error"
@@ -217,32 +221,32 @@ class HostReplay:
           StructureError, ShapeError, DtypeError: naming the field; nothing is written.
           UnknownTextError: an id is not in the table; nothing is written.
         """
-        check_index(index)
         one_of("stale", stale, ("error", "drop"))
-        gone: list[np.ndarray] = []
+        index, gone = addresses(index), []
         if priority is not None:
-            if getattr(priority, "dtype", None) != np.float32:
-                got = getattr(priority, "dtype", type(priority).__name__)
-                raise DtypeError(f"priority must be float32, got {got}; nothing is cast.")
-            priority = np.array(priority)
-            if (bad := ~(np.isfinite(priority) & (priority >= 0))).any():
-                raise PriorityError(f"priorities must be finite and not negative, got {priority[bad][:3]}.")
-        if rows is not None:
-            rows = self._rows.replacements(rows, index.time.shape)
-            if texts := [path for path in paths_of(rows) if path in self._state.spec.texts]:
-                old, present = self.replay.get(self._state, index)
-                gone = [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
-        if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
-            raise StaleIndexError(
-                f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
-            )
-        self._state = self._verbs.update(self._shared)(self._state, index, priority, rows)
-        self._shared = self._has_windows = False
-        self._replace(gone)
+            priority = priorities(priority)
+        with self._section():
+            if rows is not None:
+                rows = self._rows.replacements(rows, index.time.shape)
+                if texts := [path for path in paths_of(rows) if path in self._state.spec.texts]:
+                    old, present = self.replay.get(self._state, index)
+                    gone = [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
+            if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
+                raise StaleIndexError(
+                    f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
+                )
+            self._store(self._verbs.update(self._shared)(self._state, index, priority, rows), gone)
 
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
-        return self.replay.get(self._state, index)
+        with self._section():
+            return self.replay.get(self._state, index)
+
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of the texts in use, int32 ``[n]``: of the rows, and of batches that were drawn ahead."""
+        with self._section():
+            held = [ids_of(self._state)] if self._state.spec.texts else []
+            return np.concatenate([np.zeros(0, np.int32), *held, *waiting_ids(self.table)])
 
     def sweep(self, states: Any = (), pins: Any = (), everything: bool = False) -> int:
         """Free the texts that were overwritten and that nothing refers to any more; see `TextTable.sweep`.
@@ -252,41 +256,45 @@ class HostReplay:
           pins: further ids to keep, such as those of batches still in use or of a checkpoint.
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
-        replaced, everything = np.concatenate([np.zeros(0, np.int32), *self._replaced]), everything or self._look_at_all
-        freed = self.table.sweep([self._state, states], pins, None if everything else replaced)
-        self._look_at_all = False
-        # What only a fork or a pin keeps today can be freed once they are gone.
-        others = np.concatenate([as_ids(pins)] + ([ids_of(states)] if jax.tree.leaves(states) else []))
-        kept = np.unique(others) if everything else np.intersect1d(replaced, others)
-        self._replaced = [kept.astype(np.int32)]
-        return freed
+        with self._section():
+            if not self._state.spec.texts and not everything:
+                return 0
+            return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
 
     def count(self) -> int:
         """How many legal windows there are."""
-        return int(self.replay.count(self._state))
+        with self._section():
+            return int(self.replay.count(self._state))
 
-    def _draw(self, batch_size: int | None) -> HostBatch:
-        if batch_size is not None:
-            positive("batch_size", batch_size)
-        batch, self.key = self._verbs.sample(batch_size)(self._state, self.key)
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: two buffers would write to the same arrays."""
+        raise StructureError(
+            "a HostReplay is not copied or pickled. Keep buffer.state for a fork; elsewhere make another, on a "
+            "table with its texts, and give that buffer.to_bytes()."
+        )
+
+    def _size(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self.replay.batch_size
+        positive("batch_size", batch_size)
+        return batch_size
+
+    def _draw(self, size: int) -> Drawn:
+        before = self._key
+        batch, after = self._verbs.sample(size)(self._state, before)
+        outside_jit(after)
+        self._key = after
         if self._texts is None:
             self._texts = text_names(batch.data, self._state.spec)
-        return HostBatch(batch, self.table, self._texts)
+        return Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
 
-    def _replace(self, gone: list[np.ndarray]) -> None:
-        self._replaced += gone
-        if len(self._replaced) > 1000:  # keep one of each
-            self._replaced = [np.unique(np.concatenate(self._replaced))]
+    def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
+        for drawn in reversed(draws):
+            if self._key is drawn.after:  # else somebody else has drawn since
+                self._key = drawn.before
+        return nothing_to_draw(self.replay, draws[0].size, self.count(), len(self))
 
-    def _checked(self, batch: HostBatch) -> HostBatch:
-        if not batch.valid:
-            raise EmptyReplayError(
-                f"no legal window for {self.replay.view} among {len(self)} rows; add more first. If there are enough, "
-                f"look at their is_first and is_last, and at jb.stats(buffer.state)."
-            )
-        return batch
-
-
-def _kinds(state: ReplayState) -> tuple[Any, list]:
-    leaves, treedef = jax.tree.flatten(state)
-    return treedef, [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
+    def _store(self, state: ReplayState, gone: list[np.ndarray]) -> None:
+        outside_jit(state.dropped)
+        self._state, self._shared, self._drawable = state, False, set()
+        self._overwritten.note(gone)

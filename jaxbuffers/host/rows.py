@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxbuffers.errors import DtypeError, StructureError
+from jaxbuffers.errors import DtypeError, StructureError, debug_checks
 from jaxbuffers.host import convert
+from jaxbuffers.host.arguments import written as given
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import RowSpec, field, paths_of, show
 from jaxbuffers.texts import TextTable
@@ -19,8 +20,9 @@ class Rows:
         self.replay, self.spec, self.table = replay, spec, table
         self._accepted: set = set()
 
-    def arrays(self, state: ReplayState, rows: Any, mask: Any) -> tuple[Any, tuple[int, ...]]:
-        """Return rows that `Replay.add` takes, and their leading axes; or raise, with nothing stored."""
+    def arrays(self, state: ReplayState, rows: Any, mask: Any) -> tuple[Any, Any, tuple[int, ...]]:
+        """Return rows and a mask that `Replay.add` takes, and their leading axes; or raise, with nothing stored."""
+        mask = given(mask)
         leaves = self._leaves(rows)
         lead = self._lead(leaves)
         for i, (path, shape, dtype) in enumerate(zip(self.spec.paths, self.spec.shapes, self.spec.dtypes, strict=True)):
@@ -31,7 +33,7 @@ class Rows:
         self._accept(state, lead, mask)
         written = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
         self._flags(leaves, written)
-        return self.spec.treedef.unflatten(self._interned(leaves, lead, written)), lead
+        return self.spec.treedef.unflatten(self._interned(leaves, lead, written)), mask, lead
 
     def replacements(self, rows: Any, lead: tuple[int, ...]) -> Any:
         """Return what `Replay.update` takes as rows, those fields checked that there are; texts are known ids."""
@@ -107,7 +109,8 @@ class Rows:
             return
         shapes = zip(self.spec.shapes, self.spec.dtypes, strict=True)
         rows = self.spec.treedef.unflatten([jax.ShapeDtypeStruct(lead + shape, dtype) for shape, dtype in shapes])
-        jax.eval_shape(lambda state, rows: self.replay.add(state, rows, mask), state, rows)
+        with debug_checks(False):  # which are for traced code: here they would raise before anything is wrong
+            jax.eval_shape(lambda state, rows: self.replay.add(state, rows, mask), state, rows)
         self._accepted.add(seen)
 
     def _interned(self, leaves: list[Any], lead: tuple[int, ...], written: np.ndarray) -> list[Any]:

@@ -9,13 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch, Index
+from jaxbuffers.errors import debug_checks
+from jaxbuffers.host.arguments import outside_jit
 from jaxbuffers.random import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 
 
 class Verbs:
-    """Compiled functions of states; those that write come in two kinds, for a state that may be donated or not."""
+    """Compiled functions of states; those that write come in two kinds, for a state that may be donated or not.
+
+    Compiled without `debug_checks`, whatever is set: what these would raise is raised by the shell, as a named error.
+    """
 
     @staticmethod
     @lru_cache(maxsize=64)
@@ -26,9 +31,9 @@ class Verbs:
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
         self.stale = jax.jit(self._stale)
-        self.add: Callable[[bool], Callable] = lru_cache(partial(_writer, replay.add))
+        self.add: Callable[[bool], Callable] = lru_cache(partial(_writer, self._add))
         self.update: Callable[[bool], Callable] = lru_cache(partial(_writer, self._update))
-        self.sample: Callable[[int | None], Callable] = lru_cache(self._sampler)
+        self.sample: Callable[[int], Callable] = lru_cache(self._sampler)
 
     def replaced(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> list[np.ndarray]:
         """Return the text ids in the rows that an `add` of rows with these leading axes will overwrite."""
@@ -36,6 +41,7 @@ class Verbs:
         if not number or int(np.asarray(state.ring.size).max()) + number <= self.replay.length:
             return []
         ids, gone = self._texts_replaced(state, np.ones(lead, bool) if mask is None else mask, number)
+        outside_jit(gone)
         return [np.asarray(leaf)[np.asarray(gone)].ravel() for leaf in ids]
 
     @partial(jax.jit, static_argnums=(0, 3))
@@ -51,13 +57,19 @@ class Verbs:
         rows = paths_of(ring.read(state.ring, time, stream, gone))
         return [rows[path] for path in state.spec.texts], gone
 
+    @debug_checks(False)
+    def _add(self, state: ReplayState, rows: Any, mask: Any) -> ReplayState:
+        return self.replay.add(state, rows, mask)
+
+    @debug_checks(False)
     def _update(self, state: ReplayState, index: Index, priority: Any, rows: Any) -> ReplayState:
         return self.replay.update(state, index, priority=priority, rows=rows)
 
     def _stale(self, state: ReplayState, index: Index) -> jax.Array:
         return jnp.sum((index.time >= 0) & (self.replay.age(state, index) < 0))
 
-    def _sampler(self, batch_size: int | None) -> Callable:
+    def _sampler(self, batch_size: int) -> Callable:
+        @debug_checks(False)
         def sample(state: ReplayState, key: jax.Array) -> tuple[Batch, jax.Array]:
             key, now = split(key, 2)
             return self.replay.sample(state, now, batch_size), key

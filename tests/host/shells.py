@@ -31,6 +31,6 @@ def contents(buffer, state=None):
 def seen(buffer):
     """Everything that a failed call must leave as it was."""
     state = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(buffer._state)]
-    replaced = sorted(np.concatenate([np.zeros(0, np.int32), *buffer._replaced]).tolist())
+    replaced = sorted(np.concatenate([np.zeros(0, np.int32), *buffer._overwritten.ids]).tolist())
     table = list(buffer.table._store.items())
     return state, replaced, table, jax.random.key_data(buffer.key).tolist(), len(buffer)

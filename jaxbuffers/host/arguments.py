@@ -1,0 +1,66 @@
+"""Checks of what the verbs of a `HostReplay` get besides rows; nothing of the caller's memory is kept."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.arguments import check_index
+from jaxbuffers.batch import Index
+from jaxbuffers.errors import ConfigurationError, DtypeError, PriorityError, StructureError
+from jaxbuffers.row import refuse_masked
+
+
+def outside_jit(result: jax.Array) -> None:
+    """Refuse to keep a result that is traced: inside ``jit`` the arrays of a buffer would be lost."""
+    if isinstance(result, jax.core.Tracer):
+        raise StructureError(
+            "a HostReplay is called inside a jitted function: its arrays would be lost. Hand batches in, or use the "
+            "methods of jb.Replay on a state."
+        )
+
+
+def usable(what: str, value: Any) -> Any:
+    """Return an array, of NumPy a copy, as its owner may write to it again; refuse what has no values to take."""
+    if isinstance(value, jax.core.Tracer):
+        raise StructureError(f"{what} is traced: inside jit use the methods of jb.Replay on its state.")
+    if isinstance(value, jax.Array) and value.is_deleted():
+        raise StructureError(f"{what} is an array that has been deleted or donated.")
+    refuse_masked(what, value)
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def addresses(index: Any) -> Index:
+    """Return the index of a batch."""
+    check_index(index)
+    return Index(usable("index.stream", index.stream), usable("index.time", index.time))
+
+
+def priorities(priority: Any) -> np.ndarray:
+    """Return priorities that are finite and not negative; their shape is for `Replay.update` to check."""
+    if getattr(priority, "dtype", None) != np.float32:
+        got = getattr(priority, "dtype", type(priority).__name__)
+        raise DtypeError(f"priority must be float32, got {got}; nothing is cast.")
+    array = np.array(usable("priority", priority))
+    if (bad := ~(np.isfinite(array) & (array >= 0))).any():
+        raise PriorityError(f"priorities must be finite and not negative, got {array[bad][:3]}.")
+    return array
+
+
+def written(mask: Any) -> Any:
+    """Return the mask of an `add`, whose shape and dtype are for `Replay.add` to check."""
+    if mask is None:
+        return None
+    if not isinstance(mask, np.ndarray | np.generic | jax.Array):
+        raise DtypeError(f"mask must be a bool array, one entry for each row, got {mask!r}. Write numpy.array(mask).")
+    return usable("mask", mask)
+
+
+def one_key(key: Any) -> jax.Array:
+    """Return a key, new or old style; refuse several, and what is none."""
+    try:
+        if isinstance(key, jax.Array) and jax.random.key_data(usable("key", key)).ndim == 1:
+            return key
+    except TypeError:
+        pass
+    raise ConfigurationError(f"the key of a buffer is one PRNG key, such as jax.random.key(0); got {key!r}.")

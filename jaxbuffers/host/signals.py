@@ -1,0 +1,129 @@
+"""One call at a time, and none cut in half: a lock, and signals that wait until the call is over.
+
+An exception that a signal handler raises in the middle of a call, as Ctrl-C does, would leave a replay whose arrays
+have been donated and whose new ones were never stored.
+"""
+
+import _signal  # type: ignore[import-not-found]  # of `signal` itself each function takes 2 to 3 µs, to make enums of numbers
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from jaxbuffers.errors import ForkError
+
+WAIT = 0.1  # seconds between looks at the signals while another thread has the lock
+_IMPOSSIBLE = {"SIGKILL", "SIGSTOP", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL"}  # to catch, or to put off
+_NUMBERS = tuple(  # not the real-time signals, which nobody's Ctrl-C is: there are twice as many of them
+    sorted(int(s) for s in signal.valid_signals() if s < 32 and getattr(s, "name", "") not in _IMPOSSIBLE)
+)
+_getsignal = _signal.getsignal
+
+
+class Section:
+    """A stretch of code in which no other thread is, and that no signal handler in Python interrupts.
+
+    Python runs handlers in the main thread only, so only there they are put off, by handlers that remember what came.
+    On leaving, the lock is released, the handlers are put back, and those whose signal came are called: they may raise,
+    and may enter a section with the same lock. A signal that came twice is one signal, as for the system.
+
+    Args:
+      lock: a ``threading.RLock``.
+
+    >>> import signal, threading
+    >>> lock, done = threading.RLock(), []
+    >>> try:
+    ...     with Section(lock):
+    ...         signal.raise_signal(signal.SIGINT)
+    ...         done.append("all of it")
+    ... except KeyboardInterrupt:
+    ...     done.append("interrupted")
+    >>> done
+    ['all of it', 'interrupted']
+    """
+
+    __slots__ = ("_came", "_handlers", "_lock", "_waits")
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self._handlers: dict[int, Any] = {}  # that were there before
+        self._came: dict[int, FrameType | None] = {}  # signals, and where the program was
+        self._waits = True
+
+    def __enter__(self) -> None:
+        try:
+            self._hold()
+            while not self._lock.acquire(False) and not self._lock.acquire(timeout=WAIT):
+                self._release()
+                self._hold()
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._lock.release()
+        finally:
+            self._release()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if self._waits:
+            self._came[number] = frame
+        else:
+            self._handlers[number](number, frame)
+
+    def _hold(self) -> None:
+        self._waits = True
+        if threading.get_ident() == threading.main_thread().ident:
+            for number in [number for number in _NUMBERS if callable(_getsignal(number))]:
+                self._take(number)
+
+    def _take(self, number: int) -> None:
+        handler = _getsignal(number)
+        # A section that could not put a handler back, because another signal's handler raised just then.
+        while type(handler) is Section and not handler._waits:
+            handler = handler._handlers[number]
+        if type(handler) is not Section:  # else one that is around this one has the signal
+            self._handlers[number] = handler  # first, as the next line may let another signal's handler raise
+            _signal.signal(number, self)
+
+    def _release(self) -> None:
+        self._waits = False  # from here on a signal reaches its own handler in any case
+        try:
+            for number, handler in self._handlers.items():
+                if _getsignal(number) is self:
+                    _signal.signal(number, handler)
+        finally:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        if self._came:
+            number = min(self._came)
+            frame = self._came.pop(number)
+            try:
+                self._handlers[number](number, frame)
+            finally:
+                self._deliver()
+
+
+class Guard:
+    """The lock of one object: ``with guard():`` is a `Section` of the process that made it.
+
+    Raises:
+      ForkError: in another process.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def __call__(self) -> Section:
+        """Return a new section."""
+        if os.getpid() != self._process:
+            raise ForkError(
+                f"the buffer was made in process {self._process}, and JAX does not work in one forked from it. Make it "
+                f'after the fork, or start processes with multiprocessing.get_context("spawn").'
+            )
+        return Section(self._lock)

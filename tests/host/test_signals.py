@@ -1,0 +1,252 @@
+"""No signal handler cuts a call in half, and none is lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import jaxbuffers as jb
+from host.shells import contents, shell
+from jaxbuffers.host.signals import Section
+
+SCRIPT = Path(__file__).parent / "processes.py"
+INTERRUPTS = 150
+ROW = {"mission": "new", "notes": ["note"], "reward": 9}
+
+
+class Stop(Exception):
+    """What handlers of these tests raise."""
+
+
+@pytest.fixture
+def handle():
+    """Install handlers, and take them away again."""
+    before = {}
+
+    def install(number, handler):
+        before.setdefault(number, signal.getsignal(number))
+        signal.signal(number, handler)
+
+    yield install
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stop(number, frame):
+    raise Stop(number)
+
+
+def filled(**options):
+    buffer = shell(sampler=jb.Prioritized(), **options)
+    for i in range(5):
+        buffer.insert(mission=f"m{i}", notes=[], reward=i)
+    return buffer
+
+
+def during(buffer, verb, *numbers):
+    """Let signals come in the middle of a compiled call, when its state has been donated and the new one is nowhere."""
+    real = buffer._verbs
+
+    def writes(shared):
+        def run(*arguments):
+            state = getattr(real, verb)(shared)(*arguments)
+            for number in numbers:
+                signal.raise_signal(number)
+            return state
+
+        return run
+
+    buffer._verbs = SimpleNamespace(
+        **{name: getattr(real, name) for name in ("add", "update", "sample", "stale", "replaced")} | {verb: writes}
+    )
+
+
+def program(work, argument):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), work, str(argument)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_process_that_is_interrupted_at_any_moment_has_whole_calls_only():
+    dice, said = random.Random(0), ["KeyboardInterrupt", "Terminated"] * (INTERRUPTS // 2)
+    with program("interrupt", INTERRUPTS) as child:
+        alarm = threading.Timer(400, child.kill)  # where an interrupt is never raised
+        alarm.start()
+        for expected in said:
+            if child.stdout.readline() != "ready\n":
+                break
+            threading.Event().wait(dice.uniform(0, 0.01))
+            child.send_signal(signal.SIGINT if expected == "KeyboardInterrupt" else signal.SIGTERM)
+            assert child.stdout.readline() in (expected + "\n", "")
+        _, errors = child.communicate()
+        alarm.cancel()
+    assert child.returncode == 0, errors
+
+
+@pytest.mark.parametrize("verb", ["add", "update"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1])
+def test_a_handler_that_raises_while_arrays_are_donated_is_called_afterwards(verb, number, handle):
+    buffer = filled()
+    index, before = buffer.sample().index, contents(buffer)
+    handle(number, stop)
+    during(buffer, verb, number)
+    with pytest.raises(Stop):
+        buffer.insert(**ROW) if verb == "add" else buffer.update(index, priority=np.ones(2, np.float32))
+    assert signal.getsignal(number) is stop
+    new = [("new", ["note", None, None], 9.0)] if verb == "add" else []
+    assert contents(buffer) == (before + new)[-4:]
+    assert buffer.sample(4).valid
+
+
+def test_every_signal_that_came_is_handled_once_and_sees_its_own_handler(handle):
+    buffer, called = filled(), []
+
+    def note(number, frame):
+        called.append((number, signal.getsignal(number) is note, frame is not None, len(buffer)))
+        raise Stop
+
+    handle(signal.SIGTERM, note)
+    handle(signal.SIGUSR1, note)
+    during(buffer, "add", signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM)
+    with pytest.raises(Stop):
+        buffer.insert(**ROW)
+    assert called == [(signal.SIGUSR1, True, True, 4), (signal.SIGTERM, True, True, 4)]
+
+
+def test_a_handler_may_use_the_buffer_and_wait_for_a_thread_that_does(handle):
+    buffer, saved, rows = filled(), [], []
+
+    def save(number, frame):
+        saved.append(buffer.to_bytes())
+        thread = threading.Thread(target=lambda: rows.append(len(buffer)))
+        thread.start()
+        thread.join(60)
+
+    handle(signal.SIGTERM, save)
+    during(buffer, "add", signal.SIGTERM)
+    buffer.insert(**ROW)
+    other = shell(sampler=jb.Prioritized(), table=buffer.table)
+    other.from_bytes(saved[0])
+    assert contents(other) == contents(buffer)
+    assert rows == [4]
+
+
+def test_a_handler_may_install_another_one(handle):
+    buffer = filled()
+
+    def second(number, frame):
+        raise Stop
+
+    handle(signal.SIGTERM, lambda number, frame: signal.signal(number, second))
+    during(buffer, "add", signal.SIGTERM)
+    buffer.insert(**ROW)
+    assert signal.getsignal(signal.SIGTERM) is second
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_signals_without_a_handler_in_python_are_left_alone(handler, handle):
+    handle(signal.SIGTERM, handler)
+    with Section(threading.RLock()):
+        assert signal.getsignal(signal.SIGTERM) is handler
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_other_threads_leave_the_handlers_alone(handle):
+    handle(signal.SIGTERM, stop)
+    found = []
+
+    def work():
+        with Section(threading.RLock()):
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [stop]
+
+
+def test_a_call_that_fails_leaves_the_handlers_as_they_were(handle):
+    handle(signal.SIGTERM, stop)
+    buffer = filled()
+    with pytest.raises(jb.DtypeError):
+        buffer.insert(**ROW | {"reward": True})
+    assert signal.getsignal(signal.SIGTERM) is stop
+
+    def fail():
+        with Section(threading.RLock()):
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError
+
+    with pytest.raises(Stop) as raised:
+        fail()
+    assert isinstance(raised.value.__context__, ValueError)
+    assert signal.getsignal(signal.SIGTERM) is stop
+
+
+def test_sections_inside_sections_let_go_at_the_end_of_the_outer_one(handle):
+    handle(signal.SIGTERM, stop)
+    lock, done = threading.RLock(), []
+
+    def nest():
+        with Section(lock):
+            with Section(lock), Section(threading.RLock()):
+                signal.raise_signal(signal.SIGTERM)
+            done.append("inner")
+
+    with pytest.raises(Stop):
+        nest()
+    assert done == ["inner"]
+    assert signal.getsignal(signal.SIGTERM) is stop
+
+
+def test_who_waits_for_another_thread_can_be_interrupted(handle):
+    handle(signal.SIGTERM, stop)
+    held, waited, leave = threading.Event(), threading.Event(), threading.Event()
+
+    class Lock:
+        def __init__(self):
+            lock = threading.RLock()
+            self.take, self.release = lock.acquire, lock.release
+
+        def acquire(self, *arguments, **options):
+            taken = self.take(*arguments, **options)
+            if not taken:
+                waited.set()
+            return taken
+
+    lock = Lock()
+
+    def hold():
+        with Section(lock):
+            held.set()
+            waited.wait(60)
+            os.kill(os.getpid(), signal.SIGTERM)
+            leave.wait(60)
+
+    def wait():
+        with Section(lock):
+            pass
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    with pytest.raises(Stop):
+        wait()
+    assert thread.is_alive()
+    assert signal.getsignal(signal.SIGTERM) is stop
+    leave.set()
+    thread.join()
+    wait()
+
+
+def test_a_forked_process_is_refused_and_does_not_hang():
+    with program("fork", "") as child:
+        output, errors = child.communicate(timeout=200)
+    assert (child.returncode, output) == (0, "refused there 2 here\n"), errors
