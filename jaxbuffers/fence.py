@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.ownership import owned, unshared
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState
@@ -42,7 +43,9 @@ def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
         seen = seen ^ _scalar(leaf)
     # A square is 0 or 1 modulo 4, never 2. The compiler does not know, so it must look at the data.
     never = (seen * seen) % 4 == 2
-    return replace(state, ring=replace(state.ring, time=state.ring.time + never.astype(jnp.int32)))
+    taken = owned(state)
+    ring = replace(taken.ring, time=taken.ring.time + never.astype(jnp.int32))
+    return unshared(replace(taken, ring=ring), state)
 
 
 def _scalar(leaf: Any) -> jax.Array:

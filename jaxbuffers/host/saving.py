@@ -9,7 +9,6 @@ from flax import serialization
 
 from jaxbuffers.errors import StructureError
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec
 
 FORMAT = 1
 
@@ -19,7 +18,7 @@ def pack(replay: Replay, state: ReplayState, key: jax.Array) -> bytes:
     leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
     words = {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key))}
     return serialization.msgpack_serialize(
-        {"format": FORMAT, "replay": _kind(replay, state), "row": describe(state.spec), "key": words, "leaves": leaves}
+        {"format": FORMAT, "replay": _kind(replay, state), "row": str(state.spec), "key": words, "leaves": leaves}
     )
 
 
@@ -38,7 +37,7 @@ def unpack(replay: Replay, state: ReplayState, data: bytes) -> tuple[ReplayState
         raise StructureError(
             f"saved in format {version}, this version of jaxbuffers reads {FORMAT}: upgrade jaxbuffers."
         )
-    for what, ours in (("replay", _kind(replay, state)), ("row", describe(state.spec))):
+    for what, ours in (("replay", _kind(replay, state)), ("row", str(state.spec))):
         if found[what] != ours:
             raise StructureError(f"saved from another {what}.\n  saved: {found[what]}\n  here:  {ours}")
     leaves, treedef = jax.tree.flatten(state)
@@ -54,17 +53,5 @@ def unpack(replay: Replay, state: ReplayState, data: bytes) -> tuple[ReplayState
 
 def _kind(replay: Replay, state: ReplayState) -> str:
     """Write what decides how the arrays of a state are read; the size of a batch, for one, does not."""
-    rule = None if state.queue is None else state.queue.rule
-    return (
-        f"capacity={replay.capacity}, num_envs={replay.num_envs}, view={type(replay.view).__name__}, windows={rule}, "
-        f"sampler={type(replay.sampler).__name__}"
-    )
-
-
-def describe(spec: RowSpec) -> str:
-    """Write what a row looks like: names, dtypes, shapes, which are texts."""
-    parts = zip(spec.paths, spec.dtypes, spec.shapes, strict=True)
-    return ", ".join(
-        f"{'.'.join(path)}: {'text' if path in spec.texts else dtype}{list(shape) if shape else ''}"
-        for path, dtype, shape in parts
-    )
+    facts = (f"{name}: {text}" for name, text in state.made_by.text.items() if name != "row")
+    return f"num_envs: {replay.num_envs}, view: {type(replay.view).__name__}, {', '.join(facts)}"
