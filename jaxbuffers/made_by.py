@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -142,7 +143,7 @@ def _fact(value: Any) -> str:
     """Write a fact; ``(name, *parts)`` is something made of parts, None is what remembers nothing."""
     if value is None:
         return "one that remembers nothing"
-    if isinstance(value, str | RowSpec):
+    if isinstance(value, str | Fraction | RowSpec):
         return str(value)
     if isinstance(value, tuple):
         return f"{value[0]}({', '.join(map(_fact, value[1:]))})"

@@ -271,7 +271,8 @@ class Replay:
     def _windows(self, state: ReplayState) -> Windows:
         # The configured layout was resolved by init; the state shows which one it was.
         windows = self.view.windows(Ring(state.spec, self.length, self.num_streams))
-        state.made_by.require(self._made_by(state.spec, windows), "this replay", sampler=written(self.sampler))
+        said = {"sampler": written(self.sampler)} if self.sampler.memory is None else {}
+        state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
         self.view.check(state.spec)
         self.sampler.check(state.spec)
         blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Every, drawn, filled, fits, quick_jit, told_apart
+from oracle import Every, drawn, example, filled, fits, quick_jit, told_apart
 
 import jaxbuffers as jb
 
