@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
-from jaxbuffers.row import check_leaf, field, refuse_masked
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError, check
+from jaxbuffers.ownership import owned
+from jaxbuffers.ring import Ring
+from jaxbuffers.row import RowSpec, check_leaf, field, paths_of, refuse_masked, show
 
 
 def check_part(name: str, value: object, kind: type) -> None:
@@ -38,6 +40,54 @@ def check_capacity(capacity: int, streams: int, span: int, view: object) -> None
         )
 
 
+def check_state(state: object, kind: type) -> None:
+    """Refuse what is not a state of this kind."""
+    if not isinstance(state, kind):
+        hint = ". Give its state, buffer.state" if hasattr(state, "state") else ", such as init() returns"
+        raise StructureError(f"the state must be a jb.{kind.__name__}, got a {type(state).__name__}{hint}.")
+
+
+def check_key(key: Any) -> None:
+    """Refuse what is not one PRNG key."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and dtype != np.uint32:
+        got = f"{dtype}{list(shape or ())}" if dtype is not None else f"a {type(key).__name__}"
+        seed = key if isinstance(key, int) and not isinstance(key, bool) else "seed"
+        raise DtypeError(f"key must be a PRNG key, got {got}; write jax.random.key({seed}).")
+    if shape is not None and len(shape) != (0 if typed else 1):
+        raise ShapeError(f"one key is needed, got keys of shape {shape}; split them off first, or use vmap.")
+
+
+def block_size(lead: tuple[int, ...], replay: Any, spec: RowSpec) -> int:
+    """Return N of rows with leading axes ``[N, E]``, 1 for ``[E]``; refuse others, and more than a stream keeps."""
+    streams = () if replay.num_envs is None else (replay.num_envs,)
+    if lead[len(lead) - len(streams) :] != streams or len(lead) - len(streams) not in (0, 1):
+        axes = "".join(f"{size}, " for size in streams)
+        wanted = f"[{axes}...] or [N, {axes}...] for num_envs={replay.num_envs}"
+        hint = ""
+        if streams and len(lead) < 2 and all(shape[:1] == streams for shape in spec.shapes):
+            hint = " All leaves of the row given to init() begin with that axis themselves; give it one environment's."
+        raise ShapeError(f"rows must have leaves {wanted}; got leading axes {lead}.{hint}")
+    number = lead[0] if len(lead) > len(streams) else 1
+    if number > replay.length:
+        raise ShapeError(
+            f"{number} rows a stream do not fit in {replay.length} (capacity {replay.capacity} over "
+            f"{replay.num_streams} streams): the first would be overwritten at once. Add fewer at a time."
+        )
+    return number
+
+
+def check_no_flags(rows: Any, view: object) -> None:
+    """Refuse to replace the flags that decided which windows are legal."""
+    for path in paths_of(rows):
+        if path[:1] in (("is_first",), ("is_last",)):
+            raise StructureError(
+                f"update(rows=...) names {show(path)}, but which windows of {view} are legal has been decided by it "
+                f"already. Give the right flags to add()."
+            )
+
+
 def check_index(index: Index) -> None:
     """Refuse an index whose two arrays are not int32 of one shape."""
     if not isinstance(index, Index):
@@ -47,6 +97,25 @@ def check_index(index: Index) -> None:
     if index.stream.shape != index.time.shape:
         raise ShapeError(
             f"index.stream has shape {index.stream.shape}, index.time {index.time.shape}: make them equal."
+        )
+
+
+def checked_index(index: Index) -> Index:
+    """Return an index that `check_index` accepts, NumPy arrays copied."""
+    check_index(index)
+    return owned(index)
+
+
+def check_places(ring: Ring, index: Index) -> None:
+    """Refuse an index that names streams or times that no row of this ring ever has, where its values are known."""
+    stream, time = index.stream, index.time
+    real = (stream >= 0) & (stream < ring.num_streams) & (time < ring.cycle)
+    wrong = jnp.sum((time >= 0) & ~real, dtype=jnp.int32)
+    check(wrong == 0, "update: {n} entries of the index name streams or times of another replay", n=wrong)
+    if not isinstance(wrong, jax.core.Tracer) and wrong:
+        raise ShapeError(
+            f"{wrong} entries of the index name streams or times that this replay never has: it has streams 0 to "
+            f"{ring.num_streams - 1}. The index comes from another replay."
         )
 
 

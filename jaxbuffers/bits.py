@@ -6,6 +6,7 @@ therefore stored and moved as integers of their width, narrow integers as bytes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,3 +56,15 @@ def expand(flag: jax.Array, ndim: int) -> jax.Array:
 def zero_where_not(mask: jax.Array, tree: Any) -> Any:
     """Zero the entries of every leaf whose leading axes are False in ``mask``."""
     return exactly(lambda x: jnp.where(expand(mask, x.ndim), x, jnp.zeros((), x.dtype)), tree)
+
+
+def write_row(stored: jax.Array, place: jax.Array, row: jax.Array) -> jax.Array:
+    """Replace ``stored[place]`` by ``row``, in place; nothing is written beyond the end."""
+
+    def write(stored: jax.Array, row: jax.Array) -> jax.Array:
+        return stored.at[place].set(row, mode="drop")
+
+    # XLA for CPU writes these by way of a wider float, which alters NaN.
+    if jnp.issubdtype(stored.dtype, jnp.floating) and (stored.dtype == jnp.bfloat16 or stored.dtype.itemsize == 1):
+        return lax.platform_dependent(stored, row, cpu=partial(exactly, write), default=write)
+    return write(stored, row)

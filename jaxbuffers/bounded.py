@@ -24,11 +24,6 @@ class BoundedState:
     windows: Any
     episodes: QueueState
 
-    @property
-    def rule(self) -> Rule:
-        """The rule of the windows."""
-        return ("bounded", None if self.windows is None else self.windows.rule)
-
 
 @dataclass(frozen=True)
 class Bounded(Windows):
@@ -57,8 +52,8 @@ class Bounded(Windows):
 
     @property
     def rule(self) -> Rule:
-        """The rule of the windows."""
-        return ("bounded", self.inner.rule)
+        """The rule of the windows, and that bounds are kept."""
+        return (("bounds of episodes", "queued"), *self.inner.rule)
 
     def init(self) -> BoundedState:
         """No window, no episode."""

@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxbuffers.batch import Batch
 from jaxbuffers.once import after
+from jaxbuffers.ownership import owned, unshared
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState
@@ -37,4 +38,5 @@ def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     (2, 2.0)
     """
     read = jax.tree.leaves(lax.optimization_barrier((batch.data, batch.probability)))
-    return replace(state, ring=replace(state.ring, time=after(state.ring.time, *read)))
+    taken = owned(state)
+    return unshared(replace(taken, ring=replace(taken.ring, time=after(taken.ring.time, *read))), state)

@@ -1,5 +1,6 @@
 """Which trajectories to learn from: filters that say so with one flag a trajectory, or one a step."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, number
 from jaxbuffers.returns import reward_to_go
 
 
@@ -30,8 +31,7 @@ def successful(score: Any, threshold: float, mask: Any = None) -> jax.Array:
     Array([False,  True,  True], dtype=bool)
     """
     score, mask = _checked(score, mask)
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or threshold != threshold:
-        raise ConfigurationError(f"threshold must be a Python number, got {threshold!r}.")
+    threshold = number("threshold", threshold, -math.inf)
     with np.errstate(over="ignore", invalid="ignore"):
         least = np.float64(threshold).astype(score.dtype)
     if not np.isfinite(least) and float(least) != threshold:
@@ -60,8 +60,7 @@ def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
     >>> jb.filters.top_quantile(jnp.array([3.0, 1.0, 2.0, 2.0, 0.0]), fraction=0.4)
     Array([ True, False,  True,  True, False], dtype=bool)
     """
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-        raise ConfigurationError(f"fraction must be a Python number in (0, 1], got {fraction!r}.")
+    fraction = number("fraction", fraction, 0, 1, above=True)
     score, mask = _checked(score, mask)
     if not len(score):
         return mask
@@ -69,8 +68,8 @@ def top_quantile(score: Any, fraction: float, mask: Any = None) -> jax.Array:
     mask = mask & ~jnp.isnan(score)
     ordered = jnp.sort(jnp.where(mask, score, -jnp.inf))[::-1]
     # The number to keep, for every count there may be: exact, where fraction * n in float32 would not be.
-    number = np.ceil(np.arange(len(score) + 1) * np.float64(fraction) * (1 - 1e-12)).astype(np.int32)
-    keep = jnp.asarray(number)[jnp.sum(mask, dtype=jnp.int32)]
+    numbers = np.ceil(np.arange(len(score) + 1) * np.float64(fraction) * (1 - 1e-12)).astype(np.int32)
+    keep = jnp.asarray(numbers)[jnp.sum(mask, dtype=jnp.int32)]
     return mask & (score >= ordered[jnp.maximum(keep - 1, 0)])
 
 

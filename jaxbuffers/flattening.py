@@ -36,7 +36,7 @@ def unflatten_and_swap01(tree: Any, num_envs: int) -> Any:
     >>> jb.unflatten_and_swap01(jnp.array([0, 1, 2, 10, 11, 12]), num_envs=2).tolist()
     [[0, 10], [1, 11], [2, 12]]
     """
-    positive("num_envs", num_envs)
+    num_envs = positive("num_envs", num_envs)
     _require_axes(tree, 1, "[E * T, ...]")
     for path, leaf in paths_of(tree).items():
         if leaf.shape[0] % num_envs:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxbuffers.arguments import check_key
 from jaxbuffers.bits import exactly, zero_where_not
 from jaxbuffers.errors import ConfigurationError, ShapeError, one_of, positive
 from jaxbuffers.permutation import permutation
@@ -128,12 +129,14 @@ def minibatches(
 
 def orders(key: jax.Array, rows: int, batch_size: int, shuffle: bool, remainder: str) -> tuple[jax.Array, jax.Array]:
     """Return the index and the mask of `Minibatches` over so many rows."""
-    positive("batch_size", batch_size)
+    batch_size = positive("batch_size", batch_size)
     one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
     if not isinstance(shuffle, bool):
         raise ConfigurationError(f"shuffle must be True or False, got {shuffle!r}.")
     if max(rows, batch_size) > 2**30:
         raise ConfigurationError(f"{rows} rows in batches of {batch_size}: each can be 2**30 at most (int32 indices).")
+    if shuffle:
+        check_key(key)
     over = rows % batch_size
     if over and remainder == "error":
         raise ConfigurationError(

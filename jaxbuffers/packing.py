@@ -54,7 +54,7 @@ class Packing:
         for size in SIZES:
             group = [i for i in self.small if self.spec.dtypes[i].itemsize == size]
             if group:
-                items = [_to_unsigned(leaves[i]).reshape(*lead, -1) for i in group]
+                items = [_to_unsigned(leaves[i]).reshape(*lead, math.prod(self.spec.shapes[i])) for i in group]
                 groups.append(_to_words(jnp.concatenate(items, axis=-1)))
         return jnp.concatenate(groups, axis=-1)
 
@@ -86,19 +86,20 @@ def _to_words(items: jax.Array) -> jax.Array:
     """Reinterpret unsigned integers ``[*lead, n]`` of any width as words, the last one filled up with zeros."""
     lead, size = items.shape[:-1], items.dtype.itemsize
     if size == 8:
-        return lax.bitcast_convert_type(items, jnp.uint32).reshape(*lead, -1)
+        return lax.bitcast_convert_type(items, jnp.uint32).reshape(*lead, 2 * items.shape[-1])
     if size == 4:
         return items
     per_word = 4 // size
     items = jnp.pad(items, [(0, 0)] * len(lead) + [(0, -items.shape[-1] % per_word)])
-    return lax.bitcast_convert_type(items.reshape(*lead, -1, per_word), jnp.uint32)
+    return lax.bitcast_convert_type(items.reshape(*lead, items.shape[-1] // per_word, per_word), jnp.uint32)
 
 
 def _from_words(words: jax.Array, size: int) -> jax.Array:
     """Reinterpret words ``[*lead, W]`` as unsigned integers of ``size`` bytes ``[*lead, n]``."""
     lead = words.shape[:-1]
     if size == 8:
-        return lax.bitcast_convert_type(words.reshape(*lead, -1, 2), jnp.uint64)
+        return lax.bitcast_convert_type(words.reshape(*lead, words.shape[-1] // 2, 2), jnp.uint64)
     if size == 4:
         return words
-    return lax.bitcast_convert_type(words, jnp.dtype(f"uint{8 * size}")).reshape(*lead, -1)
+    items = lax.bitcast_convert_type(words, jnp.dtype(f"uint{8 * size}"))
+    return items.reshape(*lead, words.shape[-1] * 4 // size)

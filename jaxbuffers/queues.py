@@ -15,7 +15,7 @@ from flax import struct
 
 from jaxbuffers.once import after, once
 from jaxbuffers.ring import Ring, RingState
-from jaxbuffers.windows import Added, Rule, Turnover, Windows
+from jaxbuffers.windows import Added, Turnover, Windows
 
 
 @struct.dataclass
@@ -29,7 +29,6 @@ class QueueState:
       run: int32 ``[E]``, rows since the first row of the episode, as far as the queue needs to count them.
       ended: bool ``[E]``, whether the newest row was the last of its episode.
       too_long: int32 ``[E]``, how many episodes were too long to be one window.
-      rule: by which windows were queued (static).
     """
 
     starts: jax.Array
@@ -38,7 +37,6 @@ class QueueState:
     run: jax.Array
     ended: jax.Array
     too_long: jax.Array
-    rule: Rule = struct.field(pytree_node=False)
 
 
 @struct.dataclass
@@ -59,11 +57,6 @@ class Completed:
 class Queue(Windows):
     """Windows that are queued as they are completed."""
 
-    @property
-    @abc.abstractmethod
-    def rule(self) -> Rule:
-        """By what windows are queued."""
-
     @abc.abstractmethod
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """Say which of the new rows complete a window; keep count of the rows of each episode."""
@@ -76,7 +69,7 @@ class Queue(Windows):
             return jnp.zeros(streams, jnp.int32)
 
         starts = jnp.zeros((self.ring.length, streams), jnp.int32)
-        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), zeros(), self.rule)
+        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), zeros())
 
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, Turnover]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
@@ -127,11 +120,6 @@ class Queued(Queue):
     period: int = 1
     history: int = 0
 
-    @property
-    def rule(self) -> Rule:
-        """Required rows, whether within an episode, period, history."""
-        return (self.required, self.within, self.period, self.history)
-
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """A row completes a window if it has enough predecessors in its episode, and the period says so.
 
@@ -155,11 +143,6 @@ class WholeEpisodes(Queue):
     max_length: int
     required: int = 1
     history: int = 0
-
-    @property
-    def rule(self) -> Rule:
-        """The name of the rule, longest episode, history."""
-        return ("whole", self.max_length, self.history)
 
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """The last row completes its episode, unless it is too long."""

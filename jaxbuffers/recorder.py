@@ -8,13 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxbuffers.arguments import check_state
 from jaxbuffers.bits import exactly, expand, zero_where_not
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, one_of
+from jaxbuffers.made_by import MadeBy, saved_with_maker
+from jaxbuffers.ownership import owned, verb
 from jaxbuffers.row import Row, RowSpec
 
 Mode = Literal["next_step", "same_step", "disabled"]
 
 
+@saved_with_maker
 @struct.dataclass
 class RecorderState:
     """The row of each environment that waits for its action.
@@ -27,6 +31,7 @@ class RecorderState:
       is_terminal: bool ``[E]``.
       needs_reset: bool ``[E]``: the episode is over and written, in ``"disabled"`` mode or by
         `Recorder.finish`, and nothing more is recorded until `Recorder.reset`.
+      made_by: the mode of the recorder that made it, by which it must be read (static).
     """
 
     obs: Any
@@ -35,6 +40,7 @@ class RecorderState:
     is_last: jax.Array
     is_terminal: jax.Array
     needs_reset: jax.Array
+    made_by: MadeBy = struct.field(pytree_node=False)
 
 
 @dataclass(frozen=True)
@@ -92,13 +98,19 @@ class Recorder:
         lead = shapes[0][:1] if batched else ()
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
             raise ShapeError(
-                f"obs must have leaves [E, ...] with one E; got shapes {shapes}. For a single environment "
-                f"without that axis say init(obs, batched=False)."
+                f"obs must have leaves [E, ...] with one E; got shapes {shapes}. For a single environment without that "
+                f"axis say init(obs, batched=False)."
             )
         # Each array its own, so that the state can be donated.
-        yes, *no = (jnp.full(lead, flag) for flag in (True, False, False, False))
-        return RecorderState(jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype), yes, *no)
+        obs, reward, made_by = (
+            jax.tree.map(jnp.array, obs),
+            jnp.zeros(lead, reward_dtype),
+            MadeBy((("mode", self.mode),)),
+        )
+        first, last, terminal, needs_reset = (jnp.full(lead, flag) for flag in (True, False, False, False))
+        return RecorderState(obs, reward, first, last, terminal, needs_reset, made_by)
 
+    @verb
     def row(self, rec: RecorderState, action: Any, extras: Any = ()) -> Row:
         """Describe one row of one environment, for `Replay.init`.
 
@@ -113,6 +125,7 @@ class Recorder:
         row = Row(rec.obs, action, rec.reward, flag, flag, flag, extras)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), row)
 
+    @verb
     def finish(self, rec: RecorderState, action: Any, extras: Any = ()) -> tuple[RecorderState, Row, jax.Array]:
         """Write the rows that still wait, as the last ones of their episodes: before a `reset`, or at the end.
 
@@ -130,9 +143,9 @@ class Recorder:
         action, extras = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), (action, extras))
         yes = jnp.ones_like(rec.is_first)
         row = Row(rec.obs, action, rec.reward, rec.is_first, yes, rec.is_terminal, extras)
-        # The rows keep the arrays; the state, which may be donated next, gets its own.
-        return replace(jax.tree.map(jnp.copy, rec), needs_reset=jnp.copy(yes)), row, ~rec.needs_reset
+        return replace(rec, needs_reset=yes), row, ~rec.needs_reset
 
+    @verb
     def reset(self, rec: RecorderState, obs: Any, where: Any = None) -> RecorderState:
         """Begin new episodes. The rows that still wait are forgotten; `finish` writes them first.
 
@@ -143,7 +156,8 @@ class Recorder:
         """
         _same_rows("obs", obs, rec.obs)
         where = jnp.ones_like(rec.is_first) if where is None else _like("where", where, rec.is_first)
-        return RecorderState(
+        return replace(
+            rec,
             obs=_select(where, obs, rec.obs),
             reward=zero_where_not(~where, rec.reward),
             is_first=rec.is_first | where,
@@ -152,6 +166,7 @@ class Recorder:
             needs_reset=rec.needs_reset & ~where,
         )
 
+    @verb
     def step(
         self,
         rec: RecorderState,
@@ -196,18 +211,24 @@ class Recorder:
         out = _Step(action, jax.tree.map(jnp.array, obs), reward, terminated, truncated, final_obs, extras)
         return self._next_step(rec, out) if self.mode == "next_step" else self._same_step(rec, out)
 
+    def _ours(self, rec: RecorderState) -> RecorderState:
+        """Return a state that a recorder of this mode made, its arrays in JAX's hands."""
+        check_state(rec, RecorderState)
+        rec.made_by.require(MadeBy((("mode", self.mode),)), "this recorder")
+        return owned(rec)
+
     def _next_step(self, rec: RecorderState, out: "_Step") -> tuple[RecorderState, Row, jax.Array]:
         was_done = rec.is_last
         action = zero_where_not(~was_done, out.action)
         row = Row(rec.obs, action, rec.reward, rec.is_first, was_done, rec.is_terminal, out.extras)
         live = ~rec.needs_reset
-        rec = RecorderState(
+        rec = replace(
+            rec,
             obs=out.obs,
             reward=zero_where_not(~was_done, out.reward),
-            is_first=jnp.copy(was_done),
+            is_first=was_done,
             is_last=(out.terminated | out.truncated) & ~was_done,
             is_terminal=out.terminated & ~was_done,
-            needs_reset=rec.needs_reset,
         )
         return rec, row, live
 
@@ -223,12 +244,13 @@ class Recorder:
         nothing = jax.tree.map(jnp.zeros_like, row)
         last = Row(final, nothing.action, out.reward, no, ~no, out.terminated, nothing.extras)
         rows = exactly(lambda *pair: jnp.stack(pair), row, last)
-        rec = RecorderState(
+        rec = replace(
+            rec,
             obs=out.obs,
             reward=zero_where_not(~done, out.reward),
-            is_first=jnp.copy(done),
+            is_first=done,
             is_last=no,
-            is_terminal=jnp.zeros_like(no),
+            is_terminal=no,
             needs_reset=rec.needs_reset | (done & (self.mode == "disabled")),
         )
         return rec, rows, jnp.stack([live, live & done & ~cut])

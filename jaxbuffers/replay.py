@@ -7,38 +7,28 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from jaxbuffers import writeback
-from jaxbuffers.arguments import check_capacity, check_index, check_part, check_priority, row_flag, row_mask
+from jaxbuffers import arguments, writeback
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import ConfigurationError, MissingFieldError, ShapeError, StructureError, check, one_of, positive
+from jaxbuffers.errors import (
+    ConfigurationError,
+    MissingFieldError,
+    ShapeError,
+    check,
+    one_of,
+    positive,
+    settle,
+)
+from jaxbuffers.made_by import MadeBy, written
 from jaxbuffers.once import after, once
-from jaxbuffers.ring import Ring, RingState
-from jaxbuffers.row import RowSpec, paths_of, show
+from jaxbuffers.ownership import owned, unshared, verb
+from jaxbuffers.ring import Ring
+from jaxbuffers.row import RowSpec
 from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
+from jaxbuffers.state import ReplayState as ReplayState
 from jaxbuffers.views import Items, Reader, View
 from jaxbuffers.windows import Added, Windows
-
-
-@struct.dataclass
-class ReplayState:
-    """All that a replay remembers: an ordinary pytree, safe to donate, stack, shard and save.
-
-    Attributes:
-      ring: the rows.
-      queue: the legal windows, where counting them needs a queue.
-      sampler: what the sampler remembers.
-      dropped: int32 ``[]``, how many row writes of `Replay.update` were dropped as stale so far.
-      spec: what one row looks like (static).
-    """
-
-    ring: RingState
-    queue: Any
-    sampler: Any
-    dropped: jax.Array
-    spec: RowSpec = struct.field(pytree_node=False)
 
 
 @dataclass(frozen=True)
@@ -77,15 +67,14 @@ class Replay:
     layout: Literal["auto", "flat", "tiled"] = "auto"
 
     def __post_init__(self) -> None:
-        positive("capacity", self.capacity)
-        positive("batch_size", self.batch_size)
+        settle(self, capacity=positive("capacity", self.capacity), batch_size=positive("batch_size", self.batch_size))
         one_of("layout", self.layout, ("auto", "flat", "tiled"))
         if self.num_envs is not None:
-            positive("num_envs", self.num_envs)
-        check_part("view", self.view, View)
-        check_part("sampler", self.sampler, Sampler)
+            settle(self, num_envs=positive("num_envs", self.num_envs))
+        arguments.check_part("view", self.view, View)
+        arguments.check_part("sampler", self.sampler, Sampler)
         streams, span = self.num_streams, self.view.span
-        check_capacity(self.capacity, streams, span, self.view)
+        arguments.check_capacity(self.capacity, streams, span, self.view)
 
     @property
     def num_streams(self) -> int:
@@ -117,14 +106,12 @@ class Replay:
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         ring = Ring(spec, self.length, self.num_streams, tiled)
         windows = self.view.windows(ring)
-        return ReplayState(
-            ring=ring.init(),
-            queue=windows.init(),
-            sampler=self.sampler.init(windows),
-            dropped=jnp.zeros((), jnp.int32),
-            spec=spec,
-        )
+        sampler, zero = self.sampler.init(windows), jnp.zeros((), jnp.int32)
+        if self.sampler.memory is None and (not isinstance(sampler, tuple) or sampler):
+            raise ConfigurationError(f"{self.sampler} has memory None, but init() returns what it remembers, not ().")
+        return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, self._made_by(spec, windows)))
 
+    @verb
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
         """Append one row, or N consecutive rows, to every stream or to those that ``mask`` names.
 
@@ -142,33 +129,26 @@ class Replay:
           StructureError, ShapeError, DtypeError: naming the leaf.
         """
         lead = state.spec.leading(rows)
-        streams = () if self.num_envs is None else (self.num_envs,)
-        if lead[len(lead) - len(streams) :] != streams or len(lead) - len(streams) not in (0, 1):
-            axes = "".join(f"{size}, " for size in streams)
-            wanted = f"[{axes}...] or [N, {axes}...]"
-            raise ShapeError(f"rows must have leaves {wanted} for num_envs={self.num_envs}; got leading axes {lead}.")
-        block = lead if len(lead) > len(streams) else (1, *lead)
-        if block[0] > self.length:
-            raise ShapeError(
-                f"{block[0]} rows a stream do not fit in {self.length} (capacity {self.capacity} over "
-                f"{self.num_streams} streams): the first would be overwritten at once. Add fewer at a time."
-            )
-        written = row_mask(mask, lead)
-        if block[0] == 0:
+        number = arguments.block_size(lead, self, state.spec)
+        written = arguments.row_mask(mask, lead)
+        if number == 0:
             return state
-        full = (block[0], self.num_streams)
+        full = (number, self.num_streams)
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
         written = written.reshape(full)
 
-        first, last = (row_flag(rows, name, full) for name in ("is_first", "is_last"))
+        first, last = (arguments.row_flag(rows, name, full) for name in ("is_first", "is_last"))
+        if row_field(rows, "is_last") is last:
+            alone = written & arguments.row_flag(rows, "is_terminal", full) & ~last
+            check(~jnp.any(alone), "add: a row is_terminal but not is_last; it must be the last of its episode")
         ring, time = self._ring(state).add(state.ring, rows, written)
         added = Added(time, written, first, last)
         queue, turnover = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
-        return _after_sampler(
-            replace(state, sampler=self.sampler.add(state.sampler, self._legal(state), added, turnover))
-        )
+        sampler = self.sampler.add(state.sampler, self._legal(state), added, turnover)
+        return _after_sampler(replace(state, sampler=sampler))
 
+    @verb
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
         """Draw ``batch_size`` windows.
 
@@ -181,14 +161,15 @@ class Replay:
           `Batch`. If no window is legal yet (see `can_sample`), ``batch.valid`` is False,
           ``batch.mask`` is False throughout and the data is zero; never a row that was not added.
         """
-        size = self.batch_size if batch_size is None else batch_size
-        positive("batch_size", size)
+        size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
+        arguments.check_key(key)
         draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
         valid = jnp.all(draw.valid)
         check(valid, "sample: there is no legal window to draw; see can_sample()")
         data, index = self.view.read(Reader(self._windows(state), state.queue, state.ring, draw, key))
         return Batch(data=data, index=index, probability=draw.probability, valid=valid)
 
+    @verb
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
         """Say that a batch was used, and write values back to its rows, in place.
 
@@ -213,54 +194,58 @@ class Replay:
         In one compiled function with the `sample`, values that do not depend on what was read need
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
-        check_index(index)
+        index = arguments.checked_index(index)
+        arguments.check_places(self._ring(state), index)
         anchor = self.view.anchor(self._ring(state), index)
         if priority is not None:
-            check_priority(self.sampler, priority, index, anchor)
+            arguments.check_priority(self.sampler, priority, index, anchor)
+            priority = jnp.asarray(priority)
         if rows is not None:
             state = self._write(state, index, rows)
-        if anchor is None:
-            return state
-        if priority is not None:
-            # Priorities come from probabilities, so whatever was read for those has been read by then.
-            priority = once(jnp.asarray(priority))
-            anchor = replace(anchor, time=after(anchor.time, priority))
-        used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
-        return replace(state, sampler=used)
+        if anchor is not None and index.time.size:
+            if priority is not None:
+                # Priorities come from probabilities, so whatever was read for those has been read by then.
+                priority = once(priority)
+                anchor = replace(anchor, time=after(anchor.time, priority))
+            used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
+            state = replace(state, sampler=used)
+        return state
 
     def _write(self, state: ReplayState, index: Index, rows: Any) -> ReplayState:
         if state.queue is not None:
-            for path in paths_of(rows):
-                if path[:1] in (("is_first",), ("is_last",)):
-                    raise StructureError(
-                        f"update(rows=...) names {show(path)}, but which windows of {self.view} are legal has been "
-                        f"decided by it already. Give the right flags to add()."
-                    )
+            arguments.check_no_flags(rows, self.view)
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
+        if not index.time.size:
+            return state
         state = replace(state, ring=ring, dropped=state.dropped + dropped)
         return _after_sampler(replace(state, sampler=self.sampler.rewritten(state.sampler, self._legal(state), index)))
 
+    @verb
     def size(self, state: ReplayState) -> jax.Array:
         """Count the rows present, over all streams: int32 ``[]``."""
         return jnp.sum(state.ring.size, dtype=jnp.int32)
 
+    @verb
     def count(self, state: ReplayState) -> jax.Array:
         """Count the legal windows, over all streams: int32 ``[]``."""
         return jnp.sum(self._legal(state).count(), dtype=jnp.int32)
 
+    @verb
     def can_sample(self, state: ReplayState) -> jax.Array:
         """Say whether there is a legal window: bool ``[]``. If there never is, `stats` may tell why."""
         return self.count(state) > 0
 
+    @verb
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
-        check_index(index)
+        index = arguments.checked_index(index)
         ring = self._ring(state)
         present = ring.present(state.ring, index.time, index.stream)
         time, stream = jnp.where(present, index.time, 0), jnp.where(present, index.stream, 0)
         return jnp.where(present, ring.shift(state.ring.time[stream], -1 - time), -1)
 
+    @verb
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address.
 
@@ -272,7 +257,7 @@ class Replay:
           The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
           where the row has been overwritten, was never added or the address is not one.
         """
-        check_index(index)
+        index = arguments.checked_index(index)
         ring = self._ring(state)
         present = ring.present(state.ring, index.time, index.stream)
         return ring.read(state.ring, index.time, index.stream, present), present
@@ -282,26 +267,34 @@ class Replay:
         leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
         return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
-    def _ring(self, state: ReplayState) -> Ring:
+    def _ours(self, state: ReplayState) -> ReplayState:
+        """Return a state that this configuration made, its arrays in JAX's hands."""
+        arguments.check_state(state, ReplayState)
+        self._windows(state)
+        return owned(state)
+
+    def _windows(self, state: ReplayState) -> Windows:
         # The configured layout was resolved by init; the state shows which one it was.
+        windows = self.view.windows(Ring(state.spec, self.length, self.num_streams))
+        said = {"sampler": written(self.sampler)} if self.sampler.memory is None else {}
+        state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
+        self.view.check(state.spec)
+        self.sampler.check(state.spec)
         blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))
         found = (*blocks[0].shape[:2], *state.ring.time.shape)
         if found != (self.length, self.num_streams, self.num_streams):
-            raise ConfigurationError(
-                f"The state keeps {found[0]} rows of each of {found[1]} streams, {self} keeps {self.length} of each "
-                f"of {self.num_streams}: it comes from another configuration. Use the one that made it."
-            )
-        return Ring(state.spec, self.length, self.num_streams)
-
-    def _windows(self, state: ReplayState) -> Windows:
-        windows = self.view.windows(self._ring(state))
-        found = None if state.queue is None else state.queue.rule
-        if found != windows.rule:
-            raise ConfigurationError(
-                f"The state queues windows by the rule {found}, but {self.view} needs {windows.rule} (such as required "
-                f"rows, within an episode, period, history): it comes from another view. Use the one that made it."
+            raise ShapeError(
+                f"the arrays of the state have leading axes {blocks[0].shape[:-2]}, expected "
+                f"{(self.length, self.num_streams)}; stacked states go through jax.vmap."
             )
         return windows
+
+    def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
+        sizes = (("rows of each stream", self.length), ("streams", self.num_streams))
+        return MadeBy((("row", spec), *sizes, *windows.rule, ("sampler", self.sampler.memory)))
+
+    def _ring(self, state: ReplayState) -> Ring:
+        return self._windows(state).ring
 
     def _legal(self, state: ReplayState) -> Legal:
         return Legal(self._windows(state), state.queue, state.ring)

@@ -114,7 +114,9 @@ class Ring:
             return block.at[slot, stream].set(rows, mode="drop", unique_indices=True)
 
         blocks = tuple(
-            scatter(block, to_bits(leaves[i]).reshape(*mask.shape, -1)) if i in leaves else block
+            scatter(block, to_bits(leaves[i]).reshape(*mask.shape, math.prod(self.spec.shapes[i])))
+            if i in leaves
+            else block
             for block, i in zip(state.blocks, packing.large, strict=True)
         )
         words, small = state.words, {i: leaf for i, leaf in leaves.items() if i in packing.small}
@@ -181,7 +183,8 @@ class Ring:
     def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
         slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0).astype(jnp.uint32)
         # Stored rows are data: gradients never run through the ring, however a leaf is stored.
-        flat = lax.stop_gradient(block).at[slot, stream].get(mode="promise_in_bounds").reshape(*slot.shape, -1)
+        rows = lax.stop_gradient(block).at[slot, stream].get(mode="promise_in_bounds")
+        flat = rows.reshape(*slot.shape, block.shape[-2] * block.shape[-1])
         return zero_where_not(mask, flat[..., :width])
 
     def _block(self, width: int) -> tuple[int, ...]:

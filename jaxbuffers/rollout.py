@@ -1,19 +1,27 @@
 """Rollout: what a policy has just done, all steps of all environments, to learn from once."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import lax
 
-from jaxbuffers.bits import exactly, zero_where_not
-from jaxbuffers.errors import ConfigurationError, IncompleteError, MissingFieldError, ShapeError, check, positive
+from jaxbuffers.arguments import check_state
+from jaxbuffers.bits import write_row, zero_where_not
+from jaxbuffers.errors import (
+    ConfigurationError,
+    IncompleteError,
+    MissingFieldError,
+    ShapeError,
+    check,
+    positive,
+    settle,
+)
 from jaxbuffers.flattening import swap_and_flatten01
 from jaxbuffers.minibatches import Minibatches, Remainder, orders
+from jaxbuffers.ownership import owned, verb
 from jaxbuffers.row import check_leaf
 
 
@@ -79,8 +87,7 @@ class Rollout:
     num_envs: int
 
     def __post_init__(self) -> None:
-        positive("num_steps", self.num_steps)
-        positive("num_envs", self.num_envs)
+        settle(self, num_steps=positive("num_steps", self.num_steps), num_envs=positive("num_envs", self.num_envs))
 
     def init(self, **keys: Any) -> RolloutState:
         """Allocate an empty rollout.
@@ -93,9 +100,10 @@ class Rollout:
         for key, leaf in keys.items():
             if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
                 raise ShapeError(f"{key!r} must be an array or a jax.ShapeDtypeStruct, got {leaf!r}.")
-            state = self.register(state, key, leaf.shape, leaf.dtype)
+            state = self._with_key(state, key, leaf.shape, leaf.dtype)
         return state
 
+    @verb
     def register(self, state: RolloutState, key: str, shape: tuple[int, ...] = (), dtype: Any = None) -> RolloutState:
         """Add a key: ``shape`` of one environment at one step, ``dtype`` float32 by default.
 
@@ -103,23 +111,26 @@ class Rollout:
           ConfigurationError: the key is there already.
           ShapeError, DtypeError: for a shape or dtype that cannot be stored as it is.
         """
+        return self._with_key(state, key, shape, dtype)
+
+    def _with_key(self, state: RolloutState, key: str, shape: Any, dtype: Any) -> RolloutState:
         if not isinstance(key, str) or not key:
             raise ConfigurationError(f"a key must be a string, got {key!r}.")
         if key in state.data:
             raise ConfigurationError(f"the key {key!r} is registered already; the keys are {sorted(state.data)}.")
         if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
             raise ShapeError(f"the shape of {key!r} must be a tuple of ints from 0 on, got {shape!r}.")
-        leaf = jax.ShapeDtypeStruct(tuple(shape), jnp.float32 if dtype is None else dtype)
+        leaf = jax.ShapeDtypeStruct(tuple(map(int, shape)), jnp.float32 if dtype is None else dtype)
         check_leaf((key,), leaf, leaf.shape, leaf.dtype)
         array = jnp.zeros((self.num_steps, self.num_envs, *leaf.shape), leaf.dtype)
-        zero = jnp.zeros((), jnp.int32)
         return RolloutState(
             state.data | {key: array},
             state.written | {key: jnp.zeros(self.num_steps, jnp.bool_)},
-            state.rewritten | {key: zero},
+            state.rewritten | {key: jnp.zeros((), jnp.int32)},
             state.dropped | {key: jnp.zeros((), jnp.int32)},
         )
 
+    @verb
     def update(self, state: RolloutState, key: str, step: Any, data: Any) -> RolloutState:
         """Write one step of one key.
 
@@ -139,12 +150,13 @@ class Rollout:
         written = state.written[key]
         again = inside & written[jnp.where(inside, place, 0)]
         return RolloutState(
-            state.data | {key: _write(state.data[key], place, jnp.array(data))},
+            state.data | {key: write_row(state.data[key], place, jnp.array(data))},
             state.written | {key: written.at[place].set(True, mode="drop")},
             state.rewritten | {key: state.rewritten[key] + again.astype(jnp.int32)},
             state.dropped | {key: state.dropped[key] + (~inside).astype(jnp.int32)},
         )
 
+    @verb
     def batch_update(self, state: RolloutState, key: str, data: Any) -> RolloutState:
         """Write all steps of one key: ``[T, E, ...]``; a copy, so that the data stays the caller's."""
         lead = self._check(state, key, data)
@@ -158,15 +170,18 @@ class Rollout:
             rewritten=state.rewritten | {key: state.rewritten[key] + again},
         )
 
+    @verb
     def reset(self, state: RolloutState) -> RolloutState:
         """Begin the next rollout with the same keys: no step is written."""
         cleared = jax.tree.map(jnp.zeros_like, (state.written, state.rewritten, state.dropped))
         return RolloutState(state.data, *cleared)
 
+    @verb
     def complete(self, state: RolloutState) -> jax.Array:
         """Say whether every step of every key has been written: bool ``[]``."""
         return jnp.all(jnp.stack([jnp.all(written) for written in state.written.values()] or [jnp.bool_(True)]))
 
+    @verb
     def missing(self, state: RolloutState) -> dict[str, list[int]]:
         """Name the keys that are not complete, each with the steps not written; outside of ``jit``."""
         steps = {key: np.flatnonzero(~np.asarray(written)).tolist() for key, written in state.written.items()}
@@ -179,6 +194,7 @@ class Rollout:
         """
         return self.num_steps * (self.num_steps + 1) // 2
 
+    @verb
     def flatten(self, state: RolloutState) -> Flat:
         """Lay the steps of each environment one after the other; arrays of their own, nothing is shared.
 
@@ -230,6 +246,7 @@ class Rollout:
         0 1
         10 11
         """
+        state = self._ours(state)
         self._ready(state, "minibatches")
         if not state.data:
             raise ShapeError("the rollout has no keys.")
@@ -252,8 +269,6 @@ class Rollout:
         return jnp.where((step >= 0) & (step < self.num_steps), step, self.num_steps).astype(jnp.int32)
 
     def _ready(self, state: RolloutState, verb: str) -> jax.Array:
-        for key in state.data:
-            self._own(state, key)
         valid = self.complete(state)
         check(valid, verb + ": the rollout is not complete")
         if not isinstance(valid, jax.core.Tracer) and not valid:
@@ -265,26 +280,17 @@ class Rollout:
     def _check(self, state: RolloutState, key: str, data: Any) -> tuple[int, ...]:
         if key not in state.data:
             raise MissingFieldError(f"the key {key!r} is not registered; the keys are {sorted(state.data)}.")
-        stored = self._own(state, key)
+        stored = state.data[key]
         return check_leaf((key,), data, stored.shape[2:], stored.dtype)
 
-    def _own(self, state: RolloutState, key: str) -> jax.Array:
-        stored, lead = state.data[key], (self.num_steps, self.num_envs)
-        if stored.shape[:2] != lead:
-            raise ShapeError(
-                f"the state has {key!r} as {stored.shape}, expected leading axes {lead}: use the Rollout that made "
-                f"the state, and jax.vmap for stacked ones."
-            )
-        return stored
-
-
-def _write(stored: jax.Array, place: jax.Array, row: jax.Array) -> jax.Array:
-    """Write a row, bit for bit; none beyond the end."""
-
-    def write(stored: jax.Array, row: jax.Array) -> jax.Array:
-        return stored.at[place].set(row, mode="drop")
-
-    # XLA for CPU writes these by way of a wider float, which alters NaN.
-    if jnp.issubdtype(stored.dtype, jnp.floating) and (stored.dtype == jnp.bfloat16 or stored.dtype.itemsize == 1):
-        return lax.platform_dependent(stored, row, cpu=partial(exactly, write), default=write)
-    return write(stored, row)
+    def _ours(self, state: RolloutState) -> RolloutState:
+        """Return a state of these sizes, its arrays in JAX's hands."""
+        check_state(state, RolloutState)
+        lead = (self.num_steps, self.num_envs)
+        for key, stored in state.data.items():
+            if stored.shape[:2] != lead or state.written[key].shape != lead[:1]:
+                raise ShapeError(
+                    f"the state has {key!r} as {stored.shape}, expected leading axes {lead}: use the Rollout that made "
+                    f"the state, and jax.vmap for stacked ones."
+                )
+        return owned(state)

@@ -73,6 +73,13 @@ class RowSpec:
         texts = tuple(path for path, (_, leaf) in zip(paths, leaves, strict=True) if isinstance(leaf, TextField))
         return cls(treedef, paths, shapes, dtypes, texts)
 
+    def __str__(self) -> str:
+        parts = zip(self.paths, self.dtypes, self.shapes, strict=True)
+        return ", ".join(
+            f"{'.'.join(path)}: {'text' if path in self.texts else dtype}{list(shape) if shape else ''}"
+            for path, dtype, shape in parts
+        )
+
     def require(self, fields: tuple[str, ...], who: str) -> None:
         """Raise `MissingFieldError` unless the row has every field that ``who`` needs."""
         present = {path[0] for path in self.paths if path}

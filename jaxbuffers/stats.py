@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbuffers.ownership import owned, unshared
 from jaxbuffers.queues import QueueState
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.ring import Ring
@@ -52,6 +53,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     >>> int(found["rows"]), int(found["episodes"]), round(float(found["sampler/mean_uses"]), 3)
     (6, 4, 0.667)
     """
+    given, state = state, owned(state)
     ring = state.ring
     found = {
         "rows": jnp.sum(ring.size, dtype=jnp.int32),
@@ -64,7 +66,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     queue = getattr(state.queue, "windows", state.queue)
     if isinstance(queue, QueueState):
         found |= {"windows": queue.made - queue.gone, "too_long": queue.too_long}
-    return found | {f"sampler/{name}": value for name, value in _sampler(state.sampler).items()}
+    return unshared(found | {f"sampler/{name}": value for name, value in _sampler(state.sampler).items()}, given)
 
 
 def _episodes(state: ReplayState) -> dict[str, jax.Array]:

@@ -26,9 +26,10 @@ class TextField:
 
     def __getitem__(self, shape: int | tuple[int, ...]) -> "TextField":
         shape = shape if isinstance(shape, tuple) else (shape,)
-        if self.shape or not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        sizes = tuple(int(n) for n in shape if isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1)
+        if self.shape or not shape or len(sizes) < len(shape):
             raise ShapeError(f"write jb.text or jb.text[8], with sizes of at least 1; got {shape!r}.")
-        return TextField(shape)
+        return TextField(sizes)
 
     def __call__(self, *_: object) -> None:
         """Refuse what was meant as ``jb.text[8]``."""

@@ -9,7 +9,7 @@ these rows change, how many legal windows has each stream, where is the k-th old
 """
 
 import abc
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,9 @@ import jax.numpy as jnp
 
 from jaxbuffers.ring import Ring, RingState
 
-Rule = tuple[Any, ...]
+Rule = tuple[tuple[str, Any], ...]
+_WORDS = {"required": "required rows", "within": "within an episode", "history": "rows of history"}
+_WORDS |= {"max_length": "rows of the longest episode"}
 
 
 class Added(NamedTuple):
@@ -74,9 +76,11 @@ class Windows(abc.ABC):
         return replace(self, history=history)  # type: ignore[type-var]
 
     @property
-    @abc.abstractmethod
-    def rule(self) -> Rule | None:
-        """What decides which windows are queued, or None if none are."""
+    def rule(self) -> Rule:
+        """What decides which windows are legal, by name: all of the configuration but the ring."""
+        mine = [each.name for each in fields(self) if each.name != "ring"]  # type: ignore[arg-type]
+        kind = ("kind of windows", type(self).__name__)
+        return (kind, *((_WORDS.get(name, name), getattr(self, name)) for name in mine))
 
     @abc.abstractmethod
     def init(self) -> Any:
@@ -125,10 +129,6 @@ class Contiguous(Windows):
     ring: Ring
     required: int
     history: int = 0
-
-    @property
-    def rule(self) -> None:
-        """None: no window is queued."""
 
     def init(self) -> None:
         """Nothing needs to be kept."""

@@ -105,7 +105,7 @@ ONE = np.ones(3, np.float32)
 @pytest.mark.parametrize(
     "call, error, words",
     [
-        (lambda: filters.top_quantile(ONE, 0), jb.ConfigurationError, r"\(0, 1\]"),
+        (lambda: filters.top_quantile(ONE, 0), jb.ConfigurationError, "above 0, at most 1"),
         (lambda: filters.top_quantile(ONE, 1.5), jb.ConfigurationError, "1.5"),
         (lambda: filters.top_quantile(ONE, True), jb.ConfigurationError, "True"),
         (lambda: filters.top_quantile(ONE, math.nan), jb.ConfigurationError, "nan"),
@@ -121,7 +121,7 @@ ONE = np.ones(3, np.float32)
         (lambda: filters.top_quantile(ONE, 0.5, np.ones(2, bool)), jb.ShapeError, "mask"),
         (lambda: filters.top_quantile(ONE, 0.5, ONE), jb.DtypeError, "mask"),
         (lambda: filters.successful(ONE, math.nan), jb.ConfigurationError, "threshold"),
-        (lambda: filters.successful(ONE, np.float32(1)), jb.ConfigurationError, "Python number"),
+        (lambda: filters.successful(ONE, ONE), jb.ConfigurationError, "threshold must be a number, got"),
         (lambda: filters.successful(jnp.zeros(3, "float8_e4m3fn"), -1e6), jb.ConfigurationError, "beyond float8"),
         (lambda: filters.successful(ONE, "1"), jb.ConfigurationError, "threshold"),
         (lambda: filters.trajectory_returns(ONE, ONE > 0, ONE > 0, ONE > 0), jb.ShapeError, "begins"),

@@ -81,6 +81,11 @@ class HostBatch:
             raise MissingFieldError(f"the batch has no field {name!r}; it has {', '.join(leaves)}.")
         return self.text(name) if name in self.texts else leaves[name]
 
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in ``data``, int32 ``[n]``: what a sweep must keep for it."""
+        held = [np.asarray(x).ravel() for path, x in paths_of(self.data).items() if ".".join(path) in self.texts]
+        return np.concatenate([np.zeros(0, np.int32), *held])
+
     __iter__: ClassVar[None] = None  # having items, it would be a sequence otherwise
 
 
@@ -97,11 +102,6 @@ def leaves_by_name(data: Any) -> dict[str, Any]:
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise StructureError(f"two fields are both called {twice!r} once names are joined by dots; rename one.")
     return leaves
-
-    def text_ids(self) -> np.ndarray:
-        """Return the ids of all texts in ``data``, int32 ``[n]``: what a sweep must keep for it."""
-        held = [np.asarray(x).ravel() for path, x in paths_of(self.data).items() if ".".join(path) in self.texts]
-        return np.concatenate([np.zeros(0, np.int32), *held])
 
 
 def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:

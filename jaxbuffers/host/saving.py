@@ -15,7 +15,6 @@ from flax import serialization
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
 from jaxbuffers.host.arguments import one_key, usable
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
@@ -30,7 +29,7 @@ def pack(replay: Replay, state: ReplayState, key: jax.Array, table: TextTable) -
     words = {"impl": str(jax.random.key_impl(key)), "data": np.asarray(jax.random.key_data(key))}
     texts = table.fingerprint(ids_of(state)) if state.spec.texts else b""
     body = serialization.msgpack_serialize(
-        {"replay": _kind(replay, state), "row": describe(state.spec), "key": words, "texts": texts, "leaves": leaves}
+        {"replay": _kind(replay, state), "row": str(state.spec), "key": words, "texts": texts, "leaves": leaves}
     )
     head = MAGIC + FORMAT.to_bytes(2, "big")
     return b"".join((head, _checksum(head, body), body))
@@ -44,7 +43,7 @@ def unpack(replay: Replay, state: ReplayState, table: TextTable, data: Any) -> t
       UnknownTextError: the table has other texts, or none, under the ids of the rows.
     """
     found = _opened(data)
-    for what, ours in (("replay", _kind(replay, state)), ("row", describe(state.spec))):
+    for what, ours in (("replay", _kind(replay, state)), ("row", str(state.spec))):
         if found[what] != ours:
             raise StructureError(f"saved from another {what}.\n  saved: {found[what]}\n  here:  {ours}")
     leaves, treedef = jax.tree.flatten(state)
@@ -74,15 +73,6 @@ def adopted(replay: Replay, ours: ReplayState, state: Any) -> ReplayState:
     return jax.tree.unflatten(treedef, [leaf if isinstance(leaf, jax.Array) else jnp.array(leaf) for leaf in leaves])
 
 
-def describe(spec: RowSpec) -> str:
-    """Write what a row looks like: names, dtypes, shapes, which are texts."""
-    parts = zip(spec.paths, spec.dtypes, spec.shapes, strict=True)
-    return ", ".join(
-        f"{'.'.join(path)}: {'text' if path in spec.texts else dtype}{list(shape) if shape else ''}"
-        for path, dtype, shape in parts
-    )
-
-
 def _opened(data: Any) -> dict[str, Any]:
     """Return the map in some bytes, once they are known to be what was written."""
     if not isinstance(data, bytes | bytearray | memoryview):
@@ -108,8 +98,5 @@ def _checksum(head: bytes | memoryview, body: bytes | memoryview) -> bytes:
 
 def _kind(replay: Replay, state: ReplayState) -> str:
     """Write what decides how the arrays of a state are read; the size of a batch, for one, does not."""
-    rule = None if state.queue is None else state.queue.rule
-    return (
-        f"capacity={replay.capacity}, num_envs={replay.num_envs}, view={type(replay.view).__name__}, windows={rule}, "
-        f"sampler={type(replay.sampler).__name__}"
-    )
+    facts = (f"{name}: {text}" for name, text in state.made_by.text.items() if name != "row")
+    return f"num_envs: {replay.num_envs}, view: {type(replay.view).__name__}, {', '.join(facts)}"

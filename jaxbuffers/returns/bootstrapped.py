@@ -40,7 +40,7 @@ def n_step_returns(
     >>> returns.n_step_returns(jnp.ones(4), jnp.full(4, 8.0), no.at[1].set(True), no, gamma=0.5, n_step=2)
     Array([1.5, 1. , 3.5, 5. ], dtype=float32)
     """
-    positive("n_step", n_step)
+    n_step = positive("n_step", n_step)
     dtype, (r, value, terminated, truncated) = check_steps(
         reward=reward, next_value=next_value, terminated=terminated, truncated=truncated
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import number
 from jaxbuffers.returns.double_word import add, backward, choose, multiply, subtract, words
 from jaxbuffers.returns.steps import Number, check_steps, coefficient, counted, ends, is_zero
 
@@ -57,9 +57,7 @@ def vtrace(
     >>> advantage, target
     (Array([1.25, 0.5 ], dtype=float32), Array([2.25, 2.5 ], dtype=float32))
     """
-    for name, bar in (("rho_bar", rho_bar), ("c_bar", c_bar)):
-        if isinstance(bar, bool) or not isinstance(bar, int | float) or not bar > 0:
-            raise ConfigurationError(f"{name} must be a Python number above 0, got {bar!r}.")
+    rho_bar, c_bar = number("rho_bar", rho_bar, 0, above=True), number("c_bar", c_bar, 0, above=True)
     dtype, (r, before, after, terminated, truncated, _) = check_steps(
         reward=reward, value=value, next_value=next_value, terminated=terminated, truncated=truncated, ratio=ratio
     )

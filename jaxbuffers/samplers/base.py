@@ -73,6 +73,15 @@ class Sampler(abc.ABC):
         """Whether ``Replay.update(priority=)`` is of use to it."""
         return False
 
+    @property
+    def memory(self) -> Any:
+        """What must be equal for another sampler to understand what this one remembers, a hashable value.
+
+        By default the sampler itself; None if it remembers nothing, because it has no `init` of its own. A sampler
+        of others returns its name and their memories, such as ``("Counted", self.sampler.memory)``.
+        """
+        return None if type(self).init is Sampler.init else self
+
     def check(self, spec: RowSpec) -> None:
         """Raise an error that names what the row lacks for this sampler."""
         spec.require(self.fields, f"{type(self).__name__}()")

@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import number, settle
 from jaxbuffers.once import after, once
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec
@@ -69,9 +69,7 @@ class ByEpisode(Sampler):
     power: float = 0.0
 
     def __post_init__(self) -> None:
-        value = self.power
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 4:
-            raise ConfigurationError(f"power must be a number from 0 to 4, got {value!r}.")
+        settle(self, power=number("power", self.power, 0, 4))
 
     @property
     def fields(self) -> tuple[str, ...]:

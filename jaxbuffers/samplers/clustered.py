@@ -10,7 +10,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive, settle
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
@@ -62,7 +62,7 @@ class Clustered(Sampler):
     groups: int
 
     def __post_init__(self) -> None:
-        positive("groups", self.groups)
+        settle(self, groups=positive("groups", self.groups))
         if not isinstance(self.by, str) and not callable(self.by):
             raise ConfigurationError(f"by must be the name of a field or a function of rows, got {self.by!r}.")
 

@@ -58,6 +58,11 @@ class Counted(Sampler):
         """Whether the sampler takes one."""
         return self.sampler.takes_priority
 
+    @property
+    def memory(self) -> tuple[str, Any]:
+        """The counts, and what the sampler remembers."""
+        return ("Counted", self.sampler.memory)
+
     def check(self, spec: RowSpec) -> None:
         """Let the sampler check the row."""
         self.sampler.check(spec)

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import ConfigurationError, number, settle
 from jaxbuffers.once import once
 from jaxbuffers.random import split
 from jaxbuffers.row import RowSpec
@@ -49,23 +49,23 @@ class Mix(Sampler):
     def __init__(self, *parts: Part) -> None:
         if not parts:
             raise ConfigurationError("Mix() takes at least one pair (fraction, sampler).")
+        checked: list[Part] = []
         for part in parts:
             if not isinstance(part, tuple) or len(part) != 2:
                 hint = " Write Mix(*parts)." if isinstance(part, list | tuple) else ""
                 raise ConfigurationError(f"Mix() takes pairs (fraction, sampler), got {part!r}.{hint}")
             fraction, sampler = part
             check_part("a part's sampler", sampler, Sampler)
-            if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-                raise ConfigurationError(f"a fraction must be a number above 0, at most 1, got {fraction!r}.")
+            checked.append((number("a fraction", fraction, 0, 1, above=True), sampler))
             if type(sampler).probability is Sampler.probability:
                 raise ConfigurationError(
                     f"{type(sampler).__name__} does not say how likely a window is (Sampler.probability), "
                     f"so the probabilities of a mixture with it are unknown. OnlineFirst(then=Mix(...)) is possible."
                 )
-        total = math.fsum(fraction for fraction, _ in parts)
+        total = math.fsum(fraction for fraction, _ in checked)
         if abs(total - 1) > 1e-6:
             raise ConfigurationError(f"the fractions must add up to 1, they add up to {total}.")
-        object.__setattr__(self, "parts", tuple(parts))
+        settle(self, parts=tuple(checked))
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:
@@ -81,6 +81,12 @@ class Mix(Sampler):
     def takes_priority(self) -> bool:
         """Whether any of them takes one."""
         return any(sampler.takes_priority for sampler in self.samplers)
+
+    @property
+    def memory(self) -> tuple[Any, ...] | None:
+        """What each remembers; None if none does. The fractions are not part of it."""
+        parts = tuple(sampler.memory for sampler in self.samplers)
+        return None if all(part is None for part in parts) else ("Mix", *parts)
 
     def check(self, spec: RowSpec) -> None:
         """Let each check the row."""
@@ -98,11 +104,14 @@ class Mix(Sampler):
         return tuple(sizes)
 
     def init(self, windows: Windows) -> tuple[Any, ...]:
-        """What each remembers."""
-        return tuple(sampler.init(windows) for sampler in self.samplers)
+        """What each remembers; ``()`` if none does."""
+        states = tuple(sampler.init(windows) for sampler in self.samplers)
+        return () if self.memory is None else states
 
     def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> tuple[Any, ...]:
         """Tell each."""
+        if self.memory is None:
+            return ()
         return tuple(
             sampler.add(part, legal, added, turnover) for sampler, part in zip(self.samplers, state, strict=True)
         )
@@ -110,6 +119,7 @@ class Mix(Sampler):
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes, keys = self.sizes(batch_size), split(key, len(self.parts))
+        state = self._states(state)
         draws = [
             sampler.draw(part, legal, part_key, size)
             for sampler, part, part_key, size in zip(self.samplers, state, keys, sizes, strict=True)
@@ -129,12 +139,15 @@ class Mix(Sampler):
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the sum over the parts of their fraction times their probability."""
         total = jnp.zeros(stream.shape, jnp.float32)
+        state = self._states(state)
         for (fraction, sampler), part in zip(self.parts, state, strict=True):
             total = total + np.float32(fraction) * sampler.probability(part, legal, stream, start)
         return total
 
     def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> tuple[Any, ...]:
         """Tell each, with the priority if it takes one."""
+        if self.memory is None:
+            return ()
         return tuple(
             sampler.update(part, legal, index, priority if sampler.takes_priority else None)
             for sampler, part in zip(self.samplers, state, strict=True)
@@ -142,4 +155,10 @@ class Mix(Sampler):
 
     def rewritten(self, state: Any, legal: Legal, index: Index) -> tuple[Any, ...]:
         """Tell each."""
+        if self.memory is None:
+            return ()
         return tuple(sampler.rewritten(part, legal, index) for sampler, part in zip(self.samplers, state, strict=True))
+
+    def _states(self, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the states of the parts, none of which may remember anything."""
+        return state or ((),) * len(self.parts)

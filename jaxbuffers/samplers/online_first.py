@@ -82,6 +82,11 @@ class OnlineFirst(Sampler):
         """Whether the other sampler takes one."""
         return self.then.takes_priority
 
+    @property
+    def memory(self) -> tuple[str, Any]:
+        """The queue, and what the other sampler remembers."""
+        return ("OnlineFirst", self.then.memory)
+
     def check(self, spec: RowSpec) -> None:
         """Let the other sampler check the row."""
         self.then.check(spec)

@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, DtypeError
+from jaxbuffers.errors import ConfigurationError, DtypeError, number, settle
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64
 from jaxbuffers.row import RowSpec
@@ -81,19 +81,15 @@ class Prioritized(Sampler):
 
     def __post_init__(self) -> None:
         for name, most in (("alpha", 8), ("eps", 1e6), ("decay", 1)):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value <= most or (value == 0 and name != "alpha"):
-                raise ConfigurationError(
-                    f"{name} must be a number {'from' if name == 'alpha' else 'above'} 0 to {most}, got {value!r}."
-                )
+            settle(self, **{name: number(name, getattr(self, name), 0, most, above=name != "alpha")})
         if min(self.eps, self.eps**self.alpha) < 1e-30:
             raise ConfigurationError(
                 f"eps = {self.eps} or eps**alpha = {self.eps**self.alpha} is too small for float32; raise eps."
             )
-        first = self.initial
-        if first != "max" and (isinstance(first, bool) or not isinstance(first, int | float) or not 0 <= first <= 1e6):
-            raise ConfigurationError(f'initial must be "max" or a number in [0, 1e6], got {first!r}.')
+        if not isinstance(self.initial, str):
+            settle(self, initial=number('initial, unless it is "max",', self.initial, 0, 1e6))
+        elif self.initial != "max":
+            raise ConfigurationError(f'initial must be "max" or a number from 0 to 1e6, got {self.initial!r}.')
         if not isinstance(self.stratified, bool):
             raise ConfigurationError(f"stratified must be a bool, got {self.stratified!r}.")
 

@@ -9,7 +9,7 @@ from flax import struct
 from jax import lax
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import number, settle
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.samplers import group_tree, sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -63,9 +63,7 @@ class RankBased(Sampler):
     alpha: float = 0.7
 
     def __post_init__(self) -> None:
-        value = self.alpha
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 8:
-            raise ConfigurationError(f"alpha must be a number from 0 to 8, got {value!r}.")
+        settle(self, alpha=number("alpha", self.alpha, 0, 8))
 
     @property
     def takes_priority(self) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.errors import ConfigurationError, positive
+from jaxbuffers.errors import ConfigurationError, number, positive, settle
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -47,10 +47,13 @@ class Recent(Sampler):
         if (self.horizon is None) == (self.half_life is None):
             raise ConfigurationError("Recent() takes either horizon= or half_life=, in rows.")
         if self.horizon is not None:
-            positive("horizon", self.horizon)
-        life = self.half_life
-        if life is not None and (isinstance(life, bool) or not isinstance(life, int | float) or not 0.1 <= life <= 1e9):
-            raise ConfigurationError(f"half_life must be a number of rows from 0.1 to 1e9, got {life!r}.")
+            settle(self, horizon=positive("horizon", self.horizon))
+        else:
+            settle(self, half_life=number("half_life", self.half_life, 0.1, 1e9))
+
+    @property
+    def memory(self) -> None:
+        """None: `init` only looks at the windows."""
 
     def init(self, windows: Windows) -> Any:
         """Nothing to remember; refuse a horizon in which no window can begin."""

@@ -9,6 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.errors import DtypeError
+from jaxbuffers.ownership import owned, unshared
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.texts.live import column, ring_of, text_leaves
 
@@ -62,6 +63,7 @@ class Remap:
         """
         if state.ring.time.ndim > 1:
             return jax.vmap(self.rows)(state)
+        given, state = state, owned(state)
         ring = ring_of(state.spec, state.ring)
         length, streams = ring.length, ring.num_streams
         new, held = {}, jnp.zeros((length, streams), jnp.bool_)
@@ -69,4 +71,4 @@ class Remap:
             ids, held = column(state.spec, leaf, state.ring)
             new[leaf] = self(ids)
         slot, stream = jnp.indices((length, streams), dtype=jnp.int32)
-        return replace(state, ring=ring.write(state.ring, new, slot, stream.astype(jnp.uint32), held))
+        return unshared(replace(state, ring=ring.write(state.ring, new, slot, stream.astype(jnp.uint32), held)), given)

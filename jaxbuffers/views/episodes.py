@@ -9,7 +9,7 @@ from flax import struct
 
 from jaxbuffers.batch import Index
 from jaxbuffers.bits import zero_where_not
-from jaxbuffers.errors import positive
+from jaxbuffers.errors import positive, settle
 from jaxbuffers.queues import WholeEpisodes
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import field
@@ -54,7 +54,7 @@ class Episodes(View):
     max_length: int
 
     def __post_init__(self) -> None:
-        positive("max_length", self.max_length)
+        settle(self, max_length=positive("max_length", self.max_length))
 
     @property
     def required(self) -> int:

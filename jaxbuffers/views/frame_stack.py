@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import one_of, positive
+from jaxbuffers.errors import one_of, positive, settle
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field, with_field
 from jaxbuffers.views.base import Read, Reader, View, same_episode
@@ -43,7 +43,7 @@ class FrameStack(View):
 
     def __post_init__(self) -> None:
         check_part("the view of FrameStack()", self.view, View)
-        positive("k", self.k)
+        settle(self, k=positive("k", self.k))
         one_of("pad", self.pad, ("first", "zero"))
 
     @property

@@ -12,7 +12,7 @@ from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
 from jaxbuffers.bits import exactly, expand
 from jaxbuffers.bounded import Bounded
-from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, one_of
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, number, one_of, settle
 from jaxbuffers.random import fraction_of
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field, paths_of, show, with_paths
@@ -72,9 +72,7 @@ class Hindsight(View):
         for name in (self.achieved, self.desired):
             if not isinstance(name, str):
                 raise ConfigurationError(f'A goal is named like "obs.desired_goal", got {name!r}.')
-        part = self.fraction
-        if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
-            raise ConfigurationError(f"fraction must be a number from 0 to 1, got {part!r}.")
+        settle(self, fraction=number("fraction", self.fraction, 0, 1))
 
     @property
     def required(self) -> int:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxbuffers.batch import Index
 from jaxbuffers.bits import zero_where_not
-from jaxbuffers.errors import ConfigurationError, one_of, positive
+from jaxbuffers.errors import ConfigurationError, one_of, positive, settle
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import field, with_field
 from jaxbuffers.views.base import Reader, View, episode_of
@@ -51,9 +51,8 @@ class Sequences(View):
     time_major: bool = False
 
     def __post_init__(self) -> None:
-        positive("length", self.length)
-        positive("burn_in", self.burn_in, minimum=0)
-        positive("period", self.period)
+        settle(self, length=positive("length", self.length), period=positive("period", self.period))
+        settle(self, burn_in=positive("burn_in", self.burn_in, minimum=0))
         one_of("episodes", self.episodes, ("cross", "within", "pad"))
         one_of("actions", self.actions, ("taken", "previous"))
         if not isinstance(self.time_major, bool):

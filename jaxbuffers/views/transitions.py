@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ConfigurationError, positive
+from jaxbuffers.errors import number, positive, settle
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field
 from jaxbuffers.views.base import Reader, View, episode_of
@@ -64,9 +64,7 @@ class Transitions(View):
     gamma: float = 0.99
 
     def __post_init__(self) -> None:
-        positive("n_step", self.n_step)
-        if isinstance(self.gamma, bool) or not isinstance(self.gamma, int | float) or not 0 <= self.gamma <= 1:
-            raise ConfigurationError(f"gamma must be in [0, 1], as a Python number, got {self.gamma!r}.")
+        settle(self, n_step=positive("n_step", self.n_step), gamma=number("gamma", self.gamma, 0, 1))
 
     @property
     def required(self) -> int:

@@ -85,7 +85,7 @@ def test_unknown_modes_name_the_choices(make, name, choices, mode):
 def test_a_discount_outside_the_unit_interval_is_refused(gamma):
     with pytest.raises(jb.ConfigurationError) as caught:
         jb.Transitions(gamma=gamma)
-    says(caught, "gamma", "[0, 1]", repr(gamma))
+    says(caught, "gamma", "from 0 to 1", repr(gamma))
 
 
 def test_time_major_must_be_a_bool():
