@@ -101,6 +101,10 @@ class Clustered(Sampler):
         known = group_tree.group_at(state.tree, leaf) >= 0
         return self._assign(state, legal, only_where(known, leaf))
 
+    def can_draw(self, state: ClusteredState, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether any group has a window."""
+        return jnp.any(group_tree.sizes(state.tree)[: self.groups] > 0)
+
     def draw(self, state: ClusteredState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes = group_tree.sizes(state.tree)[: self.groups]

@@ -73,6 +73,10 @@ class Counted(Sampler):
         uses = state.uses.at[gone].set(-1, mode="drop").at[new].set(0, mode="drop")
         return CountedState(self.sampler.add(state.sampler, legal, added, turnover), uses)
 
+    def can_draw(self, state: CountedState, legal: Legal, batch_size: int) -> jax.Array:
+        """Ask the sampler."""
+        return self.sampler.can_draw(state.sampler, legal, batch_size)
+
     def draw(self, state: CountedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         return self.sampler.draw(state.sampler, legal, key, batch_size)

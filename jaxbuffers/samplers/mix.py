@@ -106,6 +106,11 @@ class Mix(Sampler):
             sampler.add(part, legal, added, turnover) for sampler, part in zip(self.samplers, state, strict=True)
         )
 
+    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether each can that has a part of the batch."""
+        parts = zip(self.samplers, state, self.sizes(batch_size), strict=True)
+        return jnp.all(jnp.stack([sampler.can_draw(part, legal, size) for sampler, part, size in parts if size]))
+
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         sizes, keys = self.sizes(batch_size), split(key, len(self.parts))

@@ -125,6 +125,11 @@ class OnlineFirst(Sampler):
             state.missed + pushed,
         )
 
+    def can_draw(self, state: OnlineState, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether the queue has a whole batch, or the other sampler can draw one."""
+        _, _, alive = self._front(state, legal, batch_size)
+        return jnp.all(alive) | self.then.can_draw(state.then, legal, batch_size)
+
     def draw(self, state: OnlineState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         then = self.then.draw(state.then, legal, key, batch_size)
@@ -132,11 +137,12 @@ class OnlineFirst(Sampler):
         # Living windows of the queue first, in its order.
         order = jnp.argsort(~alive, stable=True)
         stream, start, online = stream[order], start[order], alive[order]
+        valid = jnp.broadcast_to(jnp.all(online | then.valid), online.shape)  # part of a batch is none
         return Draw(
-            jnp.where(online, stream, then.stream),
-            jnp.where(online, start, then.start),
-            jnp.where(online, 1, then.probability),
-            online | then.valid,
+            jnp.where(valid, jnp.where(online, stream, then.stream), 0),
+            jnp.where(valid, jnp.where(online, start, then.start), 0),
+            jnp.where(valid, jnp.where(online, 1, then.probability), 0),
+            valid,
         )
 
     def update(self, state: OnlineState, legal: Legal, index: Index, priority: jax.Array | None) -> OnlineState:

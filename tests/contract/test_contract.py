@@ -112,8 +112,11 @@ def test_every_view_keeps_the_whole_contract(view, check):
 @every_view
 def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sampler, monkeypatch):
     """What may depend on the pair: which windows are pointed at, and what is read there."""
-    for name, verb in (("_add", jb.Replay.add), ("_sample", jb.Replay.sample)):
-        monkeypatch.setattr(testing.contract, name, quick_jit(verb, static_argnums=0))
+    for module, name, verb in (
+        (testing.filling, "_add", jb.Replay.add),
+        (testing.contract, "_sample", jb.Replay.sample),
+    ):
+        monkeypatch.setattr(module, name, quick_jit(verb, static_argnums=0))
     testing.check_rows(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 

@@ -75,12 +75,12 @@ def test_burn_in_rows_are_masked_where_their_stack_would_be_short():
             check(stack, [0, 0, 0] if time < 0 else [8 + time, 9 + time, 10 + time])
 
 
-def test_the_action_before_the_oldest_row_read_counts_as_unknown():
+def test_the_action_before_the_oldest_row_read_is_known():
     view = jb.FrameStack(jb.Sequences(2, "within", actions="previous"), 2)
-    batch = read_all(view, rows_of("F....."), length=4)
-    check(batch.index.time, [[-1, 4], [4, 5]])
-    check(batch.data.action, [[0, 23], [23, 24]])
-    check(batch.data.obs, [[[0, 0], [13, 14]], [[13, 14], [14, 15]]])
+    batch = read_all(view, rows_of("F......"), length=5)  # row 2 for its frame, row 3 for its action
+    check(batch.index.time, [[4, 5], [5, 6]])
+    check(batch.data.action, [[23, 24], [24, 25]])
+    check(batch.data.obs, [[[13, 14], [14, 15]], [[14, 15], [15, 16]]])
 
 
 def test_a_transition_has_a_stack_at_both_ends_and_its_reward_as_before():
