@@ -98,6 +98,10 @@ class OnlineFirst(Sampler):
     def add(self, state: OnlineState, legal: Legal, added: Added, turnover: Turnover) -> OnlineState:
         """Queue the completed windows that do not overlap a queued one."""
         ring, required = legal.windows.ring, legal.windows.required
+        # Windows completed now begin among the newest T rows. `free` keeps up with these: after half a cycle
+        # without a window it would seem to lie ahead.
+        fallen = ring.shift(legal.ring.time, -state.free) > ring.length
+        free = jnp.where(fallen, ring.shift(legal.ring.time, -ring.length), state.free)
 
         def step(free: jax.Array, row: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             start, completed = row
@@ -106,7 +110,7 @@ class OnlineFirst(Sampler):
             return jnp.where(takes, ring.shift(start, required), free), takes
 
         unroll = min(len(turnover.start), 8)
-        free, takes = jax.lax.scan(step, state.free, (turnover.start, turnover.completed), unroll=unroll)
+        free, takes = jax.lax.scan(step, free, (turnover.start, turnover.completed), unroll=unroll)
         places, flat = len(state.stream), takes.reshape(-1)
         rank = jnp.cumsum(flat, dtype=jnp.int32)
         # Of more new ones than places only the last are kept.
