@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive
+from jaxbuffers.naming import written
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
 from jaxbuffers.samplers import group_tree
@@ -32,7 +33,7 @@ class ClusteredState:
     refused: jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Clustered(Sampler):
     """Draw a group, each of those that have a legal window with the same probability, then a window of it uniformly.
 
@@ -64,6 +65,9 @@ class Clustered(Sampler):
         positive("groups", self.groups)
         if not isinstance(self.by, str) and not callable(self.by):
             raise ConfigurationError(f"by must be the name of a field or a function of rows, got {self.by!r}.")
+
+    def __repr__(self) -> str:
+        return written(self)
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from jaxbuffers.windows import Added, Turnover, Windows
 Part = tuple[float, Sampler]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Mix(Sampler):
     """Draw a fixed part of each batch with each of several samplers.
 
@@ -29,8 +29,9 @@ class Mix(Sampler):
     that take them. The batch is valid if every part's is.
 
     Args:
-      *parts: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
+      *pairs: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
         how likely a window is, which is all but `OnlineFirst`; write ``OnlineFirst(Mix(...))``.
+      parts: the same as one tuple, for ``dataclasses.replace``.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> mix = jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(horizon=1)))
@@ -45,7 +46,10 @@ class Mix(Sampler):
 
     parts: tuple[Part, ...]
 
-    def __init__(self, *parts: Part) -> None:
+    def __init__(self, *pairs: Part, parts: tuple[Part, ...] = ()) -> None:
+        if not isinstance(parts, tuple):
+            raise ConfigurationError(f"parts must be a tuple of pairs (fraction, sampler), got {parts!r}.")
+        parts = (*pairs, *parts)
         if not parts:
             raise ConfigurationError("Mix() takes at least one pair (fraction, sampler).")
         for part in parts:
@@ -64,7 +68,10 @@ class Mix(Sampler):
         total = math.fsum(fraction for fraction, _ in parts)
         if abs(total - 1) > 1e-6:
             raise ConfigurationError(f"the fractions must add up to 1, they add up to {total}.")
-        object.__setattr__(self, "parts", tuple(parts))
+        object.__setattr__(self, "parts", parts)
+
+    def __repr__(self) -> str:
+        return f"Mix({', '.join(map(repr, self.parts))})"
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:

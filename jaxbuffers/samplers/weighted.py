@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
+from jaxbuffers.naming import written
 from jaxbuffers.random import bits64, split
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
@@ -35,7 +36,7 @@ class Candidates:
     count: jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Weighted(Sampler):
     """Draw windows with weights that a function computes afresh for every sample.
 
@@ -69,6 +70,9 @@ class Weighted(Sampler):
             raise ConfigurationError(f"fn must be a function from jb.Candidates to log-weights, got {self.fn!r}.")
         if not isinstance(self.replace, bool):
             raise ConfigurationError(f"replace must be a bool, got {self.replace!r}.")
+
+    def __repr__(self) -> str:
+        return written(self)
 
     def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
         """Whether there are windows of positive weight, as many as the batch needs."""

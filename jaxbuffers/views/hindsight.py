@@ -13,6 +13,7 @@ from jaxbuffers.batch import Index
 from jaxbuffers.bits import exactly, expand
 from jaxbuffers.bounded import Bounded
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, one_of
+from jaxbuffers.naming import written
 from jaxbuffers.random import fraction_of
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field, paths_of, show, with_paths
@@ -20,7 +21,7 @@ from jaxbuffers.views.base import Read, Reader, View
 from jaxbuffers.windows import Windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hindsight(View):
     """Read another view as if a goal that was reached had been the one (Andrychowicz et al. 2017).
 
@@ -75,6 +76,9 @@ class Hindsight(View):
         part = self.fraction
         if isinstance(part, bool) or not isinstance(part, int | float) or not 0 <= part <= 1:
             raise ConfigurationError(f"fraction must be a number from 0 to 1, got {part!r}.")
+
+    def __repr__(self) -> str:
+        return written(self)
 
     @property
     def required(self) -> int:
