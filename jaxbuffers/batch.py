@@ -29,7 +29,8 @@ class Batch:
       index: `Index` of the rows behind ``data``, with the shape of ``mask``, for
         ``update`` and ``get``.
       probability: float32 ``[B]``, the probability with which one draw points at this window.
-      valid: bool ``[]``, False if there was no legal window to draw from; all data is zero then.
+      valid: bool ``[]``, False if the sampler had no legal window to draw, or too few; all data is zero then.
+        `Replay.can_sample` says so beforehand.
     """
 
     data: Any
@@ -51,7 +52,7 @@ class Draw:
       stream: int32 ``[B]``.
       start: int32 ``[B]``, the time of each window's first required row.
       probability: float32 ``[B]``, of each window under the sampler; 0 where nothing was legal.
-      valid: bool ``[B]``, whether there was a legal window to point at.
+      valid: bool ``[B]``, whether there was a window to point at; see `Sampler.can_draw`.
     """
 
     stream: jax.Array

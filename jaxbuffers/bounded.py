@@ -103,5 +103,5 @@ class Bounded(Windows):
 
     @property
     def _episodes(self) -> Queued:
-        # A window of one row with an endless period: the first row of each episode.
-        return Queued(self.ring, required=1, within=True, period=self.ring.cycle)
+        # Windows of one row, the first of each episode.
+        return Queued(self.ring, required=1, within=True, period=None)

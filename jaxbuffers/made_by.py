@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cached_property
@@ -13,6 +12,7 @@ import numpy as np
 from flax import serialization
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
+from jaxbuffers.naming import written
 from jaxbuffers.row import RowSpec, paths_of, show
 
 Kind = TypeVar("Kind", bound=type)
@@ -148,15 +148,3 @@ def _fact(value: Any) -> str:
     if isinstance(value, tuple):
         return f"{value[0]}({', '.join(map(_fact, value[1:]))})"
     return written(value)
-
-
-def written(value: Any) -> str:
-    """Write a configuration the same way in every process: functions by their names."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        parts = (f"{each.name}={written(getattr(value, each.name))}" for each in dataclasses.fields(value))
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(written, value))})"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

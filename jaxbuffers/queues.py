@@ -111,23 +111,28 @@ class Queue(Windows):
 class Queued(Queue):
     """Windows of ``required`` rows, of one episode if ``within``, beginning every ``period`` rows.
 
-    The period counts from the first row of the episode, or of the stream if windows may cross.
+    The period counts from the first row of the episode, or of the stream if windows may cross; None for the first
+    window alone.
     """
 
     ring: Ring
     required: int
     within: bool
-    period: int = 1
+    period: int | None = 1
     history: int = 0
 
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """A row completes a window if it has enough predecessors in its episode, and the period says so.
 
         From ``required - 1`` on, ``run`` goes round in ``period`` steps: it is ``required - 1`` where a window ends.
+        Without a period it stays beyond.
         """
 
         def step(run: jax.Array, fresh: jax.Array) -> jax.Array:
-            following = jnp.where(run + 1 < self.required - 1 + self.period, run + 1, self.required - 1)
+            if self.period is None:
+                following = jnp.minimum(run + 1, self.required)
+            else:
+                following = jnp.where(run + 1 < self.required - 1 + self.period, run + 1, self.required - 1)
             return jnp.where(fresh & self.within, 0, following)
 
         run, ended = _count(state, added, step)

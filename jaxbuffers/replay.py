@@ -19,7 +19,8 @@ from jaxbuffers.errors import (
     positive,
     settle,
 )
-from jaxbuffers.made_by import MadeBy, written
+from jaxbuffers.made_by import MadeBy
+from jaxbuffers.naming import written
 from jaxbuffers.once import after, once
 from jaxbuffers.ownership import owned, unshared, verb
 from jaxbuffers.ring import Ring
@@ -158,14 +159,14 @@ class Replay:
           batch_size: B, static; None for the configured one.
 
         Returns:
-          `Batch`. If no window is legal yet (see `can_sample`), ``batch.valid`` is False,
+          `Batch`. If there is nothing that the sampler can draw yet (see `can_sample`), ``batch.valid`` is False,
           ``batch.mask`` is False throughout and the data is zero; never a row that was not added.
         """
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
         arguments.check_key(key)
         draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
         valid = jnp.all(draw.valid)
-        check(valid, "sample: there is no legal window to draw; see can_sample()")
+        check(valid, "sample: there is no legal window to draw, or too few for the sampler; see can_sample()")
         data, index = self.view.read(Reader(self._windows(state), state.queue, state.ring, draw, key))
         return Batch(data=data, index=index, probability=draw.probability, valid=valid)
 
@@ -232,9 +233,25 @@ class Replay:
         return jnp.sum(self._legal(state).count(), dtype=jnp.int32)
 
     @verb
-    def can_sample(self, state: ReplayState) -> jax.Array:
-        """Say whether there is a legal window: bool ``[]``. If there never is, `stats` may tell why."""
-        return self.count(state) > 0
+    def can_sample(self, state: ReplayState, batch_size: int | None = None) -> jax.Array:
+        """Say whether a sample of ``batch_size`` windows would be valid, whatever its key: bool ``[]``.
+
+        There must be a legal window, and enough for the sampler: `Recent` needs one within its horizon, `Clustered` one
+        of a group, `Weighted` without replacement ``batch_size`` different ones. If there never are, `stats` may tell
+        why. Costs what the sampler's count of them does: O(rows) for `Weighted`, little for all others.
+
+        Args:
+          state: from `add`.
+          batch_size: B, static; None for the configured one.
+
+        >>> import jax.numpy as jnp, jaxbuffers as jb
+        >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=4, view=jb.Sequences(3))
+        >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(2.0))
+        >>> bool(replay.can_sample(state)), bool(replay.can_sample(replay.add(state, jnp.float32(2))))
+        (False, True)
+        """
+        size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
+        return self.sampler.can_draw(state.sampler, self._legal(state), size)
 
     @verb
     def age(self, state: ReplayState, index: Index) -> jax.Array:

@@ -90,6 +90,14 @@ class Sampler(abc.ABC):
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
 
+    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+        """Say whether `draw` of so many windows will be valid, whatever the key: bool ``[]``.
+
+        By default, whether any window is legal. A sampler that does not draw from every legal window, or never draws
+        one twice, must say so here.
+        """
+        return jnp.any(legal.count() > 0)
+
     def init(self, windows: Windows) -> Any:
         """Return what the sampler remembers about an empty ring; nothing by default."""
         return ()

@@ -28,7 +28,7 @@ class EpisodesState:
       made: int32 ``[E]``, how many episodes were ever queued.
       gone: int32 ``[E]``, how many of them have no legal window any more.
       windows: int32 ``[E]``, how many legal windows were ever completed.
-      opened: int32 ``[T, E]``, for each row the time of the first row of its episode.
+      opened: int32 ``[T, E]``, for each row the number of its episode, of all that the stream has had.
       now: int32 ``[E]``, the same for the newest row.
       last: int32 ``[E]``, the same for the newest episode queued.
       ended: bool ``[E]``, whether the newest row was the last of its episode.
@@ -99,7 +99,7 @@ class ByEpisode(Sampler):
 
         def step(state: EpisodesState, row: tuple[Added, Turnover]) -> tuple[EpisodesState, None]:
             new, change = row
-            now = jnp.where(new.mask & (new.first | state.ended), new.time, state.now)
+            now = ring.shift(state.now, (new.mask & (new.first | state.ended)).astype(jnp.int32))
             slot = after(jnp.where(new.mask, ring.slot(new.time), jnp.uint32(ring.length)), state.last)
             opened = state.opened.at[slot, streams].set(now, mode="drop", unique_indices=True)
             episode = once(opened.at[ring.slot(change.start), streams].get(mode="promise_in_bounds"))
@@ -188,9 +188,10 @@ class ByEpisode(Sampler):
             state.begin.at[ring.slot(number), stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
             for number in (episode, following)
         )
-        first = _signed(ring.shift(begin, -oldest), ring.cycle)
+        first = jnp.maximum(_signed(ring.shift(begin, -oldest), ring.cycle), 0)
         last = _signed(ring.shift(jnp.where(newest, state.windows[stream], end), -oldest), ring.cycle)
-        first = jnp.maximum(first, 0)
+        # The front episode may have begun any number of windows ago: the oldest window is its first one left.
+        first = jnp.where(episode == state.gone[stream], 0, first)
         return first, jnp.maximum(last - first, 0)
 
 

@@ -11,6 +11,7 @@ from flax import struct
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive, settle
+from jaxbuffers.naming import written
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
@@ -33,7 +34,7 @@ class ClusteredState:
     refused: jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Clustered(Sampler):
     """Draw a group, each of those that have a legal window with the same probability, then a window of it uniformly.
 
@@ -65,6 +66,9 @@ class Clustered(Sampler):
         settle(self, groups=positive("groups", self.groups))
         if not isinstance(self.by, str) and not callable(self.by):
             raise ConfigurationError(f"by must be the name of a field or a function of rows, got {self.by!r}.")
+
+    def __repr__(self) -> str:
+        return written(self)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -101,6 +105,10 @@ class Clustered(Sampler):
         leaf = living(legal, Index(index.stream.reshape(-1), index.time.reshape(-1)))
         known = group_tree.group_at(state.tree, leaf) >= 0
         return self._assign(state, legal, only_where(known, leaf))
+
+    def can_draw(self, state: ClusteredState, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether any group has a window."""
+        return jnp.any(group_tree.sizes(state.tree)[: self.groups] > 0)
 
     def draw(self, state: ClusteredState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""

@@ -15,6 +15,8 @@ from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.leaves import living, turned_over
 from jaxbuffers.windows import Added, Turnover, Windows
 
+MOST = 2**30  # uses of a window after which it is not worth counting, and int32 would overflow some day
+
 
 @struct.dataclass
 class CountedState:
@@ -33,7 +35,8 @@ class CountedState:
 class Counted(Sampler):
     """Draw as ``sampler`` does, and count the uses of each window, for `stats` to report.
 
-    A use is an entry of a ``batch.index`` given to `Replay.update`; call it once for each batch.
+    A use is an entry of a ``batch.index`` given to `Replay.update`; call it once for each batch. Beyond
+    2**30 uses of one window no more are counted.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=6, sampler=jb.Counted(jb.Uniform()))
@@ -78,6 +81,10 @@ class Counted(Sampler):
         uses = state.uses.at[gone].set(-1, mode="drop").at[new].set(0, mode="drop")
         return CountedState(self.sampler.add(state.sampler, legal, added, turnover), uses)
 
+    def can_draw(self, state: CountedState, legal: Legal, batch_size: int) -> jax.Array:
+        """Ask the sampler."""
+        return self.sampler.can_draw(state.sampler, legal, batch_size)
+
     def draw(self, state: CountedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         return self.sampler.draw(state.sampler, legal, key, batch_size)
@@ -90,8 +97,9 @@ class Counted(Sampler):
         """Count, and tell the sampler."""
         leaf = living(legal, index)
         # Once: fused into the write it would be a read that may come after it, and copy the table.
-        known = once(state.uses.at[leaf].get(mode="fill", fill_value=-1)) >= 0
-        uses = state.uses.at[leaf].add(known.astype(jnp.int32), mode="drop")
+        before = once(state.uses.at[leaf].get(mode="fill", fill_value=-1))
+        counts = (before >= 0) & (before < MOST)
+        uses = state.uses.at[leaf].add(counts.astype(jnp.int32), mode="drop")
         return CountedState(self.sampler.update(state.sampler, legal, index, priority), uses)
 
     def rewritten(self, state: CountedState, legal: Legal, index: Index) -> CountedState:

@@ -20,7 +20,7 @@ from jaxbuffers.windows import Added, Turnover, Windows
 Part = tuple[float, Sampler]
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Mix(Sampler):
     """Draw a fixed part of each batch with each of several samplers.
 
@@ -30,8 +30,9 @@ class Mix(Sampler):
     that take them. The batch is valid if every part's is.
 
     Args:
-      *parts: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
+      *pairs: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
         how likely a window is, which is all but `OnlineFirst`; write ``OnlineFirst(Mix(...))``.
+      parts: the same as one tuple, for ``dataclasses.replace``.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> mix = jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(horizon=1)))
@@ -46,7 +47,10 @@ class Mix(Sampler):
 
     parts: tuple[Part, ...]
 
-    def __init__(self, *parts: Part) -> None:
+    def __init__(self, *pairs: Part, parts: tuple[Part, ...] = ()) -> None:
+        if not isinstance(parts, tuple):
+            raise ConfigurationError(f"parts must be a tuple of pairs (fraction, sampler), got {parts!r}.")
+        parts = (*pairs, *parts)
         if not parts:
             raise ConfigurationError("Mix() takes at least one pair (fraction, sampler).")
         checked: list[Part] = []
@@ -66,6 +70,9 @@ class Mix(Sampler):
         if abs(total - 1) > 1e-6:
             raise ConfigurationError(f"the fractions must add up to 1, they add up to {total}.")
         settle(self, parts=tuple(checked))
+
+    def __repr__(self) -> str:
+        return f"Mix({', '.join(map(repr, self.parts))})"
 
     @property
     def samplers(self) -> tuple[Sampler, ...]:
@@ -115,6 +122,11 @@ class Mix(Sampler):
         return tuple(
             sampler.add(part, legal, added, turnover) for sampler, part in zip(self.samplers, state, strict=True)
         )
+
+    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether each can that has a part of the batch."""
+        parts = zip(self.samplers, state, self.sizes(batch_size), strict=True)
+        return jnp.all(jnp.stack([sampler.can_draw(part, legal, size) for sampler, part, size in parts if size]))
 
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""

@@ -103,6 +103,10 @@ class OnlineFirst(Sampler):
     def add(self, state: OnlineState, legal: Legal, added: Added, turnover: Turnover) -> OnlineState:
         """Queue the completed windows that do not overlap a queued one."""
         ring, required = legal.windows.ring, legal.windows.required
+        # Windows completed now begin among the newest T rows. `free` keeps up with these: after half a cycle
+        # without a window it would seem to lie ahead.
+        fallen = ring.shift(legal.ring.time, -state.free) > ring.length
+        free = jnp.where(fallen, ring.shift(legal.ring.time, -ring.length), state.free)
 
         def step(free: jax.Array, row: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             start, completed = row
@@ -111,7 +115,7 @@ class OnlineFirst(Sampler):
             return jnp.where(takes, ring.shift(start, required), free), takes
 
         unroll = min(len(turnover.start), 8)
-        free, takes = jax.lax.scan(step, state.free, (turnover.start, turnover.completed), unroll=unroll)
+        free, takes = jax.lax.scan(step, free, (turnover.start, turnover.completed), unroll=unroll)
         places, flat = len(state.stream), takes.reshape(-1)
         rank = jnp.cumsum(flat, dtype=jnp.int32)
         # Of more new ones than places only the last are kept.
@@ -130,6 +134,11 @@ class OnlineFirst(Sampler):
             state.missed + pushed,
         )
 
+    def can_draw(self, state: OnlineState, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether the queue has a whole batch, or the other sampler can draw one."""
+        _, _, alive = self._front(state, legal, batch_size)
+        return jnp.all(alive) | self.then.can_draw(state.then, legal, batch_size)
+
     def draw(self, state: OnlineState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         then = self.then.draw(state.then, legal, key, batch_size)
@@ -137,11 +146,12 @@ class OnlineFirst(Sampler):
         # Living windows of the queue first, in its order.
         order = jnp.argsort(~alive, stable=True)
         stream, start, online = stream[order], start[order], alive[order]
+        valid = jnp.broadcast_to(jnp.all(online | then.valid), online.shape)  # part of a batch is none
         return Draw(
-            jnp.where(online, stream, then.stream),
-            jnp.where(online, start, then.start),
-            jnp.where(online, 1, then.probability),
-            online | then.valid,
+            jnp.where(valid, jnp.where(online, stream, then.stream), 0),
+            jnp.where(valid, jnp.where(online, start, then.start), 0),
+            jnp.where(valid, jnp.where(online, 1, then.probability), 0),
+            valid,
         )
 
     def update(self, state: OnlineState, legal: Legal, index: Index, priority: jax.Array | None) -> OnlineState:

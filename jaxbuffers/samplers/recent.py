@@ -64,6 +64,11 @@ class Recent(Sampler):
             )
         return ()
 
+    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether any window begins within the horizon."""
+        count = legal.count()
+        return jnp.any((count if self.horizon is None else self._recent(legal, count)) > 0)
+
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
         count = legal.count()

@@ -11,9 +11,12 @@ from flax import struct
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
+from jaxbuffers.naming import written
 from jaxbuffers.random import bits64, split
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
+
+LOWEST = np.finfo(np.float32).min
 
 
 @struct.dataclass
@@ -33,7 +36,7 @@ class Candidates:
     count: jax.Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Weighted(Sampler):
     """Draw windows with weights that a function computes afresh for every sample.
 
@@ -68,35 +71,45 @@ class Weighted(Sampler):
         if not isinstance(self.replace, bool):
             raise ConfigurationError(f"replace must be a bool, got {self.replace!r}.")
 
+    def __repr__(self) -> str:
+        return written(self)
+
+    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+        """Whether there are windows of positive weight, as many as the batch needs."""
+        return self._enough(self._candidates(legal)[2], batch_size)
+
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
-        stream, start, logits = self._logits(legal)
-        share = jax.nn.softmax(jnp.where(jnp.isfinite(jnp.max(logits)), logits, 0))
+        stream, start, possible, logits = self._candidates(legal)
+        share, enough = _shares(possible, logits), self._enough(possible, batch_size)
         if self.replace:
             # A running sum in float32 would blur small shares, and could point at one that is 0.
-            tree = sum_tree.of(jnp.where(logits > -jnp.inf, share, 0))
-            found = sum_tree.draw(tree, *bits64(key, batch_size), stratified=False).astype(jnp.int32)
-            choice, enough = jnp.minimum(found, len(logits) - 1), jnp.max(logits) > -jnp.inf
+            found = sum_tree.draw(sum_tree.of(share), *bits64(key, batch_size), stratified=False).astype(jnp.int32)
+            choice = jnp.minimum(found, len(logits) - 1)
         else:
             noise = jax.random.gumbel(split(key, 1)[0], logits.shape, logits.dtype)
-            if batch_size > len(logits):
-                raise ShapeError(f"{batch_size} different windows cannot be drawn from a ring of {len(logits)} rows.")
-            _, choice = jax.lax.top_k(logits + noise, batch_size)
-            enough = jnp.sum(logits > -jnp.inf) >= batch_size
+            score = jnp.where(possible, jnp.maximum(logits + noise, LOWEST / 2), LOWEST)
+            _, choice = jax.lax.top_k(score, batch_size)
         valid = jnp.broadcast_to(enough, (batch_size,))
         stream, start, share = (jnp.where(valid, x[choice], 0) for x in (stream, start, share))
         return Draw(stream, start, share, valid)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share of the total weight."""
-        _, _, logits = self._logits(legal)
-        share = jax.nn.softmax(jnp.where(jnp.isfinite(jnp.max(logits)), logits, 0))
-        share = jnp.where(logits > -jnp.inf, share, 0)
+        _, _, possible, logits = self._candidates(legal)
         place = legal.older(stream, start) * legal.windows.ring.num_streams + stream
-        return jnp.where(legal.alive(stream, start), share[place], 0)
+        return jnp.where(legal.alive(stream, start), _shares(possible, logits)[place], 0)
 
-    def _logits(self, legal: Legal) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Return stream, start and log-weight of every candidate, the k-th window of a stream at ``k * E + stream``."""
+    def _enough(self, possible: jax.Array, batch_size: int) -> jax.Array:
+        if not self.replace and batch_size > len(possible):
+            raise ShapeError(f"{batch_size} different windows cannot be drawn from a ring of {len(possible)} rows.")
+        return jnp.sum(possible, dtype=jnp.int32) >= (1 if self.replace else batch_size)
+
+    def _candidates(self, legal: Legal) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Return stream, start, whether it can be drawn, and a finite log-weight of each candidate.
+
+        The k-th window of a stream is at ``k * E + stream``.
+        """
         ring = legal.windows.ring
         shape = (ring.length, ring.num_streams)
         rank, stream = (jax.lax.broadcasted_iota(jnp.int32, shape, axis).reshape(-1) for axis in (0, 1))
@@ -110,4 +123,14 @@ class Weighted(Sampler):
             raise ShapeError(f"Weighted(fn) must return log-weights {list(rank.shape)}, got {logits!r}.")
         if logits.dtype != np.float32:
             raise DtypeError(f"Weighted(fn) must return float32 log-weights, got {logits.dtype}.")
-        return stream, start, jnp.where(real & jnp.isfinite(logits), logits, -jnp.inf)
+        possible = real & jnp.isfinite(logits)
+        return stream, start, possible, jnp.where(possible, logits, LOWEST)
+
+
+def _shares(possible: jax.Array, logits: jax.Array) -> jax.Array:
+    """Return each one's share of the total weight: float32, 0 where it cannot be drawn."""
+    # A softmax without infinities: halves of finite numbers have a finite difference, and exp(-200) is 0 in float32.
+    half = logits * np.float32(0.5)
+    weight = jnp.where(possible, jnp.exp(2 * jnp.maximum(half - jnp.max(half), -100)), 0)
+    total = jnp.sum(weight)
+    return weight / jnp.where(total > 0, total, 1)

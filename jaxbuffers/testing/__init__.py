@@ -5,7 +5,6 @@ Needs no test framework: every check raises `AssertionError`, so it serves in an
 
 from jaxbuffers.testing.contract import (
     CONTRACT,
-    MakeRows,
     check_configuration,
     check_in_place,
     check_probability,
@@ -13,14 +12,16 @@ from jaxbuffers.testing.contract import (
     check_rows,
     check_state,
     check_transforms,
-    numbered_rows,
 )
+from jaxbuffers.testing.filling import MakeRows, numbered_rows
 from jaxbuffers.testing.in_place import assert_in_place
+from jaxbuffers.testing.windows import check_can_sample, check_windows
 
 __all__ = [
     "CONTRACT",
     "MakeRows",
     "assert_in_place",
+    "check_can_sample",
     "check_configuration",
     "check_in_place",
     "check_probability",
@@ -28,5 +29,6 @@ __all__ = [
     "check_rows",
     "check_state",
     "check_transforms",
+    "check_windows",
     "numbered_rows",
 ]

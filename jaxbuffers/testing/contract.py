@@ -13,44 +13,12 @@ from flax import serialization
 from jaxbuffers.batch import Batch
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec, field, paths_of
+from jaxbuffers.row import field, paths_of
+from jaxbuffers.testing.filling import MakeRows, filled, numbered_rows, poisoned
 from jaxbuffers.testing.in_place import assert_in_place
+from jaxbuffers.testing.windows import check_can_sample, check_windows
 
-MakeRows = Callable[[int], Any]
 _structure: Callable[[Any], Any] = jax.tree.structure
-
-
-def numbered_rows(replay: Replay, row: Any, episode: int | None = None) -> MakeRows:
-    """Return a ``make_rows`` whose values say which row they are, in episodes of several lengths.
-
-    The fields ``is_first``, ``is_last`` and ``is_terminal`` describe episodes of ``episode`` rows and
-    up to two more, by default such that the view's windows fit in (for `Episodes`: such that they fit
-    into its windows); every second one ends with a truncation.
-
-    >>> import jax.numpy as jnp, jaxbuffers as jb
-    >>> replay = jb.Replay(capacity=8, num_envs=2, batch_size=1, view=jb.Items())
-    >>> numbered_rows(replay, {"x": jnp.float32(0)})(3)
-    {'x': Array([6., 7.], dtype=float32)}
-    """
-    spec, lead = RowSpec.of(row), () if replay.num_envs is None else (replay.num_envs,)
-
-    def make_rows(step: int) -> Any:
-        stream = np.arange(replay.num_streams)
-        number = step * replay.num_streams + stream
-        length = (_episode(replay.view) if episode is None else episode) + stream % 3
-        number_of, age = np.divmod(step, length)
-        last = age == length - 1
-        flags = {"is_first": age == 0, "is_last": last, "is_terminal": last & (number_of % 2 == 0)}
-
-        def leaf(path: tuple[str, ...], shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
-            value = flags.get(path[0] if path else "", number % (2 if dtype == np.bool_ else 120))
-            full = np.broadcast_to(value.reshape(-1, *(1,) * len(shape)), (len(stream), *shape))
-            return jnp.asarray(full.astype(dtype).reshape((*lead, *shape)))
-
-        leaves = [leaf(*each) for each in zip(spec.paths, spec.shapes, spec.dtypes, strict=True)]
-        return jax.tree.unflatten(spec.treedef, leaves)
-
-    return make_rows
 
 
 def check_replay(replay: Replay, row: Any, make_rows: MakeRows | None = None) -> None:
@@ -89,7 +57,7 @@ def check_configuration(replay: Replay, row: Any, make_rows: MakeRows) -> None:
 
 def check_state(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """A state is a pytree of arrays: it survives flattening and flax's state dictionaries."""
-    state, key = _filled(replay, row, make_rows), jax.random.key(1)
+    state, key = filled(replay, row, make_rows), jax.random.key(1)
     odd = [leaf for leaf in jax.tree.leaves(replay.init(row)) if not isinstance(leaf, jax.Array)]
     assert not odd, f"leaves of the state are not arrays: {odd}"
     saved = jax.tree.map(np.asarray, serialization.to_state_dict(state))
@@ -100,7 +68,7 @@ def check_state(replay: Replay, row: Any, make_rows: MakeRows) -> None:
 
 def check_transforms(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """The same state and key give the same batch eagerly and under jit, vmap and scan."""
-    states = [_filled(replay, row, make_rows, steps) for steps in (replay.view.span + 2, 2 * replay.length + 3)]
+    states = [filled(replay, row, make_rows, steps) for steps in (replay.view.span + 2, 2 * replay.length + 3)]
     keys = jax.random.split(jax.random.key(2), 2)
     compiled = [_sample(replay, *each) for each in zip(states, keys, strict=True)]
     _same("a second call", _sample(replay, states[1], keys[1]), compiled[1])
@@ -122,13 +90,13 @@ def check_transforms(replay: Replay, row: Any, make_rows: MakeRows) -> None:
 def check_rows(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """No sample shows a row that was not added; without a legal window, valid is False and all is zero."""
     # Memory that no row was written to holds ones, where init() leaves zeros: neither may show.
-    empty, key = _poisoned(replay.init(row)), jax.random.key(3)
+    empty, key = poisoned(replay.init(row)), jax.random.key(3)
     batch = _sample(replay, empty, key)
     assert not (batch.valid | replay.can_sample(empty)), "batch.valid or can_sample() is True for an empty replay"
     for path, leaf in paths_of((batch.data, batch.mask, batch.probability)).items():
         assert not np.asarray(leaf).tobytes().strip(b"\0"), f"{path} of a batch from an empty replay is not zero"
     for steps in (replay.view.span + 2, 2 * replay.length + 3):
-        state = _filled(replay, row, make_rows, steps)
+        state = filled(replay, row, make_rows, steps)
         batch = _sample(replay, state, key)
         assert batch.valid, (
             f"no window is legal after {steps} steps of make_rows; give it episodes of a length that the view reads"
@@ -136,14 +104,14 @@ def check_rows(replay: Replay, row: Any, make_rows: MakeRows) -> None:
         assert batch.mask.any(), "a valid batch has no row"
         assert all(0 < p <= 1 for p in batch.probability.tolist()), "a drawn window's probability is not in (0, 1]"
         _same("get() of the sampled index", replay.get(state, batch.index)[1], batch.mask)
-        other = _filled(replay, row, make_rows, steps, _poisoned)
+        other = filled(replay, row, make_rows, steps, poisoned)
         _same("what unwritten memory holds", _sample(replay, other, key), batch)
 
 
 def check_probability(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """Where a sampler says how likely windows are, those of all legal ones sum to 1, and none of 0 is drawn."""
     for steps in (replay.view.span + 2, 2 * replay.length + 3):
-        state = _filled(replay, row, make_rows, steps)
+        state = filled(replay, row, make_rows, steps)
         legal = replay._legal(state)
         count = np.asarray(legal.count())
         stream = jnp.asarray(np.repeat(np.arange(len(count), dtype=np.int32), count))
@@ -183,34 +151,12 @@ CONTRACT = (
     check_state,
     check_transforms,
     check_rows,
+    check_windows,
+    check_can_sample,
     check_probability,
     check_in_place,
 )
-_add, _sample = jax.jit(Replay.add, static_argnums=0), jax.jit(Replay.sample, static_argnums=0)
-
-
-@jax.jit
-def _poisoned(state: ReplayState) -> ReplayState:
-    rows = (state.ring.words, state.ring.blocks)
-    words, blocks = jax.tree.map(lambda x: jnp.full_like(x, 0x01010101 if x.dtype == jnp.uint32 else 1), rows)
-    return replace(state, ring=replace(state.ring, words=words, blocks=blocks))
-
-
-def _filled(
-    replay: Replay, row: Any, make_rows: MakeRows, steps: int = 9, prepare: Callable[..., Any] = lambda state: state
-) -> ReplayState:
-    state, stream = prepare(replay.init(row)), np.arange(replay.num_streams)
-    for step in range(steps):
-        mask = jnp.asarray((step + stream) % 7 != 3).reshape(() if replay.num_envs is None else -1)
-        state = _add(replay, state, make_rows(step), mask)
-    return state
-
-
-def _episode(view: Any) -> int:
-    inner = view
-    while hasattr(inner, "view"):
-        inner = inner.view
-    return max(inner.max_length - 2, 1) if hasattr(inner, "max_length") else view.span + 2
+_sample = jax.jit(Replay.sample, static_argnums=0)
 
 
 def _stack(trees: list[Any]) -> Any:

@@ -32,6 +32,7 @@ class Reader:
       draw: where to read.
       key: the key of the sample; use it through `bits`.
       edits: how views that wrap this one's reader change rows, the last closest to the ring (see `edited`).
+      reshapes: likewise those that change the shapes of leaves; they come after all `edits`.
     """
 
     windows: Windows
@@ -40,6 +41,7 @@ class Reader:
     draw: Draw
     key: jax.Array
     edits: tuple[Edit, ...] = ()
+    reshapes: tuple[Edit, ...] = ()
 
     @property
     def ring(self) -> Ring:
@@ -54,11 +56,15 @@ class Reader:
     def edited(self, edit: Edit, reshapes: bool = False) -> "Reader":
         """Return a reader whose rows are changed on their way: how a view wraps another.
 
+        An outer view's edit is given what those of the views inside it make of the rows.
+
         Args:
           edit: returns the rows of an index, from a function that reads rows and that index.
           reshapes: whether it changes the shapes of leaves; it then comes after all that do not.
         """
-        return replace(self, edits=(edit, *self.edits) if reshapes else (*self.edits, edit))
+        if reshapes:
+            return replace(self, reshapes=(*self.reshapes, edit))
+        return replace(self, edits=(*self.edits, edit))
 
     def index(self, offsets: Sequence[int] | jax.Array) -> Index:
         """Address rows by their distance from each window's first required row.
@@ -91,7 +97,7 @@ class Reader:
     def rows(self, index: Index) -> Any:
         """Read rows, zero where the index has no row."""
         read = self.stored
-        for edit in reversed(self.edits):
+        for edit in reversed((*self.reshapes, *self.edits)):
             read = functools.partial(edit, read)
         return read(index)
 

@@ -19,9 +19,9 @@ class FrameStack(View):
     """Read another view with each observation stacked on the ``k - 1`` before it (Mnih et al. 2015).
 
     Every leaf of ``obs`` gets an axis of length ``k`` after the axes of ``batch.mask`` (of the row, for
-    views that read several): ``[B, k, ...]``, oldest first. A stack never reaches back over the start of an
-    episode. Of the T rows kept of a stream the view reads the newest ``T - (k - 1)``; older ones serve as
-    history only, so a stack is never short because its frames were overwritten.
+    views that read several): ``[B, k, ...]``, oldest first. In a stack of stacks the outer axis comes first. A stack
+    never reaches back over the start of an episode. Of the T rows kept of a stream the view reads the newest
+    ``T - (k - 1)``; older ones serve as history only, so a stack is never short because its frames were overwritten.
 
     Args:
       view: any view of rows with a field ``obs``.

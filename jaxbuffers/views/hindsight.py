@@ -13,6 +13,7 @@ from jaxbuffers.batch import Index
 from jaxbuffers.bits import exactly, expand
 from jaxbuffers.bounded import Bounded
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, number, one_of, settle
+from jaxbuffers.naming import written
 from jaxbuffers.random import fraction_of
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, field, paths_of, show, with_paths
@@ -20,7 +21,7 @@ from jaxbuffers.views.base import Read, Reader, View
 from jaxbuffers.windows import Windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hindsight(View):
     """Read another view as if a goal that was reached had been the one (Andrychowicz et al. 2017).
 
@@ -73,6 +74,9 @@ class Hindsight(View):
             if not isinstance(name, str):
                 raise ConfigurationError(f'A goal is named like "obs.desired_goal", got {name!r}.')
         settle(self, fraction=number("fraction", self.fraction, 0, 1))
+
+    def __repr__(self) -> str:
+        return written(self)
 
     @property
     def required(self) -> int:

@@ -31,9 +31,9 @@ class Sequences(View):
       period: windows begin at every ``period``-th row, counted from the first row of the episode
         (of the stream, for ``"cross"``), so the newest rows stay reachable at any capacity.
       actions: ``"taken"``, the action taken at the row's observation, as stored; ``"previous"``,
-        the action that led to it (PlaNet, Dreamer, DreamerV2), zero at the start of an episode. A
-        row whose previous action is unknown, overwritten or never recorded, is masked; only the
-        oldest row of a stream can be.
+        the action that led to it (PlaNet, Dreamer, DreamerV2), zero at the start of an episode; the
+        first row of a stream always starts one. Of the T rows kept of a stream the view then reads the newest
+        T - 1: the oldest serves for its action only, so no row is read whose previous action is overwritten.
       time_major: put the time axis first.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
@@ -69,9 +69,14 @@ class Sequences(View):
         return self.episodes != "cross"
 
     @property
+    def history(self) -> int:
+        """The row before the first one, if its action is read."""
+        return int(self.actions == "previous")
+
+    @property
     def span(self) -> int:
-        """Burn-in and window, and one row more for a previous action."""
-        return self.burn_in + self.length + (self.actions == "previous")
+        """Burn-in, window and history."""
+        return self.burn_in + self.length + self.history
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -85,7 +90,7 @@ class Sequences(View):
         if index.time.ndim != 2 or index.time.shape[axis] != columns:
             return None
         stream, time = (jnp.moveaxis(x, axis, 1) for x in (index.stream, index.time))
-        column = jnp.argmax(time >= 0, axis=1)  # the first row may be masked for its unknown action
+        column = jnp.argmax(time >= 0, axis=1)  # burn-in rows may be masked
         known = jnp.take_along_axis(time, column[:, None], axis=1)[:, 0]
         first = ring.shift(jnp.maximum(known, 0), self.burn_in - column.astype(jnp.int32))
         return Index(stream[:, 0], jnp.where(known >= 0, first, -1))
@@ -93,18 +98,16 @@ class Sequences(View):
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Read the rows, mask those of another episode, shift the actions."""
         shifted = self.actions == "previous"
-        start = -self.burn_in - shifted
-        index = reader.index(range(start, self.length))
-        rows = reader.rows(index)
+        index = reader.index(range(-self.burn_in, self.length))
+        rows = reader.rows(_with_previous(reader, index) if shifted else index)
         kept = index.time >= 0
         if self.fields:
             first = field(rows, "is_first")
             episode = episode_of(first, field(rows, "is_last", jnp.zeros_like(first)))
         if self.within:
-            kept = kept & (episode == episode[:, -start, None])
+            kept = kept & (episode[:, shifted:] == episode[:, self.burn_in + shifted, None])
         if shifted:
-            rows, kept, index, known = _previous_actions(rows, kept, index, episode)
-            kept = kept & known
+            rows = _previous_actions(rows, episode)
         if self.within or shifted:
             index = Index(index.stream, jnp.where(kept, index.time, -1))
             rows = zero_where_not(kept, rows)
@@ -113,13 +116,20 @@ class Sequences(View):
         return rows, index
 
 
-def _previous_actions(
-    rows: Any, kept: jax.Array, index: Index, episode: jax.Array
-) -> tuple[Any, jax.Array, Index, jax.Array]:
-    """Drop the first of K rows, kept only for its action; say of which rows the previous action is known."""
-    opens = (episode[:, 1:] != episode[:, :-1]) | field(rows, "is_first")[:, 1:]
-    follows = (index.time[:, :-1] >= 0) & ~opens
+def _with_previous(reader: Reader, index: Index) -> Index:
+    """Address K consecutive rows and those before each of them, history included: ``[B, K + 1]``."""
+    before = reader.before(index, 1)
+    # One row from two sides: before the one row, and after the other. Where one of them is missing, its time is -1.
+    time = jnp.maximum(
+        jnp.pad(before.time[..., 0], [(0, 0), (0, 1)], constant_values=-1),
+        jnp.pad(index.time, [(0, 0), (1, 0)], constant_values=-1),
+    )
+    return Index(jnp.pad(index.stream, [(0, 0), (1, 0)], mode="edge"), time)
+
+
+def _previous_actions(rows: Any, episode: jax.Array) -> Any:
+    """Drop the first of K + 1 rows, kept only for its action; a row that opens an episode has no previous one."""
+    follows = (episode[:, 1:] == episode[:, :-1]) & ~field(rows, "is_first")[:, 1:]
     action = jax.tree.map(lambda x: x[:, :-1], field(rows, "action"))
-    rows, index = jax.tree.map(lambda x: x[:, 1:], (rows, index))
-    rows = with_field(rows, "action", zero_where_not(follows, action))
-    return rows, kept[:, 1:], index, follows | opens
+    rows = jax.tree.map(lambda x: x[:, 1:], rows)
+    return with_field(rows, "action", zero_where_not(follows, action))

@@ -173,7 +173,7 @@ def compare(config):
     """Assert that the windows are exactly the legal ones, hold what the oracle says and tell where they begin."""
     blocks, mask, layout, written = cases(config)
     counts, starts, want_times, want_leaves = expected(config.length, config.view)
-    starts = np.where((want_times < 0).all(axis=3), -1, starts)  # a window all masked cannot be told where it begins
+    assert ((want_times >= 0).any(axis=3) == (starts >= 0)).all()  # every legal window shows a row
     if config.wraps:
         cycle = 2**30 // config.length * config.length
         starts, want_times = (np.where(x < 0, -1, (x + cycle - 3) % cycle) for x in (starts, want_times))
@@ -208,7 +208,6 @@ def compare(config):
         np.testing.assert_array_equal(shaped(data[path]), want[layout[:, None], written], err_msg=path)
 
     np.testing.assert_array_equal(size, np.minimum(written, config.length).sum(axis=2))
-    # Which of the windows are real is told by the oracle's own count, not by their times: a window may be all mask.
     legal = counts[layout[:, None], written]
     np.testing.assert_array_equal(batch.probability.reshape(lead).sum(axis=3), legal)
     np.testing.assert_array_equal(can_sample, legal.sum(axis=2) > 0)

@@ -129,7 +129,8 @@ class OracleReplay:
         end = time if view.episodes == "pad" else time + view.length - 1
         origin = 0 if view.episodes == "cross" else self.episode_start(stream, time)
         return (
-            self.present(stream, end)
+            self._sequence_shows(view, stream, time)
+            and self.present(stream, end)
             and (view.episodes == "cross" or self.one_episode(stream, time, end))
             and (time - origin) % view.period == 0
         )
@@ -143,20 +144,22 @@ class OracleReplay:
             slots.append(slot)
         return Window(stream, start, times, slots)
 
+    def _sequence_shows(self, view: Any, stream: int, time: int) -> bool:
+        """Whether a row is present, and not kept for its action only, as the oldest of a full stream is."""
+        spare = int(view.actions == "previous")
+        return self.present(stream, time) and len(self.history[stream]) - time <= self.length - spare
+
     def _sequence_slot(self, view: Any, stream: int, start: int, time: int) -> Row | None:
-        if not self.present(stream, time):
+        if not self._sequence_shows(view, stream, time):
             return None
         if view.episodes != "cross" and not self.one_episode(stream, min(time, start), max(time, start)):
             return None
         row = dict(self.history[stream][time])
         if view.actions == "previous":
-            before = self.get(stream, time - 1)
-            if before is None and not row["is_first"]:
-                return None  # an action led here, but nobody knows it any more
             for path in row:
                 if path.split(".")[0] == "action":
                     opens = self.opens(stream, time)
-                    row[path] = np.zeros_like(row[path]) if opens else before[path]
+                    row[path] = np.zeros_like(row[path]) if opens else self.history[stream][time - 1][path]
         return row
 
     def _episode_end(self, view: Any, stream: int, start: int) -> int | None:

@@ -15,13 +15,13 @@ def core_of(view: Any) -> Any:
 
 
 def stacks_of(view: Any) -> list[tuple[int, str]]:
-    """Length and padding of the frame stacks around a view, the outermost first."""
+    """Length and padding of the frame stacks around a view, the innermost first: it is applied first."""
     stacks = []
     while type(view).__name__ in ("FrameStack", "Hindsight"):
         if type(view).__name__ == "FrameStack":
             stacks.append((view.k, view.pad))
         view = view.view
-    return stacks
+    return stacks[::-1]
 
 
 def slots_of(view: Any) -> int:

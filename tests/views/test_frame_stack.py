@@ -75,12 +75,12 @@ def test_burn_in_rows_are_masked_where_their_stack_would_be_short():
             check(stack, [0, 0, 0] if time < 0 else [8 + time, 9 + time, 10 + time])
 
 
-def test_the_action_before_the_oldest_row_read_counts_as_unknown():
+def test_the_action_before_the_oldest_row_read_is_known():
     view = jb.FrameStack(jb.Sequences(2, "within", actions="previous"), 2)
-    batch = read_all(view, rows_of("F....."), length=4)
-    check(batch.index.time, [[-1, 4], [4, 5]])
-    check(batch.data.action, [[0, 23], [23, 24]])
-    check(batch.data.obs, [[[0, 0], [13, 14]], [[13, 14], [14, 15]]])
+    batch = read_all(view, rows_of("F......"), length=5)  # row 2 for its frame, row 3 for its action
+    check(batch.index.time, [[4, 5], [5, 6]])
+    check(batch.data.action, [[23, 24], [24, 25]])
+    check(batch.data.obs, [[[13, 14], [14, 15]], [[14, 15], [15, 16]]])
 
 
 def test_a_transition_has_a_stack_at_both_ends_and_its_reward_as_before():
@@ -139,9 +139,32 @@ def test_every_leaf_of_the_observation_is_stacked_and_no_other_and_no_bit_change
     check(data.extras["note"], rows.extras["note"])
 
 
-def test_a_stack_of_stacks_reads_stacks_of_the_outer_length():
-    data = read_all(jb.FrameStack(jb.FrameStack(jb.Items(), 2), 3, pad="zero"), rows_of("F...."), length=5).data
-    check(data.obs, [[[10, 11, 12], [11, 12, 13]], [[11, 12, 13], [12, 13, 14]]])
+def test_a_stack_of_stacks_stacks_what_the_inner_one_reads():
+    view = jb.FrameStack(jb.FrameStack(jb.Items(), 2), 3, pad="zero")
+    data = read_all(view, rows_of("F....."), length=6).data
+    check(data.obs, [[[11 - k, 12 - k], [12 - k, 13 - k], [13 - k, 14 - k]] for k in (1, 0, -1)])
+    data = read_all(view, rows_of("F..F"), length=8).data
+    check(data.obs[0], [[0, 0], [0, 0], [10, 10]])
+    check(data.obs[1], [[0, 0], [10, 10], [10, 11]])
+    check(data.obs[3], [[0, 0], [0, 0], [13, 13]])
+
+
+def test_stacks_around_goals_around_stacks_keep_their_order():
+    def minus(achieved, desired):
+        return desired - achieved
+
+    plain = rows_of("F..LF..")
+    number = plain.action.astype(np.float32)  # 20 + time
+    rows = plain.replace(action=number, extras={"goal": np.zeros_like(number)})
+    goals = jb.Hindsight(jb.FrameStack(jb.Sequences(1), 2), minus, "final", 1.0, "action", "extras.goal")
+    batch = read_all(jb.FrameStack(jb.FrameStack(goals, 3), 4), rows, length=13)
+    frames = np.arange(-3, 1)[:, None, None] + np.arange(-2, 1)[:, None] + np.arange(-1, 1)
+    begin = np.array([0, 0, 0, 0, 4, 4, 4])
+    time = np.arange(7)
+    # Each stack repeats the first one of its episode.
+    check(batch.data.obs[:, 0], 10 + np.maximum(time[:, None, None, None] + frames, begin[:, None, None, None]))
+    check(batch.data.extras["goal"][:, 0], 20 + np.array([3, 3, 3, 3, 6, 6, 6]))
+    check(batch.data.reward[:, 0], np.where(time == begin, rows.reward, [3, 2, 1, 0, 2, 1, 0]))
 
 
 def test_stacks_hold_what_was_written_back():

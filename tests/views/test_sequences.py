@@ -58,17 +58,33 @@ def test_the_previous_action_is_zero_after_is_last_alone():
     check(read_all(jb.Sequences(3, actions="previous"), rows_of("F.L..")).data.action[1:], [[20, 21, 0], [21, 0, 23]])
 
 
-def test_a_row_whose_previous_action_is_overwritten_is_masked():
-    batch = read_all(jb.Sequences(2, "within", actions="previous"), rows_of("F...."), length=3)
-    check(batch.mask, [[0, 1], [1, 1]])
-    check(batch.data.action, [[0, 22], [22, 23]])
-    check(batch.data.obs, [[0, 13], [13, 14]])
-
-
-def test_the_oldest_row_of_a_ring_is_not_masked_if_it_opens_an_episode():
-    batch = read_all(jb.Sequences(2, "within", actions="previous"), rows_of("F.F.."), length=3)
+def test_the_oldest_row_of_a_full_ring_serves_for_its_action_only():
+    batch = read_all(jb.Sequences(2, "within", actions="previous"), rows_of("F...."), length=4)
     check(batch.mask, [[1, 1], [1, 1]])
-    check(batch.data.action, [[0, 22], [22, 23]])
+    check(batch.data.action, [[21, 22], [22, 23]])
+    check(batch.data.obs, [[12, 13], [13, 14]])
+    batch = read_all(jb.Sequences(2, actions="previous", burn_in=1), rows_of("F...."), length=4)
+    check(batch.index.time, [[-1, 2, 3], [2, 3, 4]])
+    check(batch.data.action, [[0, 21, 22], [21, 22, 23]])
+
+
+def test_a_window_that_would_show_no_row_is_not_legal():
+    """Its only row is the oldest, the last of its episode, and the action that led to it is overwritten."""
+    for length in (1, 4):
+        batch = read_all(jb.Sequences(length, "pad", actions="previous"), rows_of("F..LF...."), length=6)
+        check(batch.index.time[:, 0], [4, 5, 6, 7, 8])
+        check(batch.data.action[:, 0], [0, 24, 25, 26, 27])
+
+
+def test_the_first_row_of_a_stream_opens_an_episode_with_or_without_is_first():
+    for pattern in ("F...", "....", "L..."):
+        for episodes in ("cross", "within", "pad"):
+            batch = read_all(jb.Sequences(1, episodes, actions="previous"), rows_of(pattern), length=8)
+            check(batch.mask, [[1], [1], [1], [1]])
+            check(batch.data.action, [[0], [0 if pattern[0] == "L" else 20], [21], [22]])
+    batch = read_all(jb.Sequences(2, actions="previous", burn_in=1), rows_of("..."))
+    check(batch.mask, [[0, 1, 1], [1, 1, 1]])
+    check(batch.data.action, [[0, 0, 20], [0, 20, 21]])
 
 
 def test_previous_actions_of_every_leaf_are_shifted_and_nothing_else_is():

@@ -1,0 +1,1 @@
+"""One contract for all views and samplers."""
