@@ -19,7 +19,7 @@ def expert_trajectories(count=3, steps=4):
         [
             {
                 "observation": f"page {10 * k + i}",
-                "action": f"click({i}, 200)",
+                "action": f"click({i})",
                 "image_features": screen(10 * k + i),
                 "next_image_features": screen(10 * k + i + 1),
                 "reward": np.array(float(i == steps - 1)),
@@ -38,7 +38,7 @@ def check(fields, size):
     number = [int(text.split()[1]) for text in fields["observation"]]
     assert len(number) == size
     assert fields["next_observation"] == [f"page {i + 1}" for i in number]
-    assert fields["action"] == [f"click({i % 10}, 200)" for i in number]
+    assert fields["action"] == [f"click({i % 10})" for i in number]
     np.testing.assert_array_equal(np.asarray(fields["image_features"])[:, 0], number)
     np.testing.assert_array_equal(np.asarray(fields["next_image_features"])[:, 0], np.array(number) + 1)
     last = np.array([i % 10 == 3 for i in number])
@@ -63,12 +63,12 @@ def filled(independent):
 def test_the_example_of_insert(independent):
     buffer = empty(independent)
     buffer.insert(
-        observation="Click on the login button",
-        action="click(100, 200)",
+        observation="a page that asks who you are",
+        action="type(name)",
         image_features=screen(1),
         next_image_features=screen(2),
         reward=1.0,
-        next_observation="Login dialog appeared",
+        next_observation="a page that asks for a password",
         done=False,
         mc_return=5.2,
     )
@@ -77,8 +77,8 @@ def test_the_example_of_insert(independent):
             buffer.sample()
         buffer.finish()
     batch = buffer.sample()
-    assert batch["observation"] == ["Click on the login button"] * 32
-    assert batch["next_observation"] == ["Login dialog appeared"] * 32
+    assert batch["observation"] == ["a page that asks who you are"] * 32
+    assert batch["next_observation"] == ["a page that asks for a password"] * 32
     np.testing.assert_array_equal(batch["mc_return"], np.full(32, 5.2, np.float32))
     assert not batch["done"].any()
 
@@ -113,8 +113,8 @@ class Trainer:
 @MODES
 def test_cloning(independent, tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save(expert_trajectories(), tmp_path / "expert_demos.pt")
-    trajectories = torch.load(tmp_path / "expert_demos.pt", weights_only=False)
+    torch.save(expert_trajectories(), tmp_path / "demonstrations.pt")
+    trajectories = torch.load(tmp_path / "demonstrations.pt", weights_only=False)
     buffer = empty(independent)
     for trajectory in trajectories:
         for transition in trajectory:
