@@ -21,7 +21,6 @@ class Scan:
       steps: iterations of one call.
       least: the elements of the smallest array that must not be copied.
       documented: how many such arrays the peer's documented use makes all the same.
-      batch: arrays whose sizes are spared, where a batch is larger than that.
     """
 
     def __init__(
@@ -32,7 +31,6 @@ class Scan:
         steps: int,
         least: int,
         documented: int = 0,
-        batch: Any = (),
     ) -> None:
         def one(carry: tuple, step: jax.Array) -> tuple:
             state, key, total = carry
@@ -46,7 +44,7 @@ class Scan:
 
         self.state, self.key = state, jax.random.key(0)
         jitted = jax.jit(scan, donate_argnums=0)
-        self._program = compiled(side, jitted, self.state, self.key, least=least, batch=batch, documented=documented)
+        self._program = compiled(side, jitted, self.state, self.key, least=least, documented=documented)
 
     def __call__(self) -> None:
         """Run the program and wait for it."""

@@ -55,8 +55,8 @@ def _loop(row: jb.Row, small: int, length: int) -> Scan:
         state = replay.add(state, rows)
         return state, replay.sample(state, key).data
 
-    batch = jax.eval_shape(lambda: replay.sample(replay.init(row), jax.random.key(0)))
-    loop = Scan("jaxbuffers", iterate, replay.init(row), STEPS, least=ENVS * length, batch=batch)
+    read = 2 * BATCH * (row.obs.size + 16)  # more than a batch has; of few and wide rows there are fewer than that
+    loop = Scan("jaxbuffers", iterate, replay.init(row), STEPS, least=max(ENVS * length, read))
     for _ in range(length // STEPS + 1):  # fills the ring
         loop()
     return loop

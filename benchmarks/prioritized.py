@@ -8,7 +8,6 @@ published beside the others, under its name: it is what flashbax's own example o
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import cpprb
@@ -170,5 +169,5 @@ def _apply(change: Callable, state: Any) -> Any:
 
 def _spread(replay: jb.Replay, state: jb.ReplayState, key: jax.Array) -> jb.ReplayState:
     """Give 4,096 windows priorities that differ, so that draws are not alike."""
-    batch = replace(replay, batch_size=4096).sample(state, key)
+    batch = replay.sample(state, key, 4096)
     return replay.update(state, batch.index, priority=jax.random.exponential(key, (4096,)))
