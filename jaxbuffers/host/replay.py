@@ -17,7 +17,7 @@ from jaxbuffers.errors import (
     positive,
 )
 from jaxbuffers.host import saving
-from jaxbuffers.host.arguments import addresses, one_key, outside_jit, priorities
+from jaxbuffers.host.arguments import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
 from jaxbuffers.host.convert import declared
@@ -66,12 +66,10 @@ class HostReplay:
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigurationError(f"seed must be an int, got {seed!r}; a key can be assigned to buffer.key.")
         self.replay = replay
         self.table = TextTable() if table is None else table
         self._section = Guard()
-        self._key = jax.random.key(seed)
+        self._key = first_key(seed)
         self._state = replay.init(declared(fields))
         self._rows = Rows(replay, self._state.spec, self.table)
         self._verbs = Verbs.of(replay)
@@ -106,7 +104,8 @@ class HostReplay:
     @key.setter
     def key(self, key: jax.Array) -> None:
         with self._section():
-            self._key = one_key(key)
+            beside(self._state, {("key",): one_key(key)})
+            self._key = key
 
     def to_bytes(self) -> bytes:
         """Return the state and the key. The texts are not in there: commit the table first, then save this.
@@ -141,14 +140,7 @@ class HostReplay:
 
     def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields. See `add`."""
-        spec = self._state.spec
-        row = spec.treedef.unflatten(spec.paths)
-        if not isinstance(row, dict):
-            try:
-                fields = type(row)(**fields)
-            except TypeError as error:
-                raise StructureError(f"{error}; the fields are {', '.join(map('.'.join, spec.paths))}.") from None
-        self.add(fields)
+        self.add(self._rows.named(fields))
 
     def add(self, rows: Any, mask: Any = None) -> None:
         """Append rows.
@@ -222,15 +214,14 @@ class HostReplay:
           UnknownTextError: an id is not in the table; nothing is written.
         """
         one_of("stale", stale, ("error", "drop"))
-        index, gone = addresses(index), []
+        index = addresses(index)
         if priority is not None:
             priority = priorities(priority)
         with self._section():
             if rows is not None:
                 rows = self._rows.replacements(rows, index.time.shape)
-                if texts := [path for path in paths_of(rows) if path in self._state.spec.texts]:
-                    old, present = self.replay.get(self._state, index)
-                    gone = [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
+            beside(self._state, paths_of({"index": index, "rows": rows}))
+            gone = self._verbs.rewritten(self._state, index, rows)
             if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
                 raise StaleIndexError(
                     f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
@@ -239,7 +230,9 @@ class HostReplay:
 
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
+        index = addresses(index)
         with self._section():
+            beside(self._state, paths_of(index))
             return self.replay.get(self._state, index)
 
     def text_ids(self) -> np.ndarray:
@@ -257,6 +250,8 @@ class HostReplay:
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
         with self._section():
+            if not isinstance(everything, bool):
+                raise ConfigurationError(f"everything must be True or False, got {everything!r}.")
             if not self._state.spec.texts and not everything:
                 return 0
             return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
