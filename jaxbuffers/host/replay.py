@@ -36,9 +36,10 @@ class HostReplay:
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
 
-    Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread.
-    Several calls are not: between a `sample` and its `update` another thread may overwrite the rows, and a `state` that
-    is read, changed and assigned loses what was inserted meanwhile. Do not write to an array during the call it is in.
+    Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread,
+    to this buffer or to others on the same table. Several calls are not: between a `sample` and its `update` another
+    thread may overwrite the rows, and a `state` that is read, changed and assigned loses what was inserted meanwhile.
+    Do not write to an array during the call it is in.
 
     Signals with handlers in Python, Ctrl-C among them, wait until the call is over, compilation included; a handler may
     itself use the buffer, such as to save it. After a fork only the process that made the buffer can use it.
@@ -68,7 +69,7 @@ class HostReplay:
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
         self.replay = replay
         self.table = TextTable() if table is None else table
-        self._section = Guard()
+        self._section = Guard(self.table)
         self._key = first_key(seed)
         self._state = replay.init(declared(fields))
         self._rows = Rows(replay, self._state.spec, self.table)
@@ -236,10 +237,9 @@ class HostReplay:
             return self.replay.get(self._state, index)
 
     def text_ids(self) -> np.ndarray:
-        """Return the ids of the texts in use, int32 ``[n]``: of the rows, and of batches that were drawn ahead."""
+        """Return the ids of all texts in use, int64 ``[n]``: of its rows, and of batches that were drawn ahead."""
         with self._section():
-            held = [ids_of(self._state)] if self._state.spec.texts else []
-            return np.concatenate([np.zeros(0, np.int32), *held, *waiting_ids(self.table)])
+            return np.concatenate([ids_of(self._state), *waiting_ids(self.table)])
 
     def sweep(self, states: Any = (), pins: Any = (), everything: bool = False) -> int:
         """Free the texts that were overwritten and that nothing refers to any more; see `TextTable.sweep`.
@@ -252,8 +252,6 @@ class HostReplay:
         with self._section():
             if not isinstance(everything, bool):
                 raise ConfigurationError(f"everything must be True or False, got {everything!r}.")
-            if not self._state.spec.texts and not everything:
-                return 0
             return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
 
     def count(self) -> int:
