@@ -94,8 +94,8 @@ class HostReplay:
         with self._section():
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
             self._state = saving.adopted(self.replay, self._state, state)
-            self._shared = self._overwritten.may_be_others = True
-            self._drawable = set()
+            self._shared, self._drawable = True, set()
+            self._overwritten.may_be_others = bool(state.spec.texts)
 
     @property
     def key(self) -> jax.Array:

@@ -43,12 +43,12 @@ class Rows:
         if isinstance(row, dict):
             return fields
         try:
-            if not isinstance(row, list | tuple) or hasattr(row, "_fields"):
-                return type(row)(**fields)
-            error: Any = "the row was declared without names for its fields; give it to add()"
-        except TypeError as wrong:
-            error = wrong
-        raise StructureError(f"{error}. The leaves are {', '.join(map(show, self.spec.paths))}.")
+            if isinstance(row, list | tuple) and not hasattr(row, "_fields"):
+                raise TypeError("the row was declared without names for its fields: give it to add()")
+            return type(row)(**fields)
+        except TypeError as error:
+            names = ", ".join(map(".".join, self.spec.paths)) or "one without a name"
+            raise StructureError(f"{error}; the fields are {names}.") from None
 
     def replacements(self, rows: Any, lead: tuple[int, ...]) -> Any:
         """Return what `Replay.update` takes as rows, those fields checked that there are; texts are known ids."""

@@ -29,7 +29,8 @@ class Section:
 
     Python runs handlers in the main thread only, so only there they are put off, by handlers that remember what came.
     On leaving, the lock is released, the handlers are put back, and those whose signal came are called: they may raise,
-    and may enter a section with the same lock. A signal that came twice is one signal, as for the system.
+    and may enter a section with the same lock. A signal that came twice is one signal, as for the system. What
+    ``signal.siginterrupt`` has set for these signals is not kept.
 
     Args:
       lock: a ``threading.RLock``.
