@@ -1,5 +1,6 @@
 """Checks of what the verbs of a `HostReplay` get besides rows; nothing of the caller's memory is kept."""
 
+import operator
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import numpy as np
 from jaxbuffers.arguments import check_index
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, PriorityError, StructureError
-from jaxbuffers.row import refuse_masked
+from jaxbuffers.replay import ReplayState
+from jaxbuffers.row import Path, refuse_masked, show
 
 
 def outside_jit(result: jax.Array) -> None:
@@ -30,8 +32,21 @@ def usable(what: str, value: Any) -> Any:
     return np.array(value) if isinstance(value, np.ndarray) else value
 
 
+def beside(state: ReplayState, arrays: dict[Path, Any]) -> None:
+    """Refuse arrays that were put on other devices than the state: the whole replay would be moved, or JAX refuse."""
+    ours = None
+    for path, leaf in arrays.items():
+        if type(leaf) is not np.ndarray and isinstance(leaf, jax.Array) and leaf.committed:
+            ours = ours or state.ring.time.devices()
+            if leaf.devices() != ours:
+                raise StructureError(
+                    f"{show(path)} is on {_names(leaf.devices())}, the replay on {_names(ours)}; put it there with "
+                    f"jax.device_put, or give an array of NumPy."
+                )
+
+
 def addresses(index: Any) -> Index:
-    """Return the index of a batch."""
+    """Return the index of a batch, or of any rows."""
     check_index(index)
     return Index(usable("index.stream", index.stream), usable("index.time", index.time))
 
@@ -56,6 +71,18 @@ def written(mask: Any) -> Any:
     return usable("mask", mask)
 
 
+def first_key(seed: Any) -> jax.Array:
+    """Return the key of a seed."""
+    try:
+        if not isinstance(seed, bool):
+            return jax.random.key(operator.index(seed))
+    except TypeError:
+        pass
+    except OverflowError as error:
+        raise ConfigurationError(f"seed must fit 64 bits, got {seed}.") from error
+    raise ConfigurationError(f"seed must be an int, got {seed!r}; a key can be assigned to buffer.key.")
+
+
 def one_key(key: Any) -> jax.Array:
     """Return a key, new or old style; refuse several, and what is none."""
     try:
@@ -64,3 +91,7 @@ def one_key(key: Any) -> jax.Array:
     except TypeError:
         pass
     raise ConfigurationError(f"the key of a buffer is one PRNG key, such as jax.random.key(0); got {key!r}.")
+
+
+def _names(devices: Any) -> str:
+    return ", ".join(sorted(map(str, devices)))

@@ -82,9 +82,9 @@ class HostBatch:
         return self.text(name) if name in self.texts else leaves[name]
 
     def text_ids(self) -> np.ndarray:
-        """Return the ids of all texts in ``data``, int32 ``[n]``: what a sweep must keep for it."""
-        held = [np.asarray(x).ravel() for path, x in paths_of(self.data).items() if ".".join(path) in self.texts]
-        return np.concatenate([np.zeros(0, np.int32), *held])
+        """Return the ids of all its texts, int32 ``[n]``, so that `TextTable.sweep` keeps them."""
+        leaves = leaves_by_name(self.data)
+        return np.concatenate([np.zeros(0, np.int32), *(np.asarray(leaves[name]).ravel() for name in self.texts)])
 
     __iter__: ClassVar[None] = None  # having items, it would be a sequence otherwise
 

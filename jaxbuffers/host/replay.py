@@ -17,7 +17,7 @@ from jaxbuffers.errors import (
     positive,
 )
 from jaxbuffers.host import saving
-from jaxbuffers.host.arguments import addresses, one_key, outside_jit, priorities
+from jaxbuffers.host.arguments import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
 from jaxbuffers.host.convert import declared
@@ -36,9 +36,10 @@ class HostReplay:
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
 
-    Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread.
-    Several calls are not: between a `sample` and its `update` another thread may overwrite the rows, and a `state` that
-    is read, changed and assigned loses what was inserted meanwhile. Do not write to an array during the call it is in.
+    Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread,
+    to this buffer or to others on the same table. Several calls are not: between a `sample` and its `update` another
+    thread may overwrite the rows, and a `state` that is read, changed and assigned loses what was inserted meanwhile.
+    Do not write to an array during the call it is in.
 
     Signals with handlers in Python, Ctrl-C among them, wait until the call is over, compilation included; a handler may
     itself use the buffer, such as to save it. After a fork only the process that made the buffer can use it.
@@ -66,12 +67,10 @@ class HostReplay:
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigurationError(f"seed must be an int, got {seed!r}; a key can be assigned to buffer.key.")
         self.replay = replay
         self.table = TextTable() if table is None else table
-        self._section = Guard()
-        self._key = jax.random.key(seed)
+        self._section = Guard(self.table)
+        self._key = first_key(seed)
         self._state = replay.init(declared(fields))
         self._rows = Rows(replay, self._state.spec, self.table)
         self._verbs = Verbs.of(replay)
@@ -95,8 +94,8 @@ class HostReplay:
         with self._section():
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
             self._state = saving.adopted(self.replay, self._state, state)
-            self._shared = self._overwritten.may_be_others = True
-            self._drawable = set()
+            self._shared, self._drawable = True, set()
+            self._overwritten.may_be_others = bool(state.spec.texts)
 
     @property
     def key(self) -> jax.Array:
@@ -106,7 +105,8 @@ class HostReplay:
     @key.setter
     def key(self, key: jax.Array) -> None:
         with self._section():
-            self._key = one_key(key)
+            beside(self._state, {("key",): one_key(key)})
+            self._key = key
 
     def to_bytes(self) -> bytes:
         """Return the state and the key. The texts are not in there: commit the table first, then save this.
@@ -141,14 +141,7 @@ class HostReplay:
 
     def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields. See `add`."""
-        spec = self._state.spec
-        row = spec.treedef.unflatten(spec.paths)
-        if not isinstance(row, dict):
-            try:
-                fields = type(row)(**fields)
-            except TypeError as error:
-                raise StructureError(f"{error}; the fields are {', '.join(map('.'.join, spec.paths))}.") from None
-        self.add(fields)
+        self.add(self._rows.named(fields))
 
     def add(self, rows: Any, mask: Any = None) -> None:
         """Append rows.
@@ -222,15 +215,14 @@ class HostReplay:
           UnknownTextError: an id is not in the table; nothing is written.
         """
         one_of("stale", stale, ("error", "drop"))
-        index, gone = addresses(index), []
+        index = addresses(index)
         if priority is not None:
             priority = priorities(priority)
         with self._section():
             if rows is not None:
                 rows = self._rows.replacements(rows, index.time.shape)
-                if texts := [path for path in paths_of(rows) if path in self._state.spec.texts]:
-                    old, present = self.replay.get(self._state, index)
-                    gone = [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
+            beside(self._state, paths_of({"index": index, "rows": rows}))
+            gone = self._verbs.rewritten(self._state, index, rows)
             if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
                 raise StaleIndexError(
                     f'{number} rows of the index have been overwritten. Update before you add, or give stale="drop".'
@@ -239,14 +231,15 @@ class HostReplay:
 
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
+        index = addresses(index)
         with self._section():
+            beside(self._state, paths_of(index))
             return self.replay.get(self._state, index)
 
     def text_ids(self) -> np.ndarray:
-        """Return the ids of the texts in use, int32 ``[n]``: of the rows, and of batches that were drawn ahead."""
+        """Return the ids of all texts in use, int64 ``[n]``: of its rows, and of batches that were drawn ahead."""
         with self._section():
-            held = [ids_of(self._state)] if self._state.spec.texts else []
-            return np.concatenate([np.zeros(0, np.int32), *held, *waiting_ids(self.table)])
+            return np.concatenate([ids_of(self._state), *waiting_ids(self.table)])
 
     def sweep(self, states: Any = (), pins: Any = (), everything: bool = False) -> int:
         """Free the texts that were overwritten and that nothing refers to any more; see `TextTable.sweep`.
@@ -257,8 +250,8 @@ class HostReplay:
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
         with self._section():
-            if not self._state.spec.texts and not everything:
-                return 0
+            if not isinstance(everything, bool):
+                raise ConfigurationError(f"everything must be True or False, got {everything!r}.")
             return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
 
     def count(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxbuffers.errors import DtypeError, StructureError, debug_checks
 from jaxbuffers.host import convert
+from jaxbuffers.host.arguments import beside
 from jaxbuffers.host.arguments import written as given
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import RowSpec, field, paths_of, show
@@ -30,10 +31,24 @@ class Rows:
                 leaves[i] = convert.texts(path, leaves[i], shape, lead)
             else:
                 leaves[i] = convert.array(path, leaves[i], shape, dtype, lead)
+        beside(state, dict(zip(self.spec.paths, leaves, strict=True)) | {("mask",): mask})
         self._accept(state, lead, mask)
         written = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
         self._flags(leaves, written)
         return self.spec.treedef.unflatten(self._interned(leaves, lead, written)), mask, lead
+
+    def named(self, fields: dict[str, Any]) -> Any:
+        """Return a row made of its top-level fields."""
+        row = self.spec.treedef.unflatten(self.spec.paths)
+        if isinstance(row, dict):
+            return fields
+        try:
+            if isinstance(row, list | tuple) and not hasattr(row, "_fields"):
+                raise TypeError("the row was declared without names for its fields: give it to add()")
+            return type(row)(**fields)
+        except TypeError as error:
+            names = ", ".join(map(".".join, self.spec.paths)) or "one without a name"
+            raise StructureError(f"{error}; the fields are {names}.") from None
 
     def replacements(self, rows: Any, lead: tuple[int, ...]) -> Any:
         """Return what `Replay.update` takes as rows, those fields checked that there are; texts are known ids."""

@@ -8,6 +8,7 @@ import _signal  # type: ignore[import-not-found]  # of `signal` itself each func
 import os
 import signal
 import threading
+import weakref
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,8 @@ _NUMBERS = tuple(  # not the real-time signals, which nobody's Ctrl-C is: there 
     sorted(int(s) for s in signal.valid_signals() if s < 32 and getattr(s, "name", "") not in _IMPOSSIBLE)
 )
 _getsignal = _signal.getsignal
+_lock = threading.RLock()  # of the next line
+_locks: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 class Section:
@@ -26,7 +29,8 @@ class Section:
 
     Python runs handlers in the main thread only, so only there they are put off, by handlers that remember what came.
     On leaving, the lock is released, the handlers are put back, and those whose signal came are called: they may raise,
-    and may enter a section with the same lock. A signal that came twice is one signal, as for the system.
+    and may enter a section with the same lock. A signal that came twice is one signal, as for the system. What
+    ``signal.siginterrupt`` has set for these signals is not kept.
 
     Args:
       lock: a ``threading.RLock``.
@@ -109,14 +113,20 @@ class Section:
 
 
 class Guard:
-    """The lock of one object: ``with guard():`` is a `Section` of the process that made it.
+    """Makes the sections of a buffer: ``with guard():``.
+
+    Buffers on one table take turns: a sweep must know the texts of them all, also of a row that is being inserted.
+
+    Args:
+      table: what is shared.
 
     Raises:
-      ForkError: in another process.
+      ForkError: a section is entered in another process than the one that made the guard.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
+    def __init__(self, table: Any) -> None:
+        with Section(_lock):
+            self._lock = _locks.setdefault(table, threading.RLock())
         self._process = os.getpid()
 
     def __call__(self) -> Section:

@@ -44,6 +44,15 @@ class Verbs:
         outside_jit(gone)
         return [np.asarray(leaf)[np.asarray(gone)].ravel() for leaf in ids]
 
+    def rewritten(self, state: ReplayState, index: Index, rows: Any) -> list[np.ndarray]:
+        """Return the text ids that an `update` of rows will replace."""
+        texts = [path for path in paths_of(rows) if path in state.spec.texts]
+        if not texts:
+            return []
+        old, present = self.replay.get(state, index)
+        outside_jit(present)
+        return [np.asarray(paths_of(old)[path])[np.asarray(present)].ravel() for path in texts]
+
     @partial(jax.jit, static_argnums=(0, 3))
     def _texts_replaced(self, state: ReplayState, mask: jax.Array, number: int) -> tuple[list, jax.Array]:
         ring, size = self.replay._ring(state), state.ring.size

@@ -146,6 +146,28 @@ def test_any_key_of_jax_draws_and_is_saved(key):
     assert buffer.sample(8).data["reward"].tolist() == drawn
 
 
+def test_arrays_on_other_devices_are_refused_and_do_not_move_the_buffer():
+    buffer, there = filled(), jax.devices()[1]
+    index = buffer.sample().index
+    before, devices = seen(buffer), buffer._state.ring.time.devices()
+
+    def key(x):
+        buffer.key = x
+
+    for call, x in (
+        (lambda x: buffer.insert(**ROW | {"reward": x}), np.float32(1)),
+        (lambda x: buffer.add(ROW, mask=x), np.bool_(True)),
+        (lambda x: buffer.update(x), index),
+        (lambda x: buffer.update(index, rows={"reward": x}), np.ones(2, np.float32)),
+        (buffer.get, index),
+        (key, jax.random.key(0)),
+    ):
+        with pytest.raises(StructureError, match=r"is on .*:1, the replay on .*:0"):
+            call(jax.device_put(x, there))
+    assert (seen(buffer), buffer._state.ring.time.devices()) == (before, devices)
+    buffer.insert(**ROW | {"reward": jax.device_put(np.float32(1), jax.devices()[0])})
+
+
 def test_a_state_that_was_donated_is_refused():
     buffer = filled()
     gone = jax.tree.map(jnp.copy, buffer.state)
@@ -166,6 +188,24 @@ def test_what_is_no_mask_is_refused_also_after_a_good_one(mask):
     with pytest.raises((DtypeError, ShapeError), match="mask"):
         buffer.add(ROW, mask=mask)
     assert seen(buffer) == before
+
+
+@pytest.mark.parametrize("seed", [True, None, "seed", 1.0, 2**80])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(ConfigurationError, match="seed"):
+        shell(seed=seed)
+
+
+def test_a_seed_of_numpy_is_the_same_seed():
+    assert shell(seed=np.int64(3)).key == shell(seed=3).key
+
+
+def test_rows_without_names_go_in_by_add():
+    buffer = shell(fields=np.float32)
+    buffer.add(1.0)
+    with pytest.raises(StructureError, match=r"declared without names.*add\(\)"):
+        buffer.insert(x=2.0)
+    assert buffer.sample().data.tolist() == [1, 1]
 
 
 def test_a_field_may_have_any_name():

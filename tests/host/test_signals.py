@@ -63,9 +63,8 @@ def during(buffer, verb, *numbers):
 
         return run
 
-    buffer._verbs = SimpleNamespace(
-        **{name: getattr(real, name) for name in ("add", "update", "sample", "stale", "replaced")} | {verb: writes}
-    )
+    names = ("add", "update", "sample", "stale", "replaced", "rewritten")
+    buffer._verbs = SimpleNamespace(**{name: getattr(real, name) for name in names} | {verb: writes})
 
 
 def program(work, argument):

@@ -91,7 +91,11 @@ def test_no_memory_of_the_caller_reaches_the_compiled_functions():
         return lambda shared: lambda state, *rest: (given.extend(jax.tree.leaves(rest)), verb(shared)(state, *rest))[1]
 
     buffer._verbs = SimpleNamespace(
-        stale=real.stale, replaced=real.replaced, add=spy(real.add), update=spy(real.update)
+        stale=real.stale,
+        replaced=real.replaced,
+        rewritten=real.rewritten,
+        add=spy(real.add),
+        update=spy(real.update),
     )
     ids, reward, mask = buffer.table.intern(["x"] * 3), np.ones(2, np.float32), np.ones(2, np.bool_)
     buffer.add({"mission": ids[:2], "notes": np.stack([ids, ids]), "reward": reward}, mask=mask)
@@ -100,7 +104,7 @@ def test_no_memory_of_the_caller_reaches_the_compiled_functions():
     arrays = [leaf for leaf in given if isinstance(leaf, np.ndarray)]
     assert len(arrays) > 6
     for array in arrays:
-        assert not any(np.shares_memory(array, mine) for mine in (ids, reward, mask))
+        assert not any(np.shares_memory(array, mine) for mine in (ids, reward, mask, index.stream, index.time))
 
 
 def test_a_state_can_be_put_back_also_as_numpy():

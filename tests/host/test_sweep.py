@@ -123,6 +123,15 @@ def test_texts_written_back_are_known_and_those_they_replace_can_be_freed():
     assert texts(buffer) == {"new", "a", "b"}
 
 
+def test_a_replay_without_texts_has_nothing_to_sweep():
+    buffer = shell(fields={"x": np.float32})
+    buffer.insert(x=1)
+    assert buffer.sweep() == 0
+    buffer.table.intern("nobody's")
+    assert buffer.sweep() == 0
+    assert buffer.sweep(everything=True) == 1
+
+
 def test_stacked_forks():
     buffer = shell()
     fill(buffer, range(4))

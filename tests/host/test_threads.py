@@ -130,6 +130,23 @@ def test_whoever_reads_beside_an_inserter_sees_whole_states():
     assert [reward for _, _, reward in contents(buffer)] == list(range(ROWS))
 
 
+def test_two_buffers_on_one_table_sweep_and_keep_the_texts_of_both():
+    table = jb.TextTable()
+    buffers = [shell(table=table) for _ in range(2)]
+    for buffer in buffers:
+        buffer.insert(**numbered(0))
+
+    def turn(mine, other):
+        for i in range(40):
+            mine.insert(mission=f"m{i % 9}", notes=[], reward=i % 9)  # the same texts come and go in both
+            mine.sweep(states=other)
+            assert contents(mine)[-1][0] == f"m{i % 9}"
+
+    together(lambda: turn(*buffers), lambda: turn(*buffers[::-1]))
+    for buffer in buffers:
+        assert [mission for mission, _, _ in contents(buffer)] == [f"m{i % 9}" for i in range(36, 40)]
+
+
 def test_no_value_written_back_is_lost():
     buffer = filled(THREADS * 40)
 
