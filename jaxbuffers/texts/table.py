@@ -4,6 +4,7 @@ import os
 import reprlib
 import threading
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from jaxbuffers.texts.remap import UNKNOWN, Remap
 from jaxbuffers.texts.sqlite import SqliteStore
 
 NULL = -1
+CHUNK = 1000  # texts that are read at a time
 
 
 class TextTable:
@@ -135,6 +137,32 @@ class TextTable:
         found = {i: digest(data) for i, data in self._read(set(array.ravel().tolist()) - {NULL, 0}).items()}
         flat = b"".join(found.get(i, bytes(16)) for i in array.ravel().tolist())
         return np.frombuffer(flat, np.uint8).reshape(*array.shape, 16)
+
+    def fingerprint(self, ids: Any) -> bytes:
+        """Return what tells whether ids mean the same texts in another table: 16 bytes.
+
+        Args:
+          ids: an int, or an integer array of any shape, in any order; repeated ones count once, 0 and -1 do not count.
+
+        Returns:
+          BLAKE2b with 128 bits over the ids and the digests of their texts.
+
+        Raises:
+          UnknownTextError: an id was not given by this table, or its text has been freed.
+
+        >>> import jaxbuffers as jb
+        >>> here, there = jb.TextTable(), jb.TextTable()
+        >>> ids = here.intern(["a", "b"])
+        >>> here.fingerprint(ids) == here.fingerprint(ids[::-1]), here.fingerprint(ids) == here.fingerprint(ids[:1])
+        (True, False)
+        """
+        wanted = np.setdiff1d(integers(ids), [NULL, 0])
+        total = blake2b(digest_size=16)
+        for start in range(0, len(wanted), CHUNK):  # so that not all texts are in memory at once
+            some = wanted[start : start + CHUNK].tolist()
+            found = self._read(some)
+            total.update(b"".join(i.to_bytes(8, "little", signed=True) + digest(found[i]) for i in some))
+        return total.digest()
 
     def sweep(self, states: Any, pins: Any = (), candidates: Any = None) -> int:
         """Free the texts that nothing refers to any more.
