@@ -62,7 +62,15 @@ class HostBatch:
         """
         if name not in self.texts:
             raise MissingFieldError(f"the batch has no text field {name!r}; it has {', '.join(self.texts) or 'none'}.")
-        return self.table.lookup(np.asarray({".".join(path): x for path, x in paths_of(self.data).items()}[name]))
+        return self.table.lookup(np.asarray(self._leaves()[name]))
+
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all its texts, int32 ``[n]``, so that `TextTable.sweep` keeps them."""
+        leaves = self._leaves()
+        return np.concatenate([np.zeros(0, np.int32), *(np.asarray(leaves[name]).ravel() for name in self.texts)])
+
+    def _leaves(self) -> dict[str, Any]:
+        return {".".join(path): leaf for path, leaf in paths_of(self.data).items()}
 
 
 def text_names(data: Any, spec: RowSpec) -> tuple[str, ...]:

@@ -94,6 +94,15 @@ class Demonstrations:
         """How many transitions can be sampled."""
         return self.buffer.count()
 
+    @property
+    def table(self) -> TextTable:
+        """Where the texts are."""
+        return self.buffer.table
+
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in its rows, int64 ``[n]``, so that `TextTable.sweep` keeps them."""
+        return self.buffer.text_ids()
+
     def insert(self, **transition: Any) -> None:
         """Append one transition; a trajectory is stored once its last one has come, with ``done=True``.
 

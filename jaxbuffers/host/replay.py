@@ -261,6 +261,10 @@ class HostReplay:
         self._replaced = [kept.astype(np.int32)]
         return freed
 
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in its rows, int64 ``[n]``, so that `TextTable.sweep` keeps them."""
+        return ids_of(self._state)
+
     def count(self) -> int:
         """How many legal windows there are."""
         return int(self.replay.count(self._state))

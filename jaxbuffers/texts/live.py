@@ -1,75 +1,129 @@
-"""Which text ids a state refers to."""
+"""Which text ids are still referred to, by states and by what else holds rows."""
 
-from collections.abc import Iterable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxbuffers.batch import Batch
 from jaxbuffers.errors import DtypeError, StructureError
+from jaxbuffers.minibatches import Minibatch, Minibatches
+from jaxbuffers.recorder import RecorderState
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.ring import Ring, RingState
-from jaxbuffers.row import RowSpec
+from jaxbuffers.rollout import Flat, RolloutState
+from jaxbuffers.texts.columns import columns
+
+# What holds rows, but does not know which of their fields are texts.
+_UNMARKED: dict[type, Callable[[Any], Any]] = {
+    RolloutState: lambda state: state.data,
+    Flat: lambda flat: flat.data,
+    Minibatch: lambda batch: batch.data,
+    Minibatches: lambda batches: batches.data,
+    Batch: lambda batch: batch.data,
+    RecorderState: lambda state: state.obs,
+}
 
 
-def ids_of(states: Any) -> np.ndarray:
-    """Return every text id in the rows of some states, int32 ``[n]``, repeated ones included.
+class References(NamedTuple):
+    """Ids that something refers to, int64 ``[n]`` each, repeated ones included.
+
+    Attributes:
+      named: ids, from fields that are marked.
+      possible: integers that may be ids, from fields that bear no mark.
+    """
+
+    named: np.ndarray
+    possible: np.ndarray
+
+
+def references(states: Any, table: Any = None, pins: Any = ()) -> References:
+    """Return what some states and pins refer to.
+
+    What holds rows and has texts of its own says so: it has a method ``text_ids()`` that returns their ids, an integer
+    array ``[n]``, and ``table`` where they are. `HostReplay` and `HostBatch` are such.
 
     Args:
-      states: a `ReplayState`, or any pytree that has some among its nodes; states stacked by ``vmap`` too.
+      states: a pytree of `ReplayState` (stacked by ``vmap`` too), `RolloutState`, `RecorderState`, batches, and objects
+        with ``text_ids()``, and of nothing else.
+      table: the table whose ids they must be; None for any.
+      pins: a pytree of the same, and of int32 arrays of ids.
 
     Raises:
-      StructureError: there is no `ReplayState`, or one without a field marked with ``jb.text``.
+      StructureError: nothing is given, or something that is none of these, which is named; or one of another table.
+      DtypeError: a pin is no array of ids.
     """
-    found = [x for x in jax.tree.leaves(states, is_leaf=_is_state) if _is_state(x)]
-    if not found:
+    held = jax.tree_util.tree_leaves_with_path(states, is_leaf=_holds_rows)
+    if not held:
         raise StructureError(
             f"expected states of a replay, such as buffer.state, got {type(states).__name__}; ids that are held "
             f"elsewhere go in as pins."
         )
-    return np.concatenate([column for state in found for column in _columns(state)])
+    for path, leaf in held:
+        if not _holds_rows(leaf):
+            raise StructureError(
+                f"states{_name(path)} is {_describe(leaf)}, which is no state, batch or buffer: give its ids as pins, "
+                f"or leave it out. Nothing was freed."
+            )
+    pinned = jax.tree_util.tree_leaves_with_path(pins, is_leaf=_holds_rows)
+    for what, leaves in (("states", held), ("pins", pinned)):
+        for path, leaf in leaves:
+            if table is not None and hasattr(leaf, "text_ids") and leaf.table is not table:
+                raise StructureError(
+                    f"{what}{_name(path)} has its texts in another table, which has its own sweep: leave it out. "
+                    f"Nothing was freed."
+                )
+    everything = [leaf for _, leaf in (*held, *pinned)]
+    named = [ids for leaf in everything for ids in (_named(leaf) if _holds_rows(leaf) else [_pin(leaf)])]
+    return References(_joined(named), _joined(ids for leaf in everything for ids in _possible(leaf)))
+
+
+def ids_of(states: Any) -> np.ndarray:
+    """Return every text id in the rows of some states, int64 ``[n]``, repeated ones included; see `references`."""
+    return _joined(references(states))
 
 
 def as_ids(pins: Any) -> np.ndarray:
-    """Return the ids in a pytree of int32 arrays, int64 ``[n]``."""
-    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(pins)]
-    for array in arrays:
-        if array.dtype.kind != "i":
-            raise DtypeError(f"pins must be text ids, int32 arrays; got {array.dtype}{list(array.shape)}.")
-    return np.concatenate([np.zeros(0, np.int32), *(array.ravel() for array in arrays)]).astype(np.int64)
+    """Return the ids in a pytree of int32 arrays, batches and buffers, int64 ``[n]``."""
+    leaves = jax.tree.leaves(pins, is_leaf=_holds_rows)
+    return _joined([ids_of(leaf) if _holds_rows(leaf) else _pin(leaf) for leaf in leaves])
 
 
-def text_leaves(spec: RowSpec) -> list[int]:
-    """Return the numbers of the leaves of a row that hold text ids."""
-    if not spec.texts:
-        raise StructureError("the state has no text fields; mark them in the row given to init() with jb.text.")
-    return [spec.paths.index(path) for path in spec.texts]
+def _named(held: Any) -> Iterable[np.ndarray]:
+    if hasattr(held, "text_ids"):
+        return [held.text_ids()]
+    return columns(held) if isinstance(held, ReplayState) else []
 
 
-def ring_of(spec: RowSpec, rows: RingState) -> Ring:
-    """Return the ring that some rows are in, stacked ones too."""
-    return Ring(spec, *jax.tree.leaves((rows.words, rows.blocks))[0].shape[-4:-2])
+def _possible(held: Any) -> Iterable[np.ndarray]:
+    """Return every integer of a size that an id has, whatever it means: keeping too much loses nothing."""
+    for leaf in jax.tree.leaves(_UNMARKED[type(held)](held)) if type(held) in _UNMARKED else ():
+        if jnp.issubdtype(leaf.dtype, jnp.integer) and leaf.dtype.itemsize >= 4:
+            yield np.asarray(leaf)
 
 
-def column(spec: RowSpec, leaf: int, rows: RingState) -> tuple[jax.Array, jax.Array]:
-    """Return the ids of a leaf, int32 ``[T, E, ...]``, and which slots hold a row, bool ``[T, E]``."""
-    return ring_of(spec, rows).column(rows, leaf)
+def _pin(leaf: Any) -> np.ndarray:
+    dtype = getattr(leaf, "dtype", None) or np.asarray(leaf).dtype
+    if not jnp.issubdtype(dtype, jnp.signedinteger):
+        raise DtypeError(f"pins must be text ids, int32 arrays; got {dtype}{list(np.shape(leaf))}.")
+    return np.asarray(leaf)
 
 
-def _columns(state: ReplayState) -> Iterable[np.ndarray]:
-    for leaf in text_leaves(state.spec):
-        ids, held = _column(state.spec, leaf, state.ring)
-        yield np.asarray(ids)[np.asarray(held)].ravel()
+def _joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *(array.ravel().astype(np.int64) for array in arrays)])
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _column(spec: RowSpec, leaf: int, rows: RingState) -> tuple[jax.Array, jax.Array]:
-    read = partial(column, spec, leaf)
-    for _ in rows.time.shape[:-1]:  # of stacked states
-        read = jax.vmap(read)
-    return read(rows)
+def _holds_rows(x: Any) -> bool:
+    return isinstance(x, ReplayState) or type(x) in _UNMARKED or hasattr(x, "text_ids")
 
 
-def _is_state(x: Any) -> bool:
-    return isinstance(x, ReplayState)
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path)
+
+
+def _describe(leaf: Any) -> str:
+    if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+        return f"{leaf.dtype}{list(leaf.shape)}"
+    name = type(leaf).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

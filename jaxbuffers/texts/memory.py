@@ -59,14 +59,15 @@ class MemoryStore:
     def drop(self, gone: Iterable[int]) -> None:
         """Forget texts."""
         for i in gone:
-            kept = self._data.pop(i)
-            self.nbytes -= len(kept)
+            kept = self._data[i]
             key = digest(unsqueeze(kept, self.compress))
-            rest = tuple(other for other in self._found[key] if other != i)
-            if rest:
+            # Not to be found before it is gone, wherever Ctrl-C comes.
+            if rest := tuple(other for other in self._found.get(key, ()) if other != i):
                 self._found[key] = rest
             else:
-                del self._found[key]
+                self._found.pop(key, None)
+            del self._data[i]
+            self.nbytes -= len(kept)
 
     def commit(self) -> None:
         """Nothing is more durable than memory here."""

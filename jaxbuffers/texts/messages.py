@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxbuffers.errors import DtypeError, ShapeError, positive
-from jaxbuffers.texts.table import NULL, TextTable
+from jaxbuffers.texts.nested import NULL
+from jaxbuffers.texts.table import TextTable
 
 
 def intern_messages(table: TextTable, prompts: Sequence[Sequence[str]], size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
-"""Remap: ids of one table into those of another, by a gather."""
+"""Remap: ids of one table into those of another, by a search and a gather."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxbuffers.errors import DtypeError
+from jaxbuffers.errors import DtypeError, StructureError
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.texts.live import column, ring_of, text_leaves
+from jaxbuffers.texts.columns import column, ring_of, text_leaves
+from jaxbuffers.texts.nested import UNKNOWN
 
-UNKNOWN = -2
+_NOTHING = np.array([[0], [UNKNOWN]], np.int32)  # 0 is no text, so that nothing is found
 
 
 @struct.dataclass(eq=False)
@@ -20,8 +22,8 @@ class Remap:
     """What `TextTable.merge` returns: call it with ids, under ``jit`` or outside.
 
     Attributes:
-      first: int32 ``[]``, the least id that it knows.
-      table: int32 ``[n]``, the new id of ``first + i``; -2 where there was no text.
+      old: int32 ``[n]``, the ids that it knows, ascending.
+      new: int32 ``[n]``, what each becomes.
 
     >>> import jaxbuffers as jb
     >>> here, there = jb.TextTable(), jb.TextTable()
@@ -31,25 +33,23 @@ class Remap:
     ['a', 'b']
     """
 
-    first: jax.Array
-    table: jax.Array
+    old: jax.Array
+    new: jax.Array
 
     @classmethod
-    def of(cls, old: list[int], new: list[int]) -> "Remap":
+    def of(cls, old: Sequence[int], new: Sequence[int]) -> "Remap":
         """Make it from pairs of ids."""
-        first = min(old, default=0)
-        table = np.full(max(old, default=0) - first + 1 if old else 1, UNKNOWN, np.int32)
-        table[np.array(old, np.int64) - first] = new
-        return cls(jnp.int32(first), jnp.asarray(table))
+        order = np.argsort(np.array(old, np.int32), kind="stable")
+        pairs = np.array([old, new], np.int32)[:, order]
+        return cls(*map(jnp.asarray, pairs if len(old) else _NOTHING))
 
     def __call__(self, ids: Any) -> jax.Array:
         """Return the new ids, int32 of the same shape: -1 and 0 stay, -2 (which no table looks up) for unknown ones."""
         if np.dtype(getattr(ids, "dtype", None)) != np.int32:
             raise DtypeError(f"ids must be an int32 array, got {getattr(ids, 'dtype', type(ids).__name__)}.")
         ids = jnp.asarray(ids)
-        place = ids - self.first
-        known = (ids > 0) & (place >= 0) & (place < len(self.table))
-        new = jnp.where(known, self.table[jnp.where(known, place, 0)], UNKNOWN)
+        place = jnp.minimum(jnp.searchsorted(self.old, ids), len(self.old) - 1)
+        new = jnp.where(self.old[place] == ids, self.new[place], UNKNOWN)
         return jnp.where((ids == 0) | (ids == -1), ids, new)
 
     def rows(self, state: ReplayState) -> ReplayState:
@@ -58,8 +58,12 @@ class Remap:
         Costs the length of the ring. States stacked by ``vmap`` are taken as well.
 
         Raises:
-          StructureError: the rows have no field marked with ``jb.text``.
+          StructureError: it is no replay state, or its rows have no field marked with ``jb.text``.
         """
+        if not isinstance(state, ReplayState):
+            raise StructureError(f"expected a state of a replay, such as buffer.state, got {type(state).__name__}.")
+        if not state.spec.texts:
+            raise StructureError("the state has no text fields; mark them in the row given to init() with jb.text.")
         if state.ring.time.ndim > 1:
             return jax.vmap(self.rows)(state)
         ring = ring_of(state.spec, state.ring)

@@ -114,8 +114,7 @@ class SqliteStore:
                 missing.append(i)
         for start in range(0, len(missing), MANY):
             some = missing[start : start + MANY]
-            marks = ", ".join("?" * len(some))
-            for i, key, kept in self._query(f"SELECT id, digest, data FROM texts WHERE id IN ({marks})", *some):
+            for i, key, kept in self._query(f"SELECT id, digest, data FROM texts WHERE id IN ({_marks(some)})", *some):
                 found[i] = self._checked(i, key, kept)
                 self._cache.put(i, found[i])
         return found
@@ -123,18 +122,25 @@ class SqliteStore:
     def drop(self, gone: Iterable[int]) -> None:
         """Forget texts; in the file they stay until `purge`."""
         self._refuse_readers()
-        for i in gone:
+        gone = list(gone)
+        stored = [i for i in gone if i not in self._pending]
+        sizes: dict[int, int] = {}
+        for start in range(0, len(stored), MANY):  # all that can fail, first
+            some = stored[start : start + MANY]
+            sizes |= self._query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
+        for i in stored:
             self._cache.forget(i)
-            if i not in self._pending:
-                self._freed_bytes += self._query("SELECT LENGTH(data) FROM texts WHERE id = ?", i)[0][0]
-                self._freed.add(i)
-                continue
-            kept = self._pending.pop(i)
-            self._pending_bytes -= len(kept)
+            self._freed.add(i)
+            self._freed_bytes += sizes[i]
+        for i in set(gone) - set(stored):
+            self._cache.forget(i)
+            kept = self._pending[i]
             key = digest(unsqueeze(kept, self.compress))
-            rest = tuple(other for other in self._pending_ids.pop(key) if other != i)
+            rest = tuple(other for other in self._pending_ids.pop(key, ()) if other != i)
             if rest:
                 self._pending_ids[key] = rest
+            del self._pending[i]
+            self._pending_bytes -= len(kept)
 
     def commit(self) -> None:
         """Write what waits, in one transaction that is on the disk when this returns."""
@@ -209,6 +215,10 @@ class SqliteStore:
     def _refuse_readers(self) -> None:
         if self.read_only:
             raise TextFileError(f"{self.path} was opened with read_only=True: no text can be stored or freed.")
+
+
+def _marks(values: list[int]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _release(*connections: sqlite3.Connection | None) -> None:

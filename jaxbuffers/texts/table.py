@@ -1,30 +1,26 @@
 """TextTable: texts on the host, each stored once, named by int32 ids in the rows."""
 
 import os
-import reprlib
 import threading
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxbuffers.errors import (
     ConfigurationError,
-    DtypeError,
-    ShapeError,
     StructureError,
     TextTableFullError,
-    UnknownTextError,
     positive,
 )
 from jaxbuffers.texts.coding import decode, digest, encode
-from jaxbuffers.texts.live import as_ids, ids_of
+from jaxbuffers.texts.live import as_ids, references
 from jaxbuffers.texts.memory import MemoryStore
-from jaxbuffers.texts.remap import UNKNOWN, Remap
+from jaxbuffers.texts.nested import NULL, flatten, integers, nested, unknown
+from jaxbuffers.texts.remap import Remap
 from jaxbuffers.texts.sqlite import SqliteStore
 
-NULL = -1
 CHUNK = 1000  # texts that are read at a time
 
 
@@ -100,7 +96,7 @@ class TextTable:
           TextTableFullError: over ``max_bytes``, or out of ids. Nothing is stored.
           TextFileError: the file cannot be written, as where the disk is full. Nothing is stored.
         """
-        shape, flat = _flatten(texts)
+        shape, flat = flatten(texts)
         data = [None if text is None else encode(text) for text in flat]
         with self._lock:
             ids = self._intern([x for x in data if x is not None])
@@ -124,7 +120,7 @@ class TextTable:
         wanted = set(array.ravel().tolist()) - {NULL, 0}
         found: dict[int, str | None] = {i: decode(data) for i, data in self._read(wanted).items()}
         found |= {NULL: None, 0: None}
-        return _nested(array.tolist(), found)
+        return nested(array.tolist(), found)
 
     def ids(self) -> np.ndarray:
         """Return the ids of all texts that are here, int32 ``[n]``, oldest first."""
@@ -168,28 +164,35 @@ class TextTable:
         """Free the texts that nothing refers to any more.
 
         States are immutable and can be forked, so this marks what is in all of them: give *every* state that will
-        be read again, and as pins the ids held elsewhere, such as in batches or in a checkpoint.
+        be read again, and as pins the ids held elsewhere, such as in a checkpoint. Everything given is checked before
+        anything is freed.
 
         Args:
-          states: `ReplayState`, or any pytree of them, with fields marked ``jb.text``.
-          pins: a pytree of int32 arrays, further ids to keep.
+          states: a pytree of `ReplayState`, `HostReplay`, `Demonstrations`, `HostBatch`, of which the fields marked
+            ``jb.text`` count; and of `RolloutState`, `RecorderState`, `Batch`, `Minibatches`, which have no marks:
+            every integer of 32 bits or more in their rows that names a text keeps it, whatever it means.
+          pins: a pytree of int32 arrays, further ids to keep; batches may stand here too.
           candidates: int32 ``[n]``, free only these, such as what an `add` overwrote; None for all.
 
         Returns:
           How many texts were freed; their ids raise from now on.
 
         Raises:
+          StructureError: ``states`` has a leaf that is no state, batch or buffer, or one of another table; nothing is
+            freed.
+          DtypeError: a pin is no array of ids; nothing is freed.
           UnknownTextError: a state refers to a text that is not in this table; nothing is freed.
         """
-        live = np.concatenate([ids_of(states), as_ids(pins)]).astype(np.int64)
-        live = live[live > 0]
+        named, possible = references(states, self, pins)
+        named = named[named > 0]
+        some = None if candidates is None else as_ids(candidates)
         with self._lock:
             known = np.fromiter(self._store.ids(), np.int64)
-            if (strange := live[~np.isin(live, known)]).size:
-                raise _unknown(int(strange[0]))
-            gone = known[~np.isin(known, live)]
-            if candidates is not None:
-                gone = np.intersect1d(gone, as_ids(candidates))
+            if (strange := named[~np.isin(named, known)]).size:
+                raise unknown(int(strange[0]))
+            gone = known[~np.isin(known, np.concatenate([named, possible]))]
+            if some is not None:
+                gone = np.intersect1d(gone, some)
             self._store.drop(gone.tolist())
         return len(gone)
 
@@ -257,45 +260,5 @@ class TextTable:
             found = self._store.read(wanted)
         for i in wanted:
             if i not in found:
-                raise _unknown(i)
+                raise unknown(i)
         return found
-
-
-class _Flat(NamedTuple):
-    shape: tuple[int, ...]
-    items: list[str | None]
-
-
-def _flatten(texts: Any) -> _Flat:
-    if texts is None or isinstance(texts, str):
-        return _Flat((), [texts])
-    if isinstance(texts, np.ndarray):
-        return _flatten(texts.tolist()) if texts.size else _Flat(texts.shape, [])
-    if not isinstance(texts, list | tuple):
-        raise DtypeError(f"expected a str or a list of them, got {type(texts).__name__} {reprlib.repr(texts)}.")
-    parts = [_flatten(text) for text in texts]
-    if len({part.shape for part in parts}) > 1:
-        raise ShapeError("lists of texts have different lengths; fill them up with None.")
-    return _Flat((len(parts), *(parts[0].shape if parts else ())), [text for part in parts for text in part.items])
-
-
-def _nested(ids: Any, found: dict[int, str | None]) -> Any:
-    return [_nested(i, found) for i in ids] if isinstance(ids, list) else found[ids]
-
-
-def integers(ids: Any) -> np.ndarray:
-    """Return ids as int64, of the same shape."""
-    array = np.asarray(ids)
-    if array.dtype.kind not in "iu" and array.size:
-        raise DtypeError(f"ids must be integers, got {array.dtype}{list(array.shape)}.")
-    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
-        raise _unknown(int(array.max()))
-    return array.astype(np.int64)
-
-
-def _unknown(i: int) -> UnknownTextError:
-    if i == UNKNOWN:
-        return UnknownTextError("text id -2 is what a Remap returns for ids that it does not know.")
-    return UnknownTextError(
-        f"text id {i} is not in this table: it was freed by sweep(), never committed, or given by another table."
-    )

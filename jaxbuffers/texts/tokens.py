@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, positive
-from jaxbuffers.texts.table import TextTable, integers
+from jaxbuffers.texts.nested import integers
+from jaxbuffers.texts.table import TextTable
 
 
 class TokenBatch(NamedTuple):

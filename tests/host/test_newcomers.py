@@ -29,7 +29,7 @@ MISTAKES = {
     "a path to merge": (lambda: jb.TextTable().merge("a.db"), "TextTable\\(path\\)"),
     "a folder that is not there": (lambda: jb.TextTable("/nowhere/at/all.db"), "make it first"),
     "chat messages": (lambda: jb.intern_messages(jb.TextTable(), [[{"role": "user"}]], 2), "json.dumps"),
-    "a sweep of the buffer": (lambda: jb.TextTable().sweep(empty()), "buffer.state"),
+    "a sweep of rows": (lambda: jb.TextTable().sweep(filled().sample().data), "as pins"),
     "an id of a remap": (lambda: jb.TextTable().lookup(-2), "Remap"),
     "one batch as dataset": (lambda: jb.BatchDataset(filled().sample()), "\\[batch\\]"),
     "a float as index": (lambda: jb.WindowDataset(filled())[1.0], "int"),

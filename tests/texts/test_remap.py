@@ -62,6 +62,14 @@ def test_a_table_merged_with_itself_or_twice(make):
     assert there.lookup(there.merge(here)(everything)) == here.lookup(everything)
 
 
+def test_its_size_is_that_of_the_texts_not_of_the_gap_between_their_ids():
+    ids = np.array([2**24, 1, 2**24 - 1, 5, 0, -1, 2, -(2**31)], np.int32)
+    remap = Remap.of([2**24, 1, 5], [7, 9, 8])
+    for new in (remap(ids), jax.jit(lambda r, x: r(x))(remap, ids)):
+        assert new.tolist() == [7, 9, -2, 8, 0, -1, -2, -2]
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(remap)) == 2 * 3 * 4
+
+
 @pytest.mark.parametrize("wrong", [3, [1, 2], np.zeros(2, np.int64), np.zeros(2, np.float32), None], ids=str)
 def test_ids_are_int32(wrong):
     with pytest.raises(jb.DtypeError, match=r"ids must be an int32 array, got "):
@@ -122,3 +130,5 @@ def test_rows_without_text_are_refused():
     replay = jb.Replay(capacity=4, num_envs=None, batch_size=2, view=jb.Items())
     with pytest.raises(jb.StructureError, match=r"no text fields"):
         Remap.of([1], [2]).rows(replay.init({"text": jnp.int32(0)}))
+    with pytest.raises(jb.StructureError, match=r"expected a state of a replay, such as buffer.state, got HostReplay"):
+        Remap.of([1], [2]).rows(jb.HostReplay(replay, {"text": jb.text}))
