@@ -16,6 +16,7 @@ from jaxbuffers.errors import (
     TextFileError,
     TextTableFullError,
     UnknownTextError,
+    WrongProcessError,
     debug_checks,
 )
 from jaxbuffers.fence import fence
@@ -125,6 +126,7 @@ __all__ = [
     "Weighted",
     "WindowDataset",
     "WithoutReplacement",
+    "WrongProcessError",
     "collate",
     "debug_checks",
     "episode_rows",
