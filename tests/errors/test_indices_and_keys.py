@@ -77,7 +77,7 @@ def test_an_index_of_a_replay_with_other_streams_is_refused_where_its_values_are
 
 
 def test_compiled_it_is_counted_as_dropped_and_raises_under_debug_checks(used):
-    index, new = of_streams(0, 7, 1, 2), {"reward": jnp.ones(4)}
+    index, new = of_streams(0, 7, 1, 2), {"reward": zeros(4)}
     after = jax.jit(PRIORITIZED.update)(used, index, rows=new)
     assert int(after.dropped - used.dropped) == 2
     with jb.debug_checks():
