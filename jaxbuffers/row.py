@@ -97,7 +97,10 @@ class RowSpec:
                 if not jnp.issubdtype(dtype, kind):
                     raise DtypeError(f"{who} needs {name!r} to be {kind.__name__.strip('_')}; {show(path)} is {dtype}.")
                 if len(path) > 1 or shape:
-                    raise ShapeError(f"{who} needs {name!r} to be a scalar; {show(path)} has shape {shape}.")
+                    raise ShapeError(
+                        f"{who} needs {name!r} to be a scalar; {show(path)} has shape {shape}. Give init() one row of "
+                        f"one environment."
+                    )
 
     def leading(self, rows: Any, what: str = "rows") -> tuple[int, ...]:
         """Check ``rows`` against the specification and return the axes that precede each row's.

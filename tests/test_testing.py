@@ -233,6 +233,18 @@ class PythonState(jb.Sampler):
 
 
 @dataclass(frozen=True)
+class NeverEqual(jb.Sampler):
+    """Another value at every look."""
+
+    @property
+    def memory(self):
+        return object()
+
+    def draw(self, state, legal, key, batch_size):
+        return draw(legal, jnp.int32(0), batch_size)
+
+
+@dataclass(frozen=True)
 class CopiesItsState(jb.Sampler):
     """Shifts a table as long as the ring at every add."""
 
@@ -252,6 +264,7 @@ class CopiesItsState(jb.Sampler):
         (ComparedByIdentity(), testing.check_configuration, "not an equal value"),
         (Unhashable(), testing.check_configuration, "unhashable"),
         (PythonState(), testing.check_state, "not arrays"),
+        (NeverEqual(), testing.check_made_by, "another configuration: sampler"),
         (Impure(), testing.check_transforms, "differs"),
         (ReadsBeyond(), testing.check_rows, "is not zero|unwritten memory"),
         (IgnoresInvalid(), testing.check_rows, "of a batch from an empty replay is not zero"),
@@ -267,7 +280,7 @@ class CopiesItsState(jb.Sampler):
 def test_the_contract_finds_one_fault_each(faulty, check, message):
     part = {"view": faulty} if isinstance(faulty, jb.View) else {"sampler": faulty}
     replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, **part)
-    with pytest.raises((AssertionError, TypeError), match=message):
+    with pytest.raises((AssertionError, TypeError, jb.ConfigurationError), match=message):
         check(replay, ROW, testing.numbered_rows(replay, ROW))
 
 

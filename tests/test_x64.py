@@ -13,6 +13,7 @@ SUITES = {
     "dtypes": ["tests/test_dtypes.py", "-k", "64 or 128 or layouts or container"],
     "write-back": ["tests/test_writeback.py"],
     "errors": ["tests/errors"],
+    "states": ["tests/states/test_saved.py", "tests/states/test_ownership.py", "-k", "not eager"],
     "views": [f"tests/views/test_{name}.py" for name in ("bounds", "episodes", "hindsight_goals")],
     "prioritized": [f"tests/samplers/test_{name}.py" for name in ("prioritized_draws", "prioritized_update")],
     "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],

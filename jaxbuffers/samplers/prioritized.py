@@ -12,7 +12,7 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, number, settle
 from jaxbuffers.once import once
 from jaxbuffers.random import bits64
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import check_leaf
 from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
@@ -176,13 +176,14 @@ def importance_weights(probability: jax.Array, size: Any, beta: Any, normalize: 
     >>> jb.importance_weights(jnp.array([0.1, 0.2, 0.4]), size=10, beta=1.0)
     Array([1.  , 0.5 , 0.25], dtype=float32)
     """
-    dtype = RowSpec.of({"probability": probability}).dtypes[0]
+    dtype = getattr(probability, "dtype", np.dtype(float))
+    check_leaf(("probability",), probability, (), dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise DtypeError(f"probability must be float, got {dtype}.")
     probability = jnp.asarray(probability)
     drawn = probability > 0
     probability = jnp.where(drawn, probability, 1)
     unit = 1 / jnp.asarray(size).astype(dtype)
-    if normalize:
+    if normalize and probability.size:
         unit = jnp.min(probability)
     return jnp.where(drawn, (unit / probability) ** jnp.asarray(beta).astype(dtype), 0)

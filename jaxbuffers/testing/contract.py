@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from jaxbuffers.batch import Batch
+from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import field, paths_of
+from jaxbuffers.samplers import Counted
 from jaxbuffers.testing.filling import MakeRows, filled, numbered_rows, poisoned
 from jaxbuffers.testing.in_place import assert_in_place
 from jaxbuffers.testing.windows import check_can_sample, check_windows
+from jaxbuffers.views import Sequences
 
 _structure: Callable[[Any], Any] = jax.tree.structure
 
@@ -66,6 +69,40 @@ def check_state(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     _same("sampling a restored state", _sample(replay, restored, key), _sample(replay, state, key))
 
 
+def check_made_by(replay: Replay, row: Any, make_rows: MakeRows) -> None:
+    """A state is used by equal configurations alone: by no other sizes, windows or memory of a sampler."""
+    replay = replace(replay, capacity=2 * replay.capacity)  # so that there is room for longer windows
+    twin, state, rows, key = copy.deepcopy(replay), replay.init(row), make_rows(0), jax.random.key(0)
+    none = Index(jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32))
+    verbs: dict[str, Callable[[Replay, ReplayState], Any]] = {
+        "add": lambda replay, state: replay.add(state, rows),
+        "sample": lambda replay, state: replay.sample(state, key),
+        "update": lambda replay, state: replay.update(state, none),
+        "get": lambda replay, state: replay.get(state, none),
+        "age": lambda replay, state: replay.age(state, none),
+        "size": lambda replay, state: replay.size(state),
+        "count": lambda replay, state: replay.count(state),
+        "can_sample": lambda replay, state: replay.can_sample(state),
+        "from_state_dict": lambda replay, state: serialization.from_state_dict(
+            replay.init(row), serialization.to_state_dict(state)
+        ),
+    }
+    others = {
+        "another capacity": replace(replay, capacity=2 * replay.capacity),
+        "longer windows": replace(replay, view=Sequences(replay.view.required + 1)),
+        "another sampler": replace(replay, sampler=Counted(replay.sampler)),
+    }
+    for name, verb in verbs.items():
+        jax.eval_shape(partial(verb, twin), state)  # raises, with the reason, if the state is not an equal one's
+        for what, other in others.items():
+            for user, maker in ((other, replay), (replay, other)):
+                try:
+                    jax.eval_shape(lambda user=user, maker=maker, verb=verb: verb(user, maker.init(row)))
+                except ConfigurationError:
+                    continue
+                raise AssertionError(f"{name}() takes a state that {what} made")
+
+
 def check_transforms(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """The same state and key give the same batch eagerly and under jit, vmap and scan."""
     states = [filled(replay, row, make_rows, steps) for steps in (replay.view.span + 2, 2 * replay.length + 3)]
@@ -83,6 +120,8 @@ def check_transforms(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     rows = [make_rows(step) for step in (0, 1)]
     _, scanned = jax.jit(lambda state, *inputs: jax.lax.scan(body, state, inputs))(states[1], _stack(rows), keys)
     first = replay.add(states[1], rows[0])
+    shared = {id(leaf) for leaf in jax.tree.leaves(first)} & {id(leaf) for leaf in jax.tree.leaves(states[1])}
+    assert not shared, "the eager add returns an array that it was given: donated, it would delete the first state's"
     looped = [_sample(replay, state, key) for state, key in zip((first, replay.add(first, rows[1])), keys, strict=True)]
     _same("scan", scanned, _stack(looped))
 
@@ -149,6 +188,7 @@ def check_in_place(replay: Replay, row: Any, make_rows: MakeRows) -> None:
 CONTRACT = (
     check_configuration,
     check_state,
+    check_made_by,
     check_transforms,
     check_rows,
     check_windows,

@@ -96,7 +96,7 @@ FORGETFUL = [
 @pytest.mark.parametrize("sampler", FORGETFUL, ids=lambda sampler: type(sampler).__name__)
 def test_samplers_that_remember_nothing_take_each_others_place(sampler):
     first, then = replay_of(sampler=FORGETFUL[0]), replay_of(sampler=sampler)
-    values = rows(5) | {"obs": jnp.arange(5.0)}
+    values = rows(5) | {"obs": jnp.arange(5, dtype=jnp.float32)}
     state, own = (jax.jit(replay.add)(replay.init(ROW), values) for replay in (first, then))
     assert jax.tree.structure(state) == jax.tree.structure(own)
     batch = then.sample(state, jax.random.key(1))
@@ -127,11 +127,11 @@ def test_a_sampler_that_remembers_and_says_it_does_not_is_refused():
         memory = None
 
         def init(self, windows):
-            return jnp.zeros(2)
+            return jnp.zeros(2, jnp.float32)
 
     class Right(jb.Uniform):
         def init(self, windows):
-            return jnp.zeros(2)
+            return jnp.zeros(2, jnp.float32)
 
     with pytest.raises(jb.ConfigurationError, match="memory None"):
         replay_of(sampler=Wrong()).init(ROW)
@@ -217,7 +217,7 @@ def test_the_state_of_a_limiter_of_another_ratio_is_refused_and_another_toleranc
     LIMITS[verb](LIMITER, jb.RateLimiter(0.5, 3, 10).init())
 
 
-OBS, NO = jnp.zeros(2), jnp.zeros(2, bool)
+OBS, NO = jnp.zeros(2, jnp.float32), jnp.zeros(2, bool)
 STEPS = {
     "row": lambda recorder, rec: recorder.row(rec, OBS),
     "step": lambda recorder, rec: recorder.step(rec, action=OBS, obs=OBS, reward=OBS, terminated=NO, truncated=NO),

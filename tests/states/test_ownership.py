@@ -13,7 +13,7 @@ from .replays import INDEX, ROW, VERBS, by_group, replay_of, rows
 
 # The contract suite looks at every sampler.
 SAMPLERS = [jb.Uniform(), jb.OnlineFirst(jb.Mix((0.5, jb.Prioritized()), (0.5, jb.Counted(jb.Clustered(by_group, 2)))))]
-NUMBERED = rows(3) | {"obs": jnp.arange(3.0)}
+NUMBERED = rows(3) | {"obs": jnp.arange(3, dtype=jnp.float32)}
 
 
 def buffers(tree):
@@ -29,13 +29,13 @@ def assert_apart(new, *old):
 
 
 def writes(replay):
-    priority = jnp.ones(2) if replay.sampler.takes_priority else None
+    priority = jnp.ones(2, jnp.float32) if replay.sampler.takes_priority else None
     return {
         "add": lambda state: replay.add(state, NUMBERED),
         "add nothing": lambda state: replay.add(state, rows(0)),
         "add under a mask": lambda state: replay.add(state, rows(), jnp.bool_(False)),
         "use": lambda state: replay.update(state, INDEX, priority=priority),
-        "rewrite": lambda state: replay.update(state, INDEX, rows={"obs": jnp.ones(2)}),
+        "rewrite": lambda state: replay.update(state, INDEX, rows={"obs": jnp.ones(2, jnp.float32)}),
         "fence": lambda state: jb.fence(state, replay.sample(state, jax.random.key(0))),
     }
 
@@ -61,7 +61,7 @@ def test_compiled_verbs_return_none_either(sampler):
 def test_donating_what_an_eager_verb_returned_leaves_the_first_state_alive():
     replay = replay_of(sampler=jb.Prioritized())
     first = replay.add(replay.init(ROW), NUMBERED)
-    second = replay.update(first, INDEX, priority=jnp.ones(2))
+    second = replay.update(first, INDEX, priority=jnp.ones(2, jnp.float32))
     third = jax.jit(lambda state: jax.tree.map(jnp.copy, state), donate_argnums=0)(second)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(second))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((first, third)))
@@ -71,7 +71,7 @@ def test_donating_what_an_eager_verb_returned_leaves_the_first_state_alive():
 def test_an_eager_vmap_of_a_verb_returns_none_that_it_was_given():
     replay = replay_of(sampler=jb.Prioritized(), length=4)
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), replay.init(ROW))
-    index, priority = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (INDEX, jnp.ones(2)))
+    index, priority = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), (INDEX, jnp.ones(2, jnp.float32)))
     update = jax.vmap(lambda state, index, priority: replay.update(state, index, priority=priority))
     assert_apart(update(stacked, index, priority), stacked)
 
@@ -89,14 +89,14 @@ def test_no_array_comes_twice_in_a_fresh_state(sampler):
 def test_arrays_that_a_sampler_gives_twice_are_told_apart():
     class Twice(jb.Uniform):
         def init(self, windows):
-            zeros = jnp.zeros(3)
+            zeros = jnp.zeros(3, jnp.float32)
             return zeros, zeros
 
     assert_apart(replay_of(sampler=Twice()).init(ROW))
 
 
 def test_rollouts_share_nothing_with_what_they_were_given():
-    rollout, data = jb.Rollout(4, 2), jnp.ones((4, 2))
+    rollout, data = jb.Rollout(4, 2), jnp.ones((4, 2), jnp.float32)
     state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.float32), y=jax.ShapeDtypeStruct((3,), jnp.int32))
     assert_apart(state)
     for new in (
@@ -119,9 +119,9 @@ def test_limiters_share_nothing_with_what_they_were_given():
 
 @pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
 def test_recorders_share_nothing_with_what_they_were_given(mode):
-    recorder, obs, no = jb.Recorder(mode), jnp.zeros((2, 3)), jnp.zeros(2, bool)
+    recorder, obs, no = jb.Recorder(mode), jnp.zeros((2, 3), jnp.float32), jnp.zeros(2, bool)
     rec = recorder.init(obs)
-    out = {"action": obs + 1, "obs": obs + 2, "reward": jnp.ones(2), "terminated": no, "truncated": no}
+    out = {"action": obs + 1, "obs": obs + 2, "reward": jnp.ones(2, jnp.float32), "terminated": no, "truncated": no}
     given = (rec, obs, out)
     assert_apart(rec, obs)
     for extras in ((), obs + 3):
@@ -175,13 +175,15 @@ def test_an_index_and_a_priority_of_numpy_are_taken_too():
         lambda index, _: replay.age(state, index),
     ):
         jax.tree.map(
-            np.testing.assert_array_equal, verb(as_numpy(INDEX), np.ones(2, np.float32)), verb(INDEX, jnp.ones(2))
+            np.testing.assert_array_equal,
+            verb(as_numpy(INDEX), np.ones(2, np.float32)),
+            verb(INDEX, jnp.ones(2, jnp.float32)),
         )
 
 
 def test_rollouts_limiters_and_recorders_take_numpy_arrays_too():
     rollout, limiter, recorder = jb.Rollout(2, 2), jb.RateLimiter(1, 1, 2), jb.Recorder("next_step")
-    obs, no = jnp.zeros(2), jnp.zeros(2, bool)
+    obs, no = jnp.zeros(2, jnp.float32), jnp.zeros(2, bool)
     out = {"action": obs, "obs": obs, "reward": obs, "terminated": no, "truncated": no}
     for state, verbs in (
         (rollout.init(x=obs[0]), (lambda s: rollout.update(s, "x", 0, obs), rollout.reset, rollout.complete)),

@@ -114,10 +114,15 @@ def test_the_entry_is_an_array_that_every_way_to_save_takes():
 
 
 def test_limiters_and_recorders_are_saved_likewise():
-    rec, state = jb.Recorder("next_step").init(jnp.zeros(2)), LIMITER.insert(LIMITER.init())
+    rec, state = jb.Recorder("next_step").init(jnp.zeros(2, jnp.float32)), LIMITER.insert(LIMITER.init())
     for saved, same, other, words in (
         (state, LIMITER.init(), jb.RateLimiter(0.25, 3, 2).init(), "samples_per_insert: the saved state has 1/2"),
-        (rec, jb.Recorder("next_step").init(jnp.ones(2)), jb.Recorder("disabled").init(jnp.zeros(2)), "mode: "),
+        (
+            rec,
+            jb.Recorder("next_step").init(jnp.ones(2, jnp.float32)),
+            jb.Recorder("disabled").init(jnp.zeros(2, jnp.float32)),
+            "mode: ",
+        ),
     ):
         data = serialization.to_bytes(saved)
         jax.tree.map(np.testing.assert_array_equal, serialization.from_bytes(same, data), saved)

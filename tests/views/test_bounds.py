@@ -112,7 +112,7 @@ def test_states_with_and_without_bounds_are_not_mixed_up():
     for view in (jb.Items(), jb.Transitions()):
         plain, bounded = jb.Replay(8, None, 1, view), jb.Replay(8, None, 1, hindsight(view))
         for ours, theirs in ((plain, bounded), (bounded, plain)):
-            with pytest.raises(jb.ConfigurationError, match="another view"):
+            with pytest.raises(jb.ConfigurationError, match="another configuration"):
                 ours.sample(theirs.init(ROW), jax.random.key(0))
 
 

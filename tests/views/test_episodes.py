@@ -162,5 +162,5 @@ def test_a_flag_that_is_not_one_bool_is_refused_by_name(flag, value):
 def test_a_state_of_episodes_of_another_length_is_refused():
     row = jax.tree.map(lambda x: x[0], rows_of("F"))
     state = jb.Replay(8, None, 1, jb.Episodes(3)).init(row)
-    with pytest.raises(jb.ConfigurationError, match="another view"):
+    with pytest.raises(jb.ConfigurationError, match="another configuration"):
         jb.Replay(8, None, 1, jb.Episodes(4)).sample(state, jax.random.key(0))

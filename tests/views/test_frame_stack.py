@@ -186,7 +186,7 @@ def test_a_ring_too_small_for_one_window_and_its_history_is_refused_with_the_siz
 def test_a_state_of_other_stacks_is_refused_where_windows_are_queued():
     row = jax.tree.map(lambda x: x[0], rows_of("F"))
     three, two = (jb.Replay(8, None, 1, jb.FrameStack(jb.Transitions(), k)) for k in (3, 2))
-    with pytest.raises(jb.ConfigurationError, match="another view"):
+    with pytest.raises(jb.ConfigurationError, match="another configuration"):
         two.sample(three.init(row), jax.random.key(0))
 
 
