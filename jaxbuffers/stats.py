@@ -65,7 +65,9 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     found |= _episodes(state)
     queue = getattr(state.queue, "windows", state.queue)
     if isinstance(queue, QueueState):
-        found |= {"windows": queue.made - queue.gone, "too_long": queue.too_long}
+        length, streams = queue.starts.shape
+        windows = Ring(state.spec, length, streams).shift(queue.made, -queue.gone)
+        found |= {"windows": windows, "too_long": queue.too_long}
     return unshared(found | {f"sampler/{name}": value for name, value in _sampler(state.sampler).items()}, given)
 
 
@@ -125,10 +127,10 @@ def _uses(uses: jax.Array) -> dict[str, jax.Array]:
 def _priorities(state: PrioritizedState) -> dict[str, jax.Array]:
     weights = state.tree[0]
     real = weights > 0
-    logs = jnp.where(real, jnp.log(jnp.where(real, weights, 1)), 0)
-    low = jnp.min(jnp.where(real, logs, jnp.inf), initial=jnp.inf)
-    low = jnp.where(jnp.isfinite(low), low, 0)
-    high = jnp.maximum(jnp.max(jnp.where(real, logs, -jnp.inf), initial=-jnp.inf), low)
+    logs = jnp.log(jnp.where(real, weights, 1))
+    far = np.float32(128)  # farther than the logarithm of any float32
+    low = jnp.where(jnp.any(real), jnp.min(jnp.where(real, logs, far)), 0)
+    high = jnp.maximum(jnp.max(jnp.where(real, logs, -far)), low)
     step = jnp.maximum((high - low) / BINS, np.float32(1e-6))
     bin_of = jnp.clip(((logs - low) / step).astype(jnp.int32), 0, BINS - 1)
     return {

@@ -1,5 +1,7 @@
 """stats counts what a loop over the rows would count."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,16 @@ def test_rows_and_episodes_are_those_that_a_loop_finds(steps):
     np.testing.assert_array_equal(found["age_of_oldest"], [len(times) - 1 for times in kept])
     np.testing.assert_allclose(found["mean_episode_rows"], size / max(episodes, 1), rtol=1e-6)
     np.testing.assert_array_equal(found["windows"].sum(), replay.count(state))
+
+
+def test_windows_are_counted_when_the_counters_of_their_queue_go_round():
+    replay = jb.Replay(24, 3, 4, jb.Transitions())
+    state, _, _ = filled(replay)
+    cycle, queue = 2**30, state.queue
+    moved = {name: (getattr(queue, name) + cycle - 8) % cycle for name in ("made", "gone")}
+    assert (moved["made"] < moved["gone"]).any()
+    later = replace(state, queue=replace(queue, **moved))
+    np.testing.assert_array_equal(quick_jit(jb.stats)(later)["windows"], quick_jit(jb.stats)(state)["windows"])
 
 
 def test_rows_without_flags_have_no_episodes_to_report():

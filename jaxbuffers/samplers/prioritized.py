@@ -141,8 +141,9 @@ class Prioritized(Sampler):
         # A weight above zero says that a legal window begins here: nothing else ever gets one.
         leaf = living(legal, index)
         legal_now = once(state.tree[0].at[leaf].get(mode="fill", fill_value=0)) > 0
-        weight = self._weight(priority)
-        good = (priority >= 0) & (priority < jnp.inf) & (weight <= np.float32(1e38 / len(state.tree[0])))
+        good = (priority >= 0) & jnp.isfinite(priority)
+        weight = self._weight(jnp.where(good, priority, 0))
+        good = good & (weight <= np.float32(1e38 / len(state.tree[0])))
         stale, refused = feedback(index, legal_now, good)
         leaf = once(only_where(legal_now & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)

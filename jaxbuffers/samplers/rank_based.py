@@ -116,7 +116,7 @@ class RankBased(Sampler):
             return state
         leaf = living(legal, index)
         legal_now = group_tree.group_at(state.tree, leaf) >= 0
-        good = (priority >= 0) & (priority < np.float32(np.inf))
+        good = (priority >= 0) & jnp.isfinite(priority)
         stale, refused = feedback(index, legal_now, good)
         group = _class(jnp.where(good, priority, 0))
         # Of several priorities for one window the highest counts.

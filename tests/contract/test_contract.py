@@ -19,8 +19,8 @@ def test_every_sampler_keeps_the_whole_contract(view, sampler, check):
     check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
-# How likely windows are is decided by samplers alone.
-OF_VIEWS = [check for check in testing.CONTRACT if check is not testing.check_probability]
+# How likely windows are, and whether any can be drawn, is decided by samplers alone.
+OF_VIEWS = [check for check in testing.CONTRACT if check not in (testing.check_probability, testing.check_can_sample)]
 
 
 @pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)
@@ -28,6 +28,12 @@ OF_VIEWS = [check for check in testing.CONTRACT if check is not testing.check_pr
 def test_every_view_keeps_the_whole_contract(view, check):
     sampler = jb.Uniform()
     check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
+
+
+@every_view
+def test_a_priority_reaches_every_window_of_every_view(view):
+    replay = replay_of(view, jb.Prioritized())
+    testing.check_windows(replay, ROW, rows_for(replay))
 
 
 @every_sampler

@@ -1,0 +1,1 @@
+"""Random configurations and random lives, against a model in plain lists that shares nothing with the library."""
