@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError, check
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, StructureError, check
 from jaxbuffers.ownership import owned
-from jaxbuffers.ring import Ring
+from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import RowSpec, check_leaf, field, paths_of, refuse_masked, show
 
 
@@ -18,6 +18,13 @@ def check_part(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
         hint = f" Write {value.__name__}()." if isinstance(value, type) else ""
         raise ConfigurationError(f"{name} must be a {kind.__name__} instance, got {value!r}.{hint}")
+
+
+def check_reachable(row: Any, names: tuple[str, ...]) -> None:
+    """Refuse a row whose tree names a field that its object does not have."""
+    for name in names:
+        if field(row, name) is None:
+            raise MissingFieldError(f"The row names {name!r} in its tree but has no such attribute or item.")
 
 
 def check_capacity(capacity: int, streams: int, span: int, view: object) -> None:
@@ -148,8 +155,26 @@ def row_mask(mask: Any, lead: tuple[int, ...]) -> jax.Array:
     return jnp.asarray(mask)
 
 
-def row_flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
-    """Return one of the rows' episode flags, or False throughout where they have none."""
+def episode_flags(rows: Any, written: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return ``is_first`` and ``is_last`` of rows, each False throughout where they have none: ``[N, E]``."""
+    first, last, terminal = (_flag(rows, name, written.shape) for name in ("is_first", "is_last", "is_terminal"))
+    if field(rows, "is_last") is last:
+        alone = jnp.any(written & terminal & ~last)
+        check(~alone, "add: a row is_terminal but not is_last; it must be the last of its episode")
+    return first, last
+
+
+def check_axes(ring: RingState, length: int, streams: int) -> None:
+    """Refuse a state whose arrays have other axes than it says, such as several states stacked."""
+    blocks = (*ring.blocks, *jax.tree.leaves(ring.words))
+    if (*blocks[0].shape[:2], *ring.time.shape) != (length, streams, streams):
+        raise ShapeError(
+            f"the arrays of the state have leading axes {blocks[0].shape[:-2]}, expected {(length, streams)}; "
+            f"stacked states go through jax.vmap."
+        )
+
+
+def _flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:
     # Views that look at episodes have checked their flags at init; to others the name may mean anything.
     flag = field(rows, name)
     ours = isinstance(flag, jax.Array) and flag.dtype == jnp.bool_ and flag.shape == shape

@@ -13,6 +13,9 @@ A value with two consumers may be read twice, by two kernels of which only one i
 `once` first.
 """
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -25,12 +28,17 @@ def once(x: jax.Array) -> jax.Array:
 
 def after(x: jax.Array, *read: jax.Array) -> jax.Array:
     """Return the integers ``x`` unchanged, but not before every array of ``read`` is known."""
-    seen = jnp.int32(0)
-    for array in read:
-        if array.size:
-            seen = seen ^ _first_bits(array)
+    known = [_first_bits(array) for array in read if array.size]
+    if not known:
+        return x
+    seen = functools.reduce(jnp.bitwise_xor, known)
     # A square is 0 or 1 modulo 4, never 2. The compiler does not know, so it must look at what was read.
     return x + ((seen * seen) % 4 == 2).astype(x.dtype)
+
+
+def after_small(x: jax.Array, tree: Any) -> jax.Array:
+    """Return ``x`` `after` the small leaves of a tree: counters and roots, what a structure works out last."""
+    return after(x, *(leaf for leaf in jax.tree.leaves(tree) if leaf.size <= 64))
 
 
 def _stored(x: jax.Array) -> jax.Array:

@@ -97,18 +97,12 @@ class Recorder:
         RowSpec.of({"reward": jax.ShapeDtypeStruct((), reward_dtype)})
         lead = shapes[0][:1] if batched else ()
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
-            raise ShapeError(
-                f"obs must have leaves [E, ...] with one E; got shapes {shapes}. For a single environment without that "
-                f"axis say init(obs, batched=False)."
-            )
+            one = "For a single environment without that axis say init(obs, batched=False)."
+            raise ShapeError(f"obs must have leaves [E, ...] with one E; got shapes {shapes}. {one}")
         # Each array its own, so that the state can be donated.
-        obs, reward, made_by = (
-            jax.tree.map(jnp.array, obs),
-            jnp.zeros(lead, reward_dtype),
-            MadeBy((("mode", self.mode),)),
-        )
+        obs, reward = jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype)
         first, last, terminal, needs_reset = (jnp.full(lead, flag) for flag in (True, False, False, False))
-        return RecorderState(obs, reward, first, last, terminal, needs_reset, made_by)
+        return RecorderState(obs, reward, first, last, terminal, needs_reset, self._made_by)
 
     @verb
     def row(self, rec: RecorderState, action: Any, extras: Any = ()) -> Row:
@@ -214,8 +208,12 @@ class Recorder:
     def _ours(self, rec: RecorderState) -> RecorderState:
         """Return a state that a recorder of this mode made, its arrays in JAX's hands."""
         check_state(rec, RecorderState)
-        rec.made_by.require(MadeBy((("mode", self.mode),)), "this recorder")
+        rec.made_by.require(self._made_by, "this recorder")
         return owned(rec)
+
+    @property
+    def _made_by(self) -> MadeBy:
+        return MadeBy((("mode", self.mode),))
 
     def _next_step(self, rec: RecorderState, out: "_Step") -> tuple[RecorderState, Row, jax.Array]:
         was_done = rec.is_last
@@ -280,17 +278,13 @@ def _like(name: str, x: Any, held: jax.Array) -> jax.Array:
 def _same_rows(name: str, new: Any, held: Any) -> None:
     """Check a pytree against the held one: same structure, shapes and dtypes."""
     if getattr(new, "dtype", None) == np.dtype(object):
-        raise DtypeError(
-            f"{name} is an object array, as Gymnasium returns final observations; make it an array like obs with "
-            f"jb.final_observations(obs, infos)."
-        )
+        how = "make it an array like obs with jb.final_observations(obs, infos)"
+        raise DtypeError(f"{name} is an object array, as Gymnasium returns final observations; {how}.")
     lead = RowSpec.of({name: held}).leading({name: new}, name)
     if lead:
-        shape = RowSpec.of({name: new}).shapes[0]
-        raise ShapeError(
-            f"{name} has shape {shape}, with axes {lead} more than the recorder was initialized with "
-            f"(batched={RowSpec.of({name: held}).shapes[0] != ()})."
-        )
+        shape, batched = RowSpec.of({name: new}).shapes[0], RowSpec.of({name: held}).shapes[0] != ()
+        more = f"with axes {lead} more than the recorder was initialized with (batched={batched})"
+        raise ShapeError(f"{name} has shape {shape}, {more}.")
 
 
 def _check_batched(action: Any, extras: Any, lead: tuple[int, ...]) -> None:

@@ -10,22 +10,13 @@ import numpy as np
 
 from jaxbuffers import arguments, writeback
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import (
-    ConfigurationError,
-    MissingFieldError,
-    ShapeError,
-    check,
-    one_of,
-    positive,
-    settle,
-)
+from jaxbuffers.errors import ConfigurationError, check, one_of, positive, settle
 from jaxbuffers.made_by import MadeBy
 from jaxbuffers.naming import written
-from jaxbuffers.once import after, once
+from jaxbuffers.once import after, after_small, once
 from jaxbuffers.ownership import owned, unshared, verb
 from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec
-from jaxbuffers.row import field as row_field
 from jaxbuffers.samplers import Legal, Sampler, Uniform
 from jaxbuffers.state import ReplayState as ReplayState
 from jaxbuffers.views import Items, Reader, View
@@ -101,9 +92,7 @@ class Replay:
         spec = RowSpec.of(row)
         self.view.check(spec)
         self.sampler.check(spec)
-        for name in (*self.view.fields, *self.sampler.fields):
-            if row_field(row, name) is None:
-                raise MissingFieldError(f"The row names {name!r} in its tree but has no such attribute or item.")
+        arguments.check_reachable(row, (*self.view.fields, *self.sampler.fields))
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         ring = Ring(spec, self.length, self.num_streams, tiled)
         windows = self.view.windows(ring)
@@ -138,16 +127,12 @@ class Replay:
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
         written = written.reshape(full)
 
-        first, last = (arguments.row_flag(rows, name, full) for name in ("is_first", "is_last"))
-        if row_field(rows, "is_last") is last:
-            alone = written & arguments.row_flag(rows, "is_terminal", full) & ~last
-            check(~jnp.any(alone), "add: a row is_terminal but not is_last; it must be the last of its episode")
+        first, last = arguments.episode_flags(rows, written)
         ring, time = self._ring(state).add(state.ring, rows, written)
         added = Added(time, written, first, last)
         queue, turnover = self._windows(state).add(state.queue, ring, added)
         state = replace(state, ring=ring, queue=queue)
-        sampler = self.sampler.add(state.sampler, self._legal(state), added, turnover)
-        return _after_sampler(replace(state, sampler=sampler))
+        return self._told(state, self.sampler.add(state.sampler, self._legal(state), added, turnover))
 
     @verb
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
@@ -200,13 +185,12 @@ class Replay:
         anchor = self.view.anchor(self._ring(state), index)
         if priority is not None:
             arguments.check_priority(self.sampler, priority, index, anchor)
-            priority = jnp.asarray(priority)
         if rows is not None:
             state = self._write(state, index, rows)
         if anchor is not None and index.time.size:
             if priority is not None:
                 # Priorities come from probabilities, so whatever was read for those has been read by then.
-                priority = once(priority)
+                priority = once(jnp.asarray(priority))
                 anchor = replace(anchor, time=after(anchor.time, priority))
             used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
             state = replace(state, sampler=used)
@@ -220,7 +204,7 @@ class Replay:
         if not index.time.size:
             return state
         state = replace(state, ring=ring, dropped=state.dropped + dropped)
-        return _after_sampler(replace(state, sampler=self.sampler.rewritten(state.sampler, self._legal(state), index)))
+        return self._told(state, self.sampler.rewritten(state.sampler, self._legal(state), index))
 
     @verb
     def size(self, state: ReplayState) -> jax.Array:
@@ -297,28 +281,20 @@ class Replay:
         state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
         self.view.check(state.spec)
         self.sampler.check(state.spec)
-        blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))
-        found = (*blocks[0].shape[:2], *state.ring.time.shape)
-        if found != (self.length, self.num_streams, self.num_streams):
-            raise ShapeError(
-                f"the arrays of the state have leading axes {blocks[0].shape[:-2]}, expected "
-                f"{(self.length, self.num_streams)}; stacked states go through jax.vmap."
-            )
+        arguments.check_axes(state.ring, self.length, self.num_streams)
         return windows
 
     def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
         sizes = (("rows of each stream", self.length), ("streams", self.num_streams))
         return MadeBy((("row", spec), *sizes, *windows.rule, ("sampler", self.sampler.memory)))
 
+    @staticmethod
+    def _told(state: ReplayState, sampler: Any) -> ReplayState:
+        """Replace what the sampler remembers; later verbs wait until it has read its own arrays and the rows."""
+        return replace(state, sampler=sampler, ring=replace(state.ring, time=after_small(state.ring.time, sampler)))
+
     def _ring(self, state: ReplayState) -> Ring:
         return self._windows(state).ring
 
     def _legal(self, state: ReplayState) -> Legal:
         return Legal(self._windows(state), state.queue, state.ring)
-
-
-def _after_sampler(state: ReplayState) -> ReplayState:
-    """Let later verbs wait until the sampler has read what it looks at, its own arrays and the rows."""
-    # Its small leaves, such as counters and the root of a tree, are the last that it works out.
-    small = [leaf for leaf in jax.tree.leaves(state.sampler) if leaf.size <= 64]
-    return replace(state, ring=replace(state.ring, time=after(state.ring.time, *small))) if small else state
