@@ -17,6 +17,7 @@ from jaxbuffers.errors import (
     TextFileError,
     TextTableFullError,
     UnknownTextError,
+    WrongProcessError,
     debug_checks,
 )
 from jaxbuffers.fence import fence
@@ -127,6 +128,7 @@ __all__ = [
     "Weighted",
     "WindowDataset",
     "WithoutReplacement",
+    "WrongProcessError",
     "collate",
     "debug_checks",
     "episode_rows",

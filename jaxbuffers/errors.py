@@ -64,7 +64,11 @@ class TextTableFullError(RuntimeError):
 
 
 class TextFileError(RuntimeError):
-    """A text file cannot be used: damaged, written by a newer version, no text file, or open for writing elsewhere."""
+    """A text file cannot be used: damaged, replaced, no text file, of a newer version, or open for writing."""
+
+
+class WrongProcessError(RuntimeError):
+    """A text table is used in, or sent to, another process than the one that made it."""
 
 
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)

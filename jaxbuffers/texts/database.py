@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxbuffers.errors import ConfigurationError, TextFileError
 
@@ -12,52 +13,47 @@ APPLICATION = 0x6A625458  # "jbTX": says that a file is one of ours
 VERSION = 1
 
 
-def connect(path: str, compress: bool | None, read_only: bool) -> tuple[sqlite3.Connection, dict[str, int]]:
-    """Open a file, or make a new one; return the connection and what the file says about itself."""
-    missing = f"{path} does not exist or is empty; open it for writing first, without read_only=True."
+class Opened(NamedTuple):
+    """A connection.
+
+    Attributes:
+      database: the connection.
+      meta: what the file says about itself.
+      static: whether the file is read as one that nobody writes, without any lock.
+    """
+
+    database: sqlite3.Connection
+    meta: dict[str, int]
+    static: bool
+
+
+def connect(path: str, compress: bool | None, read_only: bool, again: bool = False) -> Opened:
+    """Open a file, or make a new one; ``again`` for one that was open before, and in order."""
     if read_only and not os.path.exists(path):
-        raise TextFileError(missing)
+        raise TextFileError(_missing(path))
     with translated(path):
-        uri = f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+        if not read_only:
+            return _connect(path, compress, "rw" if again else "rwc", again)
         try:
-            if _is_empty(database):
-                if read_only:
-                    raise TextFileError(missing)
-                database.execute("PRAGMA synchronous = FULL")
-                _create(database, bool(compress))
-            meta = _check(database, path)
-            if not read_only:  # not before the file is known to be ours
-                database.execute("PRAGMA journal_mode = WAL")
-                database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-            if compress is not None and bool(meta["compress"]) != compress:
-                raise ConfigurationError(
-                    f"{path} was made with compress={bool(meta['compress'])}; leave compress out, or start another "
-                    "file."
-                )
-        except BaseException:
-            database.close()
-            raise
-    return database, meta
+            return _connect(path, compress, "ro", again)
+        except sqlite3.OperationalError as error:
+            # To read a write-ahead log SQLite must write beside it.
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise
+            if has_log(path):
+                raise TextFileError(
+                    f"{path}-wal holds texts that cannot be read here: {error}. Open and close the table where its "
+                    f"folder can be written, jb.TextTable(path).close(), or copy both files to such a folder."
+                ) from error
+            return _connect(path, compress, "ro&immutable=1", again)
 
 
-def exclusive(path: str) -> sqlite3.Connection:
-    """Become the one writer of a file, until the connection is closed or the process ends."""
-    if not Path(path).absolute().parent.is_dir():
-        raise TextFileError(f"the folder of {path} does not exist; make it first.")
-    lock = None
+def has_log(path: str) -> bool:
+    """Say whether there are texts beside the file that are not in it."""
     try:
-        lock = sqlite3.connect(f"{path}.lock", isolation_level=None, check_same_thread=False, timeout=0)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        if lock is not None:
-            lock.close()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
-            raise TextFileError(
-                f"{path} is open for writing already; there is one writer at a time. Close it, or give read_only=True."
-            ) from error
-        raise TextFileError(f"{path} cannot be written: {error} ({path}.lock).") from error
-    return lock
+        return os.path.getsize(f"{path}-wal") > 0
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -65,8 +61,42 @@ def translated(path: str) -> Iterator[None]:
     """Say which file it was that SQLite could not use."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise TextFileError(f"{path} cannot be used: {error}.") from error
+
+
+def _connect(path: str, compress: bool | None, mode: str, again: bool) -> Opened:
+    read_only = mode.startswith("ro")
+    uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+    try:
+        if _is_empty(database):
+            if read_only or again:
+                raise TextFileError(_missing(path))
+            database.execute("PRAGMA synchronous = FULL")
+            create(database, bool(compress))
+        meta = _check(database, path, again)
+        if not read_only:  # not before the file is known to be ours
+            if os.stat(path).st_nlink > 1:
+                raise TextFileError(
+                    f"{path} has another name, a hard link, and a log of its own under each. Delete the other one, or "
+                    f"open a copy."
+                )
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+        if compress is not None and bool(meta["compress"]) != compress:
+            raise ConfigurationError(
+                f"{path} was made with compress={bool(meta['compress'])}; leave compress out, or start another file."
+            )
+        database.execute("SELECT COUNT(*) FROM meta").fetchall()  # from here on the log is there
+    except BaseException:
+        database.close()
+        raise
+    return Opened(database, meta, static="immutable" in mode)
+
+
+def _missing(path: str) -> str:
+    return f"{path} does not exist or is empty; open it for writing first, without read_only=True."
 
 
 def _is_empty(database: sqlite3.Connection) -> bool:
@@ -75,7 +105,8 @@ def _is_empty(database: sqlite3.Connection) -> bool:
     return not (application or version or database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
 
 
-def _create(database: sqlite3.Connection, compress: bool) -> None:
+def create(database: sqlite3.Connection, compress: bool) -> None:
+    """Make the tables of a new file."""
     for statement in (
         "BEGIN IMMEDIATE",
         "CREATE TABLE texts (id INTEGER PRIMARY KEY, digest BLOB NOT NULL, data BLOB NOT NULL)",
@@ -89,14 +120,14 @@ def _create(database: sqlite3.Connection, compress: bool) -> None:
         database.execute(statement)
 
 
-def _check(database: sqlite3.Connection, path: str) -> dict[str, int]:
+def _check(database: sqlite3.Connection, path: str, again: bool) -> dict[str, int]:
     if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise TextFileError(f"{path} is no text table: another program made it.")
     if (version := database.execute("PRAGMA user_version").fetchone()[0]) > VERSION:
         raise TextFileError(
             f"{path} has format {version}, this version of jaxbuffers reads up to {VERSION}: upgrade jaxbuffers."
         )
-    if (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+    if not again and (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise TextFileError(f"{path} is damaged: {found}.")
     meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
     if missing := {"compress", "reserved", "bytes"} - meta.keys():

@@ -1,15 +1,25 @@
 """Texts in memory."""
 
+import os
+import sqlite3
 from collections.abc import Iterable, Iterator
 
+from jaxbuffers.errors import WrongProcessError
+from jaxbuffers.texts.backup import fill
 from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
+from jaxbuffers.texts.database import create
+from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.ids import Supply
 
 
-class MemoryStore:
-    """Bytes by id, ids by digest. A store never gives an id away twice; the table decides what is freed."""
+class MemoryStore(Owned):
+    """Bytes by id, ids by digest. A store never gives an id away twice; the table decides what is freed.
+
+    In a forked process it can be read.
+    """
 
     def __init__(self, compress: bool) -> None:
+        super().__init__()
         self.compress = compress
         self.nbytes = 0
         self._data: dict[int, bytes] = {}
@@ -49,6 +59,8 @@ class MemoryStore:
 
     def reserve(self, count: int) -> None:
         """Make sure of so many ids, before any of them is used."""
+        if count:
+            self._refuse_copies()
         self._supply.reserve(count)
 
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
@@ -58,6 +70,7 @@ class MemoryStore:
 
     def drop(self, gone: Iterable[int]) -> None:
         """Forget texts."""
+        self._refuse_copies()
         for i in gone:
             kept = self._data[i]
             key = digest(unsqueeze(kept, self.compress))
@@ -77,3 +90,22 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def copy(self, database: sqlite3.Connection) -> None:
+        """Write everything into an empty file, with the same ids."""
+        create(database, self.compress)
+        rows = ((i, digest(unsqueeze(kept, self.compress)), kept) for i, kept in self._data.items())
+        fill(database, rows, self._supply.end)
+
+    def suspend(self) -> None:
+        """Nothing is open."""
+
+    def abandon(self) -> None:
+        """Nothing is open."""
+
+    def _refuse_copies(self) -> None:
+        if self.elsewhere:
+            raise WrongProcessError(
+                f"the table was made in process {self.process}, and this is process {os.getpid()}, forked from it: its "
+                f"texts can be read here, but not added to or freed. Make a jb.TextTable here."
+            )

@@ -4,13 +4,14 @@ import os
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from jaxbuffers.errors import TextFileError
+from jaxbuffers.errors import TextFileError, WrongProcessError
+from jaxbuffers.texts.backup import fill
 from jaxbuffers.texts.cache import Cache
 from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
-from jaxbuffers.texts.database import connect, exclusive, translated
+from jaxbuffers.texts.file import TextFile
+from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.ids import Supply, claim
 
 PENDING = 2**24  # bytes that wait for a commit; when there are more, the next new text has them written
@@ -18,24 +19,18 @@ MANY = 500  # ids in one query
 OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 
 
-class SqliteStore:
+class SqliteStore(Owned):
     """Like `MemoryStore`, in a file. New texts wait in memory for `commit`; dropped ones in the file for `purge`."""
 
     def __init__(self, path: str | os.PathLike, compress: bool | None, cache_bytes: int, read_only: bool) -> None:
-        self.path = os.path.realpath(os.fsdecode(path))  # one lock, whatever links lead to the file
-        self.read_only = read_only
-        self._writer = None if read_only else exclusive(self.path)
-        try:
-            self._database, meta = connect(self.path, compress, read_only)
-        except BaseException:
-            if self._writer:
-                self._writer.close()
-            raise
-        self.compress = bool(meta["compress"])
-        self._release = weakref.finalize(self, _release, self._database, self._writer)
-        self._release.atexit = False
-        self._reserved = meta["reserved"]  # the file says that lower ids are given
-        claim(self._reserved)
+        super().__init__()
+        self._file: TextFile | None = None
+        with self.lock:
+            self._file = TextFile(path, compress, read_only)
+            weakref.finalize(self, self._file.close).atexit = False  # also where nobody closes the table
+            claim(self._file.meta["reserved"])
+        self.compress = bool(self._file.meta["compress"])
+        self._reserved = self._file.meta["reserved"]  # the file says that lower ids are given
         self._supply = Supply()
         self._cache = Cache(cache_bytes)
         self._pending: dict[int, bytes] = {}
@@ -44,18 +39,32 @@ class SqliteStore:
         self._freed: set[int] = set()
         self._freed_bytes = 0
 
+    @property
+    def file(self) -> TextFile:
+        """The open file.
+
+        Raises:
+          WrongProcessError: another process has opened it.
+        """
+        if self._file is None or self.elsewhere:
+            raise WrongProcessError(
+                f"the table was opened in process {self.process}, and this is process {os.getpid()}, forked from it: "
+                f"open the file here, jb.TextTable(path, read_only=True), or for writing once the other has closed it."
+            )
+        return self._file
+
     def __len__(self) -> int:
-        return self._query("SELECT COUNT(*) FROM texts")[0][0] - len(self._freed) + len(self._pending)
+        return self.file.query("SELECT COUNT(*) FROM texts")[0][0] - len(self._freed) + len(self._pending)
 
     @property
     def nbytes(self) -> int:
         """The bytes of all texts, as they are kept."""
-        stored = self._query("SELECT value FROM meta WHERE name = 'bytes'")[0][0]
+        stored = self.file.query("SELECT value FROM meta WHERE name = 'bytes'")[0][0]
         return stored - self._freed_bytes + self._pending_bytes
 
     def ids(self) -> Iterable[int]:
         """Every id that is present."""
-        return [*({i for (i,) in self._query("SELECT id FROM texts")} - self._freed), *self._pending]
+        return [*({i for (i,) in self.file.query("SELECT id FROM texts")} - self._freed), *self._pending]
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """Every text with its id."""
@@ -68,14 +77,14 @@ class SqliteStore:
         for i in self._pending_ids.get(key, ()):
             if unsqueeze(self._pending[i], self.compress) == data:
                 return i
-        stored = [i for (i,) in self._query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
+        stored = [i for (i,) in self.file.query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
         return next((i for i, known in self.read(stored).items() if known == data), None)
 
     def pack(self, data: bytes) -> bytes:
         """Return a text as it will be kept."""
-        kept, most = squeeze(data, self.compress), self._database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
+        kept, most = squeeze(data, self.compress), self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
         if len(kept) > most:
-            raise TextFileError(f"{self.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}.")
+            raise TextFileError(f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}.")
         return kept
 
     def reserve(self, count: int) -> None:
@@ -91,7 +100,7 @@ class SqliteStore:
         self._supply.reserve(count)
         if (end := self._supply.end) > self._reserved:
             update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
-            self._write(lambda: self._database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
+            self.file.write(lambda: self.file.database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
@@ -104,6 +113,7 @@ class SqliteStore:
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
         found, missing = {}, []
+        file = self.file
         for i in wanted:
             data = self._cache.get(i)
             if data is None and i in self._pending:
@@ -114,7 +124,7 @@ class SqliteStore:
                 missing.append(i)
         for start in range(0, len(missing), MANY):
             some = missing[start : start + MANY]
-            for i, key, kept in self._query(f"SELECT id, digest, data FROM texts WHERE id IN ({_marks(some)})", *some):
+            for i, key, kept in file.query(f"SELECT id, digest, data FROM texts WHERE id IN ({_marks(some)})", *some):
                 found[i] = self._checked(i, key, kept)
                 self._cache.put(i, found[i])
         return found
@@ -127,7 +137,7 @@ class SqliteStore:
         sizes: dict[int, int] = {}
         for start in range(0, len(stored), MANY):  # all that can fail, first
             some = stored[start : start + MANY]
-            sizes |= self._query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
+            sizes |= self.file.query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
         for i in stored:
             self._cache.forget(i)
             self._freed.add(i)
@@ -144,64 +154,62 @@ class SqliteStore:
 
     def commit(self) -> None:
         """Write what waits, in one transaction that is on the disk when this returns."""
-        if self.read_only or not self._pending:
+        if self.file.read_only:
             return
-        digests = {i: key for key, some in self._pending_ids.items() for i in some}
-        rows = [(i, digests[i], kept) for i, kept in self._pending.items()]
+        if not self._pending:
+            self.file.verify()
+            return
+        rows = self._rows()
 
         def work() -> None:
-            self._database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", rows)
+            self.file.database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", rows)
             self._count(self._pending_bytes)
 
         def done() -> None:
             self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
 
-        self._write(work, done)
+        self.file.write(work, done)
 
     def purge(self) -> None:
         """Delete from the file what was dropped."""
         self._refuse_readers()
 
         def work() -> None:
-            self._database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in self._freed])
+            self.file.database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in self._freed])
             self._count(-self._freed_bytes)
 
         def done() -> None:
             self._freed, self._freed_bytes = set(), 0
 
-        self._write(work, done)
+        self.file.write(work, done)
 
     def close(self) -> None:
-        """Commit, and let other processes write."""
-        self.commit()
-        self._release()
+        """Commit, and let other processes write. In a forked process nothing happens: the file is the other one's."""
+        if not self.elsewhere and not self.file.closed:
+            self.commit()
+            self.file.close()
+
+    def suspend(self) -> None:
+        """Close the connection before a fork."""
+        if self._file is not None:
+            self._file.suspend()
+
+    def abandon(self) -> None:
+        """Leave the file to the other process."""
+        if self._file is not None:
+            self._file.abandon()
+
+    def copy(self, database: sqlite3.Connection) -> None:
+        """Write everything into an empty file, also what waits."""
+        self.file.database.backup(database)
+        fill(database, self._rows(), self._supply.end)
+
+    def _rows(self) -> list[tuple[int, bytes, bytes]]:
+        digests = {i: key for key, some in self._pending_ids.items() for i in some}
+        return [(i, digests[i], kept) for i, kept in self._pending.items()]
 
     def _count(self, change: int) -> None:
-        self._database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
-
-    def _query(self, statement: str, *values: Any) -> list[tuple]:
-        with translated(self.path):
-            return self._database.execute(statement, values).fetchall()
-
-    def _write(self, work: Callable[[], Any], done: Callable[[], Any]) -> None:
-        """Do ``work`` in one transaction, and ``done`` if the file has it: all, or nothing.
-
-        Ctrl-C while COMMIT runs is raised when the file has it already, so that ``done`` must not be left out.
-        """
-        with translated(self.path):
-            ready = False
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                work()
-                ready = True
-                self._database.execute("COMMIT")
-            except BaseException as error:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                elif ready and not isinstance(error, sqlite3.Error):
-                    done()
-                raise
-            done()
+        self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
 
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
         try:
@@ -209,20 +217,15 @@ class SqliteStore:
         except zlib.error:
             data = None
         if data is None or digest(data) != key:
-            raise TextFileError(f"{self.path} is damaged: text {i} does not have the digest that it was stored with.")
+            raise TextFileError(
+                f"{self.file.path} is damaged: text {i} does not have the digest that it was stored with."
+            )
         return data
 
     def _refuse_readers(self) -> None:
-        if self.read_only:
-            raise TextFileError(f"{self.path} was opened with read_only=True: no text can be stored or freed.")
+        if self.file.read_only:
+            raise TextFileError(f"{self.file.path} was opened with read_only=True: no text can be stored or freed.")
 
 
 def _marks(values: list[int]) -> str:
     return ", ".join("?" * len(values))
-
-
-def _release(*connections: sqlite3.Connection | None) -> None:
-    """Close the file, also where nobody closed the table."""
-    for connection in connections:
-        if connection is not None:
-            connection.close()

@@ -1,7 +1,6 @@
 """TextTable: texts on the host, each stored once, named by int32 ids in the rows."""
 
 import os
-import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any
@@ -12,8 +11,10 @@ from jaxbuffers.errors import (
     ConfigurationError,
     StructureError,
     TextTableFullError,
+    WrongProcessError,
     positive,
 )
+from jaxbuffers.texts.backup import whole_file
 from jaxbuffers.texts.coding import decode, digest, encode
 from jaxbuffers.texts.live import as_ids, references
 from jaxbuffers.texts.memory import MemoryStore
@@ -69,17 +70,16 @@ class TextTable:
         self._store = (
             MemoryStore(bool(compress)) if path is None else SqliteStore(path, compress, cache_bytes, read_only)
         )
-        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         """How many texts there are."""
-        with self._lock:
+        with self._store.lock:
             return len(self._store)
 
     @property
     def nbytes(self) -> int:
         """How many bytes the texts take, as they are kept; the index over them comes on top."""
-        with self._lock:
+        with self._store.lock:
             return self._store.nbytes
 
     def intern(self, texts: Any) -> Any:
@@ -98,7 +98,7 @@ class TextTable:
         """
         shape, flat = flatten(texts)
         data = [None if text is None else encode(text) for text in flat]
-        with self._lock:
+        with self._store.lock:
             ids = self._intern([x for x in data if x is not None])
         named = iter(ids)
         result = np.array([NULL if x is None else next(named) for x in data], np.int32).reshape(shape)
@@ -124,7 +124,7 @@ class TextTable:
 
     def ids(self) -> np.ndarray:
         """Return the ids of all texts that are here, int32 ``[n]``, oldest first."""
-        with self._lock:
+        with self._store.lock:
             return np.sort(np.fromiter(self._store.ids(), np.int32))
 
     def digests(self, ids: Any) -> np.ndarray:
@@ -186,7 +186,7 @@ class TextTable:
         named, possible = references(states, self, pins)
         named = named[named > 0]
         some = None if candidates is None else as_ids(candidates)
-        with self._lock:
+        with self._store.lock:
             known = np.fromiter(self._store.ids(), np.int64)
             if (strange := named[~np.isin(named, known)]).size:
                 raise unknown(int(strange[0]))
@@ -202,9 +202,9 @@ class TextTable:
             raise StructureError(
                 f"expected a jb.TextTable, got {type(other).__name__}; open a file with TextTable(path)."
             )
-        with other._lock:
+        with other._store.lock:
             items = list(other._store.items())
-        with self._lock:
+        with self._store.lock:
             ours = self._intern([data for _, data in items])
         return Remap.of([i for i, _ in items], ours)
 
@@ -213,7 +213,7 @@ class TextTable:
 
         Commit first, then save the states that refer to the texts; then `purge`.
         """
-        with self._lock:
+        with self._store.lock:
             self._store.commit()
 
     def purge(self) -> None:
@@ -221,13 +221,39 @@ class TextTable:
 
         Until then they are there again when the file is opened anew, as after a crash.
         """
-        with self._lock:
+        with self._store.lock:
             self._store.purge()
 
+    def backup(self, path: str | os.PathLike) -> None:
+        """Write all texts with their ids to a new file, while this table goes on; also those not committed yet.
+
+        Open the file with `TextTable`, in place of this table or to read it. A table in memory is saved like this, too.
+        The file is there as a whole or not at all. What `sweep` has freed is in it until `purge`.
+
+        Args:
+          path: where no file is.
+
+        Raises:
+          TextFileError: there is a file already, or it cannot be written.
+
+        >>> import pathlib, tempfile, jaxbuffers as jb
+        >>> table = jb.TextTable()
+        >>> i = table.intern("a red door")
+        >>> table.backup(pathlib.Path(tempfile.mkdtemp(), "texts.sqlite"))
+        """
+        with self._store.lock, whole_file(path) as database:
+            self._store.copy(database)
+
     def close(self) -> None:
-        """Commit, and let go of the file."""
-        with self._lock:
+        """Commit, and let go of the file. In a forked process, do nothing."""
+        with self._store.lock:
             self._store.close()
+
+    def __reduce__(self) -> Any:
+        raise WrongProcessError(
+            "a TextTable cannot be copied or sent to another process: both would give one id to two texts. Send texts, "
+            "or the path of a file to open there, jb.TextTable(path, read_only=True); backup(path) makes one."
+        )
 
     def __enter__(self) -> "TextTable":
         return self
@@ -256,7 +282,7 @@ class TextTable:
         return [given[data] if i is None else i for i, data in zip(found, texts, strict=True)]
 
     def _read(self, wanted: Iterable[int]) -> dict[int, bytes]:
-        with self._lock:  # a text that is read is not freed meanwhile
+        with self._store.lock:  # a text that is read is not freed meanwhile
             found = self._store.read(wanted)
         for i in wanted:
             if i not in found:

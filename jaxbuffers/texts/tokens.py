@@ -1,5 +1,6 @@
 """Tokens: texts as arrays of token ids, in few lengths so that jit compiles few times."""
 
+import os
 import reprlib
 import threading
 from collections import OrderedDict
@@ -72,7 +73,7 @@ class Tokens:
             raise ConfigurationError(f"tokenizer must be a function or have encode(), got {tokenizer!r}.")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._room = cache_tokens
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, ids: Any) -> TokenBatch:
         """Tokenize the texts of ids, int32 ``[*S]``; no text (-1) has no tokens."""
@@ -88,6 +89,11 @@ class Tokens:
         mask = np.arange(bucket) < lengths[:, None]
         shape = (*array.shape, bucket)
         return TokenBatch(tokens.reshape(shape), mask.reshape(shape), (lengths > self.max_len).reshape(array.shape))
+
+    @property
+    def _lock(self) -> threading.Lock:
+        # That of this process: one that another thread held during a fork stays closed for ever.
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def _tokens(self, ids: np.ndarray) -> list[np.ndarray]:
         distinct = np.unique(ids).tolist()

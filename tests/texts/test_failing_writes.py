@@ -37,16 +37,16 @@ def failing():
 
     class Fail:
         def __init__(self, table, words, error=None, after=False):
-            self.store = table._store
+            self.file = table._store._file
             self.broken = Failing(
-                self.store._database, words, error or sqlite3.OperationalError("disk I/O error"), after
+                self.file._database, words, error or sqlite3.OperationalError("disk I/O error"), after
             )
 
         def __enter__(self):
-            self.store._database = self.broken
+            self.file._database = self.broken
 
         def __exit__(self, *_):
-            self.store._database = self.broken.connection
+            self.file._database = self.broken.connection
 
     return Fail
 
@@ -145,8 +145,8 @@ def test_a_disk_that_is_full_and_has_room_again(tmp_path, opened, replay):
     table = opened(tmp_path / "t.db")
     first = table.intern("first")
     table.commit()
-    pages = table._store._database.execute("PRAGMA page_count").fetchone()[0]
-    table._store._database.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = table._store._file._database.execute("PRAGMA page_count").fetchone()[0]
+    table._store._file._database.execute(f"PRAGMA max_page_count = {pages + 2}")
     big = table.intern(["x" * 100_000, "y" * 100_000])
     for _ in range(3):
         with pytest.raises(jb.TextFileError, match=r"t.db cannot be used: database or disk is full"):
@@ -156,7 +156,7 @@ def test_a_disk_that_is_full_and_has_room_again(tmp_path, opened, replay):
     assert table.sweep(state, pins=first) == 2
     last = table.intern("fits")
     table.commit()
-    table._store._database.execute("PRAGMA max_page_count = 100000")
+    table._store._file._database.execute("PRAGMA max_page_count = 100000")
     again = table.intern("x" * 100_000)
     table.commit()
     assert again not in big
@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_and_has_room_again(tmp_path, opened, replay):
 def test_a_text_larger_than_sqlite_takes_is_refused_at_once(tmp_path, opened):
     """Not at the commit, where it would keep all others from being written."""
     table = opened(tmp_path / "t.db")
-    table._store._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+    table._store._file._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
     with pytest.raises(jb.TextFileError, match=r"t.db cannot hold a text of 9990 bytes; SQLite takes up to 9936"):
         table.intern(["a", "x" * 9990])
     assert len(table) == 0

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.texts import database
+from jaxbuffers.texts import database, locks
 
 
 @pytest.fixture
@@ -120,9 +120,19 @@ def test_places_where_no_file_can_be(tmp_path):
             jb.TextTable(tmp_path / "folder", read_only=read_only)
 
 
-def test_a_lock_that_is_no_lock(path):
-    (path.parent / "t.db.lock").write_text("not ours " * 1000)
-    with pytest.raises(jb.TextFileError, match=r"t.db cannot be written: file is not a database \(.*t.db.lock\)"):
+def test_a_lock_that_is_no_lock(path, monkeypatch):
+    """What is in it does not matter, except where SQLite must make the lock."""
+    lock = path.parent / "t.db.lock"
+    lock.write_text("not ours " * 1000)
+    jb.TextTable(path).close()
+    assert lock.read_text() == "not ours " * 1000
+    with monkeypatch.context() as patch:
+        patch.setattr(locks, "fcntl", None)
+        with pytest.raises(jb.TextFileError, match=r"t.db cannot be written: file is not a database \(.*t.db.lock\)"):
+            jb.TextTable(path)
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(jb.TextFileError, match=r"t.db cannot be written: .*t.db.lock"):
         jb.TextTable(path)
 
 

@@ -95,14 +95,14 @@ def test_a_block_is_in_the_file_before_its_ids_are_given(tmp_path, opened, monke
         raise jb.TextFileError("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_write", fail)
+        patch.setattr(store._file, "write", fail)
         with pytest.raises(jb.TextFileError):
             table.intern("a")
         assert len(table) == 0
         with pytest.raises(jb.TextFileError):  # the block that it holds is not in the file yet
             table.intern("a")
     i = table.intern("a")
-    reserved = dict(store._query("SELECT name, value FROM meta"))["reserved"]
+    reserved = dict(store._file.query("SELECT name, value FROM meta"))["reserved"]
     assert i < reserved
 
 

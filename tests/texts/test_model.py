@@ -75,7 +75,7 @@ class Model(RuleBasedStateMachine):
                 self.commit()
                 self.table.close()
             else:
-                self.table._store._release()  # as a process does that is killed
+                self.table._store._file.close()  # as a process does that is killed
             self.here = dict(self.saved)
             self.open()
 

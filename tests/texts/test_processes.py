@@ -1,19 +1,30 @@
 """kill -9 at any point, and readers beside a writer; see processes.py."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent / "processes.py"
+
+def run_script(name, *arguments):
+    """Run a script of this folder in a process of its own."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / name), *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def run_scenarios(name, folder):
+    """Run a script of scenarios: return which were content, and what they said."""
+    done = run_script(name, folder)
+    return json.loads(done.stdout), done.stderr
 
 
 def run(*arguments):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_script("processes.py", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
 

@@ -45,7 +45,7 @@ def test_a_file_does_not_grow_with_what_went_through_it(tmp_path, opened, replay
         table.purge()
         assert (len(table), table.nbytes) == (4, sum(len(f"{step} {i} ") for i in range(4)) + 200_000)
         assert table._store._cache.nbytes <= 2**16
-        sizes.append(table._store._query("PRAGMA page_count")[0][0] * 4096)
+        sizes.append(table._store._file.query("PRAGMA page_count")[0][0] * 4096)
     assert sizes[-1] < 3 * 200_000
     table.close()
     assert os.path.getsize(tmp_path / "t.db") < 3 * 200_000

@@ -133,7 +133,7 @@ def test_a_sweep_whose_file_cannot_be_read_frees_nothing(tmp_path, opened, repla
     table.intern([f"{i}" for i in range(1200)])
     table.commit()
     table.intern("pending")
-    query, calls = table._store._query, []
+    query, calls = table._store._file.query, []
 
     def fails(statement, *values):
         calls.append(statement)
@@ -142,7 +142,7 @@ def test_a_sweep_whose_file_cannot_be_read_frees_nothing(tmp_path, opened, repla
         return query(statement, *values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(table._store, "_query", fails)
+        patch.setattr(table._store._file, "query", fails)
         with pytest.raises(jb.TextFileError):
             table.sweep(state)
     assert len(table) == 1201

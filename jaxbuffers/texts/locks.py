@@ -1,0 +1,125 @@
+"""Locks on files that hold until they are let go.
+
+SQLite's own locks are those of POSIX: they are gone as soon as the process closes any descriptor of the file, as it
+does when it copies it. A lock of a descriptor stays.
+"""
+
+import os
+import sqlite3
+import struct
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from jaxbuffers.errors import TextFileError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+# What SQLite locks of a database file while it is in use: https://www.sqlite.org/src/file/src/os.h
+SHARED_FIRST, SHARED_SIZE = 0x40000002, 510
+
+
+def identity(path: str, times: bool = False) -> tuple[int, ...] | None:
+    """Return what tells one file from another at the same path, and ``times`` from itself after it was written to.
+
+    None where there is none.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, *((found.st_size, found.st_mtime_ns) if times else ()))
+
+
+class WriterLock:
+    """Being the one writer of a file, until it is released or the process ends.
+
+    Raises:
+      TextFileError: there is another writer, in this process or elsewhere, or the lock cannot be made.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not Path(path).absolute().parent.is_dir():
+            raise TextFileError(f"the folder of {path} does not exist; make it first.")
+        self.path = f"{path}.lock"
+        try:
+            self._held: sqlite3.Connection | int | None = (
+                _connection(self.path) if fcntl is None else _descriptor(self.path)
+            )
+        except (BlockingIOError, sqlite3.Error) as error:
+            if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise TextFileError(f"{path} cannot be written: {error} ({self.path}).") from error
+            raise TextFileError(
+                f"{path} is open for writing already; there is one writer at a time. Close it, or give read_only=True."
+            ) from error
+        except OSError as error:
+            raise TextFileError(f"{path} cannot be written: {error}.") from error
+        self.identity = identity(self.path)
+
+    def release(self) -> None:
+        """Let others write."""
+        if fcntl is not None and isinstance(self._held, int):
+            fcntl.flock(self._held, fcntl.LOCK_UN)  # also where a copy of the descriptor is in another process
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Forget it, in a forked process: it stays the other one's."""
+        held, self._held = self._held, None
+        if isinstance(held, int):
+            os.close(held)
+        elif held is not None:
+            held.close()
+
+
+class Hold:
+    """A share in SQLite's lock on a database file, which keeps other programs from deleting its write-ahead log.
+
+    SQLite has the same lock, and loses it when this process copies the file. Only Linux has locks that do not get lost;
+    elsewhere this does nothing.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor: int | None = None
+        if fcntl is None or sys.platform != "linux" or not hasattr(fcntl, "F_OFD_SETLK"):
+            return
+        lock = struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, SHARED_FIRST, SHARED_SIZE, 0)  # struct flock
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+        except OSError:  # no such locks in this file system: SQLite's own has to do
+            self.release()
+
+    def release(self) -> None:
+        """Let go of it."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _descriptor(path: str) -> int:
+    assert fcntl is not None
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        found = os.fstat(descriptor)
+        if identity(path) == (found.st_dev, found.st_ino):
+            return descriptor
+        os.close(descriptor)  # deleted between the two: whoever comes next would not see it
+
+
+def _connection(path: str) -> sqlite3.Connection:
+    lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except BaseException:
+        lock.close()
+        raise
+    return lock
