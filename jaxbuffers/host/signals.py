@@ -12,7 +12,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from jaxbuffers.errors import ForkError
+from jaxbuffers.errors import WrongProcessError
 
 WAIT = 0.1  # seconds between looks at the signals while another thread has the lock
 _IMPOSSIBLE = {"SIGKILL", "SIGSTOP", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL"}  # to catch, or to put off
@@ -60,13 +60,13 @@ class Guard:
         self._process = _here[0]
 
     def __call__(self) -> Any:
-        """Return a new `section`; raise `ForkError` in another process than the one that made the guard."""
+        """Return a new `section`; raise `WrongProcessError` in another process than the one that made the guard."""
         return section(self.looking())
 
     def looking(self) -> Any:
         """Return the lock alone, for what no exception can leave half done: putting signals off takes some µs."""
         if self._process != _here[0]:
-            raise ForkError(
+            raise WrongProcessError(
                 f"the buffer was made in process {self._process}, and JAX does not work in one forked from it. Make it "
                 f'after the fork, or start processes with multiprocessing.get_context("spawn").'
             )
