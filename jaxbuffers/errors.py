@@ -50,10 +50,6 @@ class StaleIndexError(LookupError):
     """A row to be updated has been overwritten since it was sampled."""
 
 
-class ForkError(RuntimeError):
-    """An object is used in another process than the one that made it, such as one forked from it."""
-
-
 class PriorityError(ValueError):
     """A priority is NaN, infinite or negative."""
 
@@ -71,7 +67,7 @@ class TextFileError(RuntimeError):
 
 
 class WrongProcessError(RuntimeError):
-    """A text table is used in, or sent to, another process than the one that made it."""
+    """A text table or a buffer is used in, or sent to, another process than the one that made it."""
 
 
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)

@@ -14,6 +14,7 @@ from jaxbuffers.textfield import TextField
 
 Path = tuple[str, ...]
 
+_MaskedArray = np.ma.MaskedArray
 _ARRAY_OF = {bool: "bool_", int: "int32", float: "float32", complex: "complex64"}
 
 
@@ -174,7 +175,7 @@ def show(path: Path) -> str:
 
 def refuse_masked(what: str, x: Any) -> None:
     """Refuse a masked array: its mask would be lost."""
-    if isinstance(x, np.ma.MaskedArray):
+    if isinstance(x, _MaskedArray):
         raise DtypeError(f"{what} is a masked array, whose mask would be lost. Say what its gaps are: x.filled(value).")
 
 
@@ -193,7 +194,8 @@ def _shape(path: Path, leaf: Any) -> tuple[int, ...]:
         raise DtypeError(f"{show(path)} is a dtype; give jax.ShapeDtypeStruct((), {getattr(leaf, '__name__', leaf)}).")
     if isinstance(leaf, str):
         raise DtypeError(f"{show(path)} is a str. Text is stored as table.intern(text), in a field marked jb.text.")
-    refuse_masked(show(path), leaf)
+    if isinstance(leaf, _MaskedArray):
+        refuse_masked(show(path), leaf)
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
             f"{show(path)} is {leaf!r} of type {type(leaf).__name__}, which has no dtype of its own. "

@@ -12,6 +12,8 @@ from jaxbuffers.errors import ConfigurationError, DtypeError, PriorityError, Str
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import Path, refuse_masked, show
 
+ON_HOST = frozenset({np.ndarray, list, type(None), *np.sctypeDict.values()})  # types, which are quick to look up
+
 
 def outside_jit(result: jax.Array) -> None:
     """Refuse to keep a result that is traced: inside ``jit`` the arrays of a buffer would be lost."""
@@ -22,13 +24,15 @@ def outside_jit(result: jax.Array) -> None:
         )
 
 
-def usable(what: str, value: Any) -> Any:
+def usable(path: Path, value: Any) -> Any:
     """Return an array, of NumPy a copy, as its owner may write to it again; refuse what has no values to take."""
+    if type(value) is np.ndarray:
+        return np.array(value)
     if isinstance(value, jax.core.Tracer):
-        raise StructureError(f"{what} is traced: inside jit use the methods of jb.Replay on its state.")
+        raise StructureError(f"{show(path)} is traced: inside jit use the methods of jb.Replay on its state.")
     if isinstance(value, jax.Array) and value.is_deleted():
-        raise StructureError(f"{what} is an array that has been deleted or donated.")
-    refuse_masked(what, value)
+        raise StructureError(f"{show(path)} is an array that has been deleted or donated.")
+    refuse_masked(show(path), value)
     return np.array(value) if isinstance(value, np.ndarray) else value
 
 
@@ -36,7 +40,7 @@ def beside(state: ReplayState, arrays: dict[Path, Any]) -> None:
     """Refuse arrays that were put on other devices than the state: the whole replay would be moved, or JAX refuse."""
     ours = None
     for path, leaf in arrays.items():
-        if type(leaf) is not np.ndarray and isinstance(leaf, jax.Array) and leaf.committed:
+        if type(leaf) not in ON_HOST and isinstance(leaf, jax.Array) and leaf.committed:
             ours = ours or state.ring.time.devices()
             if leaf.devices() != ours:
                 raise StructureError(
@@ -48,7 +52,7 @@ def beside(state: ReplayState, arrays: dict[Path, Any]) -> None:
 def addresses(index: Any) -> Index:
     """Return the index of a batch, or of any rows."""
     check_index(index)
-    return Index(usable("index.stream", index.stream), usable("index.time", index.time))
+    return Index(usable(("index", "stream"), index.stream), usable(("index", "time"), index.time))
 
 
 def priorities(priority: Any) -> np.ndarray:
@@ -56,7 +60,7 @@ def priorities(priority: Any) -> np.ndarray:
     if getattr(priority, "dtype", None) != np.float32:
         got = getattr(priority, "dtype", type(priority).__name__)
         raise DtypeError(f"priority must be float32, got {got}; nothing is cast.")
-    array = np.array(usable("priority", priority))
+    array = np.array(usable(("priority",), priority))
     if (bad := ~(np.isfinite(array) & (array >= 0))).any():
         raise PriorityError(f"priorities must be finite and not negative, got {array[bad][:3]}.")
     return array
@@ -64,11 +68,9 @@ def priorities(priority: Any) -> np.ndarray:
 
 def written(mask: Any) -> Any:
     """Return the mask of an `add`, whose shape and dtype are for `Replay.add` to check."""
-    if mask is None:
-        return None
     if not isinstance(mask, np.ndarray | np.generic | jax.Array):
         raise DtypeError(f"mask must be a bool array, one entry for each row, got {mask!r}. Write numpy.array(mask).")
-    return usable("mask", mask)
+    return usable(("mask",), mask)
 
 
 def first_key(seed: Any) -> jax.Array:
@@ -86,7 +88,7 @@ def first_key(seed: Any) -> jax.Array:
 def one_key(key: Any) -> jax.Array:
     """Return a key, new or old style; refuse several, and what is none."""
     try:
-        if isinstance(key, jax.Array) and jax.random.key_data(usable("key", key)).ndim == 1:
+        if isinstance(key, jax.Array) and jax.random.key_data(usable(("key",), key)).ndim == 1:
             return key
     except TypeError:
         pass

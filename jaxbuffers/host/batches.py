@@ -4,14 +4,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxbuffers.errors import EmptyReplayError
 from jaxbuffers.host.batch import HostBatch
-from jaxbuffers.host.signals import Section
+from jaxbuffers.host.signals import section
 from jaxbuffers.replay import Replay
 from jaxbuffers.texts import TextTable
 
@@ -58,7 +58,7 @@ class Batches(Iterator[HostBatch]):
 
     def __init__(
         self,
-        section: Callable[[], Section],
+        section: Callable[[], Any],
         draw: Callable[[], Drawn],
         undo: Callable[[list[Drawn]], Exception],
         steps: int | None,
@@ -112,5 +112,5 @@ def nothing_to_draw(replay: Replay, size: int, windows: int, rows: int) -> Empty
 
 def _remember(batches: Batches) -> None:
     global _live
-    with Section(_lock):
+    with section(_lock):
         _live = (*(ref for ref in _live if ref() is not None), weakref.ref(batches))

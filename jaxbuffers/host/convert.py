@@ -83,16 +83,17 @@ def array(path: Path, value: Any, shape: tuple[int, ...], dtype: np.dtype, lead:
 
     A NumPy array is copied: the caller may write to it again before the device has read it.
     """
-    if isinstance(value, np.int64) and value.dtype != dtype:
-        value = int(value)  # what NumPy makes of an int, as numpy.float64 is of a float, which is one
-    if isinstance(value, bool | int | float):
-        if lead + shape:
-            raise ShapeError(f"{show(path)} is one number, expected an array of shape {lead + shape}.")
-        return number(path, value, dtype)
-    if not isinstance(value, np.ndarray | np.generic | jax.Array):
-        want = f"numpy.array(..., '{dtype}')" if lead + shape else "a number"
-        raise DtypeError(f"{show(path)} is a {type(value).__name__}; give {want}.")
-    value = usable(show(path), value)
+    if type(value) is not np.ndarray:  # the usual case goes first, as each of these questions takes time
+        if isinstance(value, np.int64) and value.dtype != dtype:
+            value = int(value)  # what NumPy makes of an int, as numpy.float64 is of a float, which is one
+        if isinstance(value, bool | int | float):
+            if lead + shape:
+                raise ShapeError(f"{show(path)} is one number, expected an array of shape {lead + shape}.")
+            return number(path, value, dtype)
+        if not isinstance(value, np.ndarray | np.generic | jax.Array):
+            want = f"numpy.array(..., '{dtype}')" if lead + shape else "a number"
+            raise DtypeError(f"{show(path)} is a {type(value).__name__}; give {want}.")
+    value = usable(path, value)
     check_leaf(path, value, shape, dtype)
     if tuple(value.shape) != lead + shape:
         raise ShapeError(f"{show(path)} has shape {tuple(value.shape)}, expected {lead + shape}.")

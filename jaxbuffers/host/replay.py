@@ -41,8 +41,9 @@ class HostReplay:
     thread may overwrite the rows, and a `state` that is read, changed and assigned loses what was inserted meanwhile.
     Do not write to an array during the call it is in.
 
-    Signals with handlers in Python, Ctrl-C among them, wait until the call is over, compilation included; a handler may
-    itself use the buffer, such as to save it. After a fork only the process that made the buffer can use it.
+    Signals with handlers in Python, Ctrl-C among them, wait until a call that writes is over, compilation included. A
+    handler may itself use the buffer, such as to save it; it should not wait for a thread that does. After a fork only
+    the process that made the buffer can use it.
 
     Args:
       replay: the configuration.
@@ -136,7 +137,7 @@ class HostReplay:
 
     def __len__(self) -> int:
         """How many rows are present."""
-        with self._section():
+        with self._section.looking():
             return int(self.replay.size(self._state))
 
     def insert(self, /, **fields: Any) -> None:
@@ -167,8 +168,8 @@ class HostReplay:
         Raises:
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
         """
-        size = self._size(batch_size)
-        with self._section():
+        size = self.replay.batch_size if batch_size is None else self._size(batch_size)
+        with self._section.looking():
             drawn = self._draw(size)
         if not drawn.valid():
             with self._section():
@@ -232,7 +233,7 @@ class HostReplay:
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
         index = addresses(index)
-        with self._section():
+        with self._section.looking():
             beside(self._state, paths_of(index))
             return self.replay.get(self._state, index)
 
@@ -256,7 +257,7 @@ class HostReplay:
 
     def count(self) -> int:
         """How many legal windows there are."""
-        with self._section():
+        with self._section.looking():
             return int(self.replay.count(self._state))
 
     def __reduce__(self) -> NoReturn:
@@ -276,10 +277,11 @@ class HostReplay:
         before = self._key
         batch, after = self._verbs.sample(size)(self._state, before)
         outside_jit(after)
-        self._key = after
         if self._texts is None:
             self._texts = text_names(batch.data, self._state.spec)
-        return Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
+        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
+        self._key = after  # last: until here nothing has happened
+        return drawn
 
     def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
         for drawn in reversed(draws):
@@ -290,4 +292,5 @@ class HostReplay:
     def _store(self, state: ReplayState, gone: list[np.ndarray]) -> None:
         outside_jit(state.dropped)
         self._state, self._shared, self._drawable = state, False, set()
-        self._overwritten.note(gone)
+        if gone:
+            self._overwritten.note(gone)

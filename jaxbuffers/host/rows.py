@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxbuffers.errors import DtypeError, StructureError, debug_checks
 from jaxbuffers.host import convert
-from jaxbuffers.host.arguments import beside
+from jaxbuffers.host.arguments import ON_HOST, beside
 from jaxbuffers.host.arguments import written as given
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import RowSpec, field, paths_of, show
@@ -23,7 +23,7 @@ class Rows:
 
     def arrays(self, state: ReplayState, rows: Any, mask: Any) -> tuple[Any, Any, tuple[int, ...]]:
         """Return rows and a mask that `Replay.add` takes, and their leading axes; or raise, with nothing stored."""
-        mask = given(mask)
+        mask = None if mask is None else given(mask)
         leaves = self._leaves(rows)
         lead = self._lead(leaves)
         for i, (path, shape, dtype) in enumerate(zip(self.spec.paths, self.spec.shapes, self.spec.dtypes, strict=True)):
@@ -31,7 +31,8 @@ class Rows:
                 leaves[i] = convert.texts(path, leaves[i], shape, lead)
             else:
                 leaves[i] = convert.array(path, leaves[i], shape, dtype, lead)
-        beside(state, dict(zip(self.spec.paths, leaves, strict=True)) | {("mask",): mask})
+        if any(type(x) not in ON_HOST for x in (*leaves, mask)):
+            beside(state, dict(zip((*self.spec.paths, ("mask",)), (*leaves, mask), strict=True)))
         self._accept(state, lead, mask)
         written = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
         self._flags(leaves, written)

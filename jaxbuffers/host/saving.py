@@ -65,7 +65,7 @@ def adopted(replay: Replay, ours: ReplayState, state: Any) -> ReplayState:
     if not isinstance(state, ReplayState) or state.spec != ours.spec:
         raise StructureError("the state belongs to a replay of other rows.")
     leaves, treedef = jax.tree.flatten(state)
-    leaves = [usable("the state", leaf) for leaf in leaves]
+    leaves = [usable(("state",), leaf) for leaf in leaves]
     replay.count(state)  # raises if it comes from another view or other sizes
     kinds = [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
     if (treedef, kinds) != (jax.tree.structure(ours), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(ours)]):

@@ -12,7 +12,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from jaxbuffers.errors import ForkError
+from jaxbuffers.errors import WrongProcessError
 
 WAIT = 0.1  # seconds between looks at the signals while another thread has the lock
 _IMPOSSIBLE = {"SIGKILL", "SIGSTOP", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL"}  # to catch, or to put off
@@ -22,12 +22,60 @@ _NUMBERS = tuple(  # not the real-time signals, which nobody's Ctrl-C is: there 
 _getsignal = _signal.getsignal
 _lock = threading.RLock()  # of the next line
 _locks: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_here = os.getpid(), threading.main_thread().ident
+
+
+def _forked() -> None:
+    global _here
+    _here = os.getpid(), threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def section(lock: Any) -> Any:
+    """Return what to enter so that no other thread is inside, and no signal handler in Python interrupts.
+
+    Python runs handlers in the main thread only, so only there they are put off.
+
+    Args:
+      lock: a ``threading.RLock``.
+    """
+    return Section(lock) if threading.get_ident() == _here[1] else lock
+
+
+class Guard:
+    """Makes the sections of a buffer, ``with guard():``, and lets others look at it, ``with guard.looking():``.
+
+    Buffers on one table take turns: a sweep must know the texts of them all, also of a row that is being inserted.
+
+    Args:
+      table: what is shared.
+    """
+
+    def __init__(self, table: Any) -> None:
+        with section(_lock):
+            self._lock = _locks.setdefault(table, threading.RLock())
+        self._process = _here[0]
+
+    def __call__(self) -> Any:
+        """Return a new `section`; raise `WrongProcessError` in another process than the one that made the guard."""
+        return section(self.looking())
+
+    def looking(self) -> Any:
+        """Return the lock alone, for what no exception can leave half done: putting signals off takes some µs."""
+        if self._process != _here[0]:
+            raise WrongProcessError(
+                f"the buffer was made in process {self._process}, and JAX does not work in one forked from it. Make it "
+                f'after the fork, or start processes with multiprocessing.get_context("spawn").'
+            )
+        return self._lock
 
 
 class Section:
-    """A stretch of code in which no other thread is, and that no signal handler in Python interrupts.
+    """A stretch of the main thread in which handlers in Python are put off, by one that remembers what came.
 
-    Python runs handlers in the main thread only, so only there they are put off, by handlers that remember what came.
     On leaving, the lock is released, the handlers are put back, and those whose signal came are called: they may raise,
     and may enter a section with the same lock. A signal that came twice is one signal, as for the system. What
     ``signal.siginterrupt`` has set for these signals is not kept.
@@ -53,7 +101,6 @@ class Section:
         self._lock = lock
         self._handlers: dict[int, Any] = {}  # that were there before
         self._came: dict[int, FrameType | None] = {}  # signals, and where the program was
-        self._waits = True
 
     def __enter__(self) -> None:
         try:
@@ -80,18 +127,14 @@ class Section:
 
     def _hold(self) -> None:
         self._waits = True
-        if threading.get_ident() == threading.main_thread().ident:
-            for number in [number for number in _NUMBERS if callable(_getsignal(number))]:
-                self._take(number)
-
-    def _take(self, number: int) -> None:
-        handler = _getsignal(number)
-        # A section that could not put a handler back, because another signal's handler raised just then.
-        while type(handler) is Section and not handler._waits:
-            handler = handler._handlers[number]
-        if type(handler) is not Section:  # else one that is around this one has the signal
-            self._handlers[number] = handler  # first, as the next line may let another signal's handler raise
-            _signal.signal(number, self)
+        for number in [number for number in _NUMBERS if callable(_getsignal(number))]:
+            handler = _getsignal(number)
+            # A section that could not put a handler back, because another signal's handler raised just then.
+            while type(handler) is Section and not handler._waits:
+                handler = handler._handlers[number]
+            if type(handler) is not Section:  # else one that is around this one has the signal
+                self._handlers[number] = handler  # first, as the next line may let another signal's handler raise
+                _signal.signal(number, self)
 
     def _release(self) -> None:
         self._waits = False  # from here on a signal reaches its own handler in any case
@@ -100,40 +143,14 @@ class Section:
                 if _getsignal(number) is self:
                     _signal.signal(number, handler)
         finally:
-            self._deliver()
-
-    def _deliver(self) -> None:
-        if self._came:
-            number = min(self._came)
-            frame = self._came.pop(number)
-            try:
-                self._handlers[number](number, frame)
-            finally:
+            if self._came:
                 self._deliver()
 
-
-class Guard:
-    """Makes the sections of a buffer: ``with guard():``.
-
-    Buffers on one table take turns: a sweep must know the texts of them all, also of a row that is being inserted.
-
-    Args:
-      table: what is shared.
-
-    Raises:
-      ForkError: a section is entered in another process than the one that made the guard.
-    """
-
-    def __init__(self, table: Any) -> None:
-        with Section(_lock):
-            self._lock = _locks.setdefault(table, threading.RLock())
-        self._process = os.getpid()
-
-    def __call__(self) -> Section:
-        """Return a new section."""
-        if os.getpid() != self._process:
-            raise ForkError(
-                f"the buffer was made in process {self._process}, and JAX does not work in one forked from it. Make it "
-                f'after the fork, or start processes with multiprocessing.get_context("spawn").'
-            )
-        return Section(self._lock)
+    def _deliver(self) -> None:
+        number = min(self._came)
+        frame = self._came.pop(number)
+        try:
+            self._handlers[number](number, frame)
+        finally:
+            if self._came:
+                self._deliver()

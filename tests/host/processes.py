@@ -85,7 +85,7 @@ def fork(_):
         for use in uses:
             try:
                 use()
-            except jb.ForkError:
+            except jb.WrongProcessError:
                 refused += 1
         os._exit(refused - len(uses))
     _, status = os.waitpid(child, 0)

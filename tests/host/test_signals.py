@@ -14,7 +14,7 @@ import pytest
 
 import jaxbuffers as jb
 from host.shells import contents, shell
-from jaxbuffers.host.signals import Section
+from jaxbuffers.host.signals import Section, section
 
 SCRIPT = Path(__file__).parent / "processes.py"
 INTERRUPTS = 150
@@ -162,7 +162,7 @@ def test_other_threads_leave_the_handlers_alone(handle):
     found = []
 
     def work():
-        with Section(threading.RLock()):
+        with section(threading.RLock()):
             found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
@@ -211,11 +211,11 @@ def test_who_waits_for_another_thread_can_be_interrupted(handle):
 
     class Lock:
         def __init__(self):
-            lock = threading.RLock()
-            self.take, self.release = lock.acquire, lock.release
+            self.lock = threading.RLock()
+            self.release = self.lock.release
 
         def acquire(self, *arguments, **options):
-            taken = self.take(*arguments, **options)
+            taken = self.lock.acquire(*arguments, **options)
             if not taken:
                 waited.set()
             return taken
@@ -223,7 +223,7 @@ def test_who_waits_for_another_thread_can_be_interrupted(handle):
     lock = Lock()
 
     def hold():
-        with Section(lock):
+        with section(lock.lock):
             held.set()
             waited.wait(60)
             os.kill(os.getpid(), signal.SIGTERM)
