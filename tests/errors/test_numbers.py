@@ -17,6 +17,9 @@ class Four:
     def __index__(self):
         return 4
 
+    def __repr__(self):
+        return "Four()"
+
 
 def reward(achieved, desired):
     return achieved
