@@ -47,6 +47,19 @@ def check_state(state: object, kind: type) -> None:
         raise StructureError(f"the state must be a jb.{kind.__name__}, got a {type(state).__name__}{hint}.")
 
 
+def check_streams(state: Any, length: int, streams: int) -> None:
+    """Refuse a state whose arrays are of other streams, or stacked."""
+    axes = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))[0].shape[:-2]
+    if axes == (length, streams) and state.ring.time.shape == (streams,):
+        return
+    if len(axes) > 2:
+        raise ShapeError(f"the state is stacked, {axes} instead of {(length, streams)}: it goes through jax.vmap.")
+    raise ConfigurationError(
+        f"The state comes from another configuration: {axes[0]} rows of each of {axes[1]} streams; this replay has "
+        f"{length} of each of {streams}."
+    )
+
+
 def check_key(key: Any) -> None:
     """Refuse what is not one PRNG key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)

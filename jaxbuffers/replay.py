@@ -13,7 +13,6 @@ from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import (
     ConfigurationError,
     MissingFieldError,
-    ShapeError,
     check,
     one_of,
     positive,
@@ -275,18 +274,13 @@ class Replay:
         state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
         self.view.check(state.spec)
         self.sampler.check(state.spec)
-        blocks = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))
-        found = (*blocks[0].shape[:2], *state.ring.time.shape)
-        if found != (self.length, self.num_streams, self.num_streams):
-            raise ShapeError(
-                f"the arrays of the state have leading axes {blocks[0].shape[:-2]}, expected "
-                f"{(self.length, self.num_streams)}; stacked states go through jax.vmap."
-            )
+        arguments.check_streams(state, self.length, self.num_streams)
         return windows
 
     def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
-        sizes = (("rows of each stream", self.length), ("streams", self.num_streams))
-        return MadeBy((("row", spec), *sizes, *windows.rule, ("sampler", self.sampler.memory)))
+        # How many streams there are its shapes say: under shard_map each device has some of them.
+        facts = (("row", spec), ("rows of each stream", self.length))
+        return MadeBy((*facts, *windows.rule, ("sampler", self.sampler.memory)))
 
     def _ring(self, state: ReplayState) -> Ring:
         return self._windows(state).ring
