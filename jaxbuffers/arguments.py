@@ -9,7 +9,7 @@ import numpy as np
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, StructureError, check
 from jaxbuffers.ownership import owned
-from jaxbuffers.ring import Ring, RingState
+from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec, check_leaf, field, paths_of, refuse_masked, show
 
 
@@ -52,6 +52,19 @@ def check_state(state: object, kind: type) -> None:
     if not isinstance(state, kind):
         hint = ". Give its state, buffer.state" if hasattr(state, "state") else ", such as init() returns"
         raise StructureError(f"the state must be a jb.{kind.__name__}, got a {type(state).__name__}{hint}.")
+
+
+def check_streams(state: Any, length: int, streams: int) -> None:
+    """Refuse a state whose arrays are of other streams, or stacked."""
+    axes = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))[0].shape[:-2]
+    if axes == (length, streams) and state.ring.time.shape == (streams,):
+        return
+    if len(axes) > 2:
+        raise ShapeError(f"the state is stacked, {axes} instead of {(length, streams)}: it goes through jax.vmap.")
+    raise ConfigurationError(
+        f"The state comes from another configuration: {axes[0]} rows of each of {axes[1]} streams; this replay has "
+        f"{length} of each of {streams}."
+    )
 
 
 def check_key(key: Any) -> None:
@@ -162,16 +175,6 @@ def episode_flags(rows: Any, written: jax.Array) -> tuple[jax.Array, jax.Array]:
         alone = jnp.any(written & terminal & ~last)
         check(~alone, "add: a row is_terminal but not is_last; it must be the last of its episode")
     return first, last
-
-
-def check_axes(ring: RingState, length: int, streams: int) -> None:
-    """Refuse a state whose arrays have other axes than it says, such as several states stacked."""
-    blocks = (*ring.blocks, *jax.tree.leaves(ring.words))
-    if (*blocks[0].shape[:2], *ring.time.shape) != (length, streams, streams):
-        raise ShapeError(
-            f"the arrays of the state have leading axes {blocks[0].shape[:-2]}, expected {(length, streams)}; "
-            f"stacked states go through jax.vmap."
-        )
 
 
 def _flag(rows: Any, name: str, shape: tuple[int, ...]) -> jax.Array:

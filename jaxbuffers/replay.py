@@ -281,12 +281,13 @@ class Replay:
         state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
         self.view.check(state.spec)
         self.sampler.check(state.spec)
-        arguments.check_axes(state.ring, self.length, self.num_streams)
+        arguments.check_streams(state, self.length, self.num_streams)
         return windows
 
     def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
-        sizes = (("rows of each stream", self.length), ("streams", self.num_streams))
-        return MadeBy((("row", spec), *sizes, *windows.rule, ("sampler", self.sampler.memory)))
+        # How many streams there are its shapes say: under shard_map each device has some of them.
+        facts = (("row", spec), ("rows of each stream", self.length))
+        return MadeBy((*facts, *windows.rule, ("sampler", self.sampler.memory)))
 
     @staticmethod
     def _told(state: ReplayState, sampler: Any) -> ReplayState:
