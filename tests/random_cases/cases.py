@@ -38,31 +38,31 @@ near.twin = lambda achieved, desired: -np.abs(achieved - desired) / 4
 
 CORES = ["items", "transitions", "cross", "within", "pad", "episodes", "previous"]
 SAMPLERS = [
-    lambda rng: jb.Uniform(),
-    lambda rng: jb.Prioritized(
+    lambda rng, required: jb.Uniform(),
+    lambda rng, required: jb.Prioritized(
         alpha=float(rng.choice([0, 0.5, 1])),
         eps=float(rng.choice([1e-3, 0.5])),
         initial="max" if rng.random() < 0.6 else 2.5,
         decay=float(rng.choice([1, 0.75])),
         stratified=bool(rng.random() < 0.5),
     ),
-    lambda rng: jb.RankBased(alpha=float(rng.choice([0, 0.7, 1, 2]))),
-    lambda rng: jb.Recent(horizon=4 + int(rng.integers(4))),
-    lambda rng: jb.Recent(half_life=float(rng.choice([0.5, 3]))),
-    lambda rng: jb.ByEpisode(power=float(rng.choice([0, 0.5, 2]))),
-    lambda rng: jb.WithoutReplacement(),
-    lambda rng: jb.Clustered("extras.group", groups=int(rng.integers(1, 4))),
-    lambda rng: jb.Weighted(tilted, replace=True),
-    lambda rng: jb.Weighted(tilted),
-    lambda rng: jb.Mix(*zip((0.5, 0.3, 0.2), (simple(rng), simple(rng), simple(rng)), strict=True)),
-    lambda rng: jb.OnlineFirst(simple(rng)),
-    lambda rng: jb.OnlineFirst(jb.Mix((0.6, simple(rng)), (0.4, simple(rng)))),
+    lambda rng, required: jb.RankBased(alpha=float(rng.choice([0, 0.7, 1, 2]))),
+    lambda rng, required: jb.Recent(horizon=required + int(rng.integers(3))),
+    lambda rng, required: jb.Recent(half_life=float(rng.choice([0.5, 3]))),
+    lambda rng, required: jb.ByEpisode(power=float(rng.choice([0, 0.5, 2]))),
+    lambda rng, required: jb.WithoutReplacement(),
+    lambda rng, required: jb.Clustered("extras.group", groups=int(rng.integers(1, 4))),
+    lambda rng, required: jb.Weighted(tilted, replace=True),
+    lambda rng, required: jb.Weighted(tilted),
+    lambda rng, required: jb.Mix(*((share, simple(rng, required)) for share in (0.5, 0.3, 0.2))),
+    lambda rng, required: jb.OnlineFirst(simple(rng, required)),
+    lambda rng, required: jb.OnlineFirst(jb.Mix((0.6, simple(rng, required)), (0.4, simple(rng, required)))),
 ]
 
 
-def simple(rng):
-    """A sampler not made of others."""
-    return SAMPLERS[rng.integers(10)](rng)
+def simple(rng, required):
+    """A sampler not made of others, for windows of so many required rows."""
+    return SAMPLERS[rng.integers(10)](rng, required)
 
 
 def core(kind, rng):
@@ -125,13 +125,14 @@ def case(number):
     """The case of a number."""
     rng = np.random.default_rng([number, 2024])
     found = view(CORES[number % len(CORES)], rng)
-    sampler = SAMPLERS[number * 4 % len(SAMPLERS)](rng)
+    sampler = SAMPLERS[number * 4 % len(SAMPLERS)](rng, found.required)
     if rng.random() < 0.5:
         sampler = jb.Counted(sampler)
     length = found.span + int(rng.choice([0, 0, 1, 2, 4]))
     streams, block = int(rng.integers(1, 4)), int(rng.choice([1, 1, min(2, length), length]))
     most = length * streams
-    replay = jb.Replay(most, streams, int(rng.integers(1, min(most, 6) + 1)), found, sampler, "flat")
+    num_envs = None if streams == 1 and rng.random() < 0.5 else streams
+    replay = jb.Replay(most, num_envs, int(rng.integers(1, min(most, 6) + 1)), found, sampler, "flat")
     steps = min(-(-4 * length // block), 40)
     mask, rows = _rows(rng, (LIVES, steps, block, streams))
     used = (LIVES, steps, replay.batch_size)

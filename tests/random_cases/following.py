@@ -31,7 +31,7 @@ class Follower:
     def __init__(self, case, life):
         replay = case.replay
         self.case, self.life, self.replay = case, life, replay
-        self.model = Model(replay.view, replay.length, replay.num_envs)
+        self.model = Model(replay.view, replay.length, replay.num_envs or 1)
         self.judge = judge_of(replay.sampler, self.model)
         self.cycle, self.clock = 2**30 // replay.length * replay.length, int(case.clock[life])
 
@@ -117,6 +117,8 @@ class Follower:
             if isinstance(want, dict):
                 table = np.full_like(got, -1)
                 for (stream, start), uses in want.items():
-                    table[(start + self.clock) % self.cycle % self.replay.length * self.replay.num_envs + stream] = uses
+                    table[
+                        (start + self.clock) % self.cycle % self.replay.length * (self.replay.num_envs or 1) + stream
+                    ] = uses
                 want = table
             np.testing.assert_allclose(got, want, rtol=1e-6, err_msg=path)

@@ -25,6 +25,8 @@ def live(replay, writes, rows, mask, priority, group, clock):
 
     def step(state, inputs):
         number, rows, mask, priority, group = inputs
+        if replay.num_envs is None:
+            rows, mask = jax.tree.map(lambda x: x[:, 0], (rows, mask))
         state = replay.add(state, rows, mask)
         batch = replay.sample(state, jax.random.key(number))
         seen = {"batch": batch, "can": replay.can_sample(state), "can_one": replay.can_sample(state, 1)}
