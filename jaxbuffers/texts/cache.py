@@ -24,8 +24,10 @@ class Cache:
         if len(data) <= self.limit:
             self._data[i] = data
             self.nbytes += len(data)
-        while self.nbytes > self.limit:
+        while self.nbytes > self.limit and self._data:
             self.nbytes -= len(self._data.popitem(last=False)[1])
+        if not self._data:
+            self.nbytes = 0  # Ctrl-C between two steps may have left another
 
     def forget(self, i: int) -> None:
         """Let go of a text."""

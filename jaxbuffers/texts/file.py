@@ -29,7 +29,6 @@ class TextFile:
         self._static: Any = None  # what it was like, where it is read without locks
         self._hold: Hold | None = None
         self._same: dict[str, Any] = {}  # the files that must be there, each with what tells it from others
-        self._lost = ""  # why it cannot be written to any more
         self._lock = None if read_only else WriterLock(self.path)
         try:
             self.meta = self._open(compress)
@@ -61,7 +60,8 @@ class TextFile:
     def write(self, work: Callable[[], Any], done: Callable[[], Any]) -> None:
         """Do ``work`` in one transaction, and ``done`` if the file has it: all, or nothing.
 
-        Ctrl-C while COMMIT runs is raised when the file has it already, so that ``done`` must not be left out.
+        Ctrl-C while COMMIT runs is raised when the file has it already, so that ``done`` must not be left out. Both
+        must bear to be repeated: where a file vanishes while COMMIT runs, nobody knows whether it has it.
 
         Raises:
           TextFileError: it cannot be written, or is not the file any more that was opened.
@@ -75,17 +75,15 @@ class TextFile:
                 ready = True
                 database.execute("COMMIT")
                 self.verify()
+                done()
             except BaseException as error:
                 if self.closed:  # in a process forked meanwhile
                     raise
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-                elif ready and isinstance(error, TextFileError):
-                    self._lost = str(error)  # nobody knows which file has it
-                elif ready and not isinstance(error, sqlite3.Error):
+                elif ready and not isinstance(error, sqlite3.Error | TextFileError):
                     done()
                 raise
-            done()
 
     def verify(self) -> None:
         """Check that what is written goes where the next process looks for it.
@@ -93,8 +91,6 @@ class TextFile:
         Raises:
           TextFileError: the file, its log or its lock was deleted, moved or replaced, and nothing is written to it.
         """
-        if self._lost:
-            raise TextFileError(self._lost)
         self.database  # noqa: B018 - opens it where a fork has closed it
         for path, expected in self._same.items():
             if (found := identity(path)) != expected:

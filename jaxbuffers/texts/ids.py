@@ -48,8 +48,9 @@ class Supply:
     def reserve(self, count: int) -> None:
         """Make sure that `take` can be called so often."""
         while sum(map(len, self._blocks)) < count:
-            self._blocks.append(block())
-            self.end = self._blocks[-1].stop
+            new = block()
+            self.end = new.stop  # first: whatever Ctrl-C does, an id is not given that is not below the end
+            self._blocks.append(new)
 
     def take(self) -> int:
         """Return an id."""

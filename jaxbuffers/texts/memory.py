@@ -15,7 +15,8 @@ from jaxbuffers.texts.ids import Supply
 class MemoryStore(Owned):
     """Bytes by id, ids by digest. A store never gives an id away twice; the table decides what is freed.
 
-    In a forked process it can be read.
+    In a forked process it can be read. Wherever Ctrl-C comes between two steps, what can be found is there: so the
+    order of steps counts, and sizes are counted anew whenever texts are dropped.
     """
 
     def __init__(self, compress: bool) -> None:
@@ -74,13 +75,12 @@ class MemoryStore(Owned):
         for i in gone:
             kept = self._data[i]
             key = digest(unsqueeze(kept, self.compress))
-            # Not to be found before it is gone, wherever Ctrl-C comes.
             if rest := tuple(other for other in self._found.get(key, ()) if other != i):
                 self._found[key] = rest
             else:
                 self._found.pop(key, None)
             del self._data[i]
-            self.nbytes -= len(kept)
+        self.nbytes = sum(map(len, self._data.values()))
 
     def commit(self) -> None:
         """Nothing is more durable than memory here."""

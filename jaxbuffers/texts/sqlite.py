@@ -36,7 +36,7 @@ class SqliteStore(Owned):
         self._pending: dict[int, bytes] = {}
         self._pending_ids: dict[bytes, tuple[int, ...]] = {}
         self._pending_bytes = 0
-        self._freed: set[int] = set()
+        self._freed: dict[int, int] = {}  # how long each is
         self._freed_bytes = 0
 
     @property
@@ -64,7 +64,7 @@ class SqliteStore(Owned):
 
     def ids(self) -> Iterable[int]:
         """Every id that is present."""
-        return [*({i for (i,) in self.file.query("SELECT id FROM texts")} - self._freed), *self._pending]
+        return ({i for (i,) in self.file.query("SELECT id FROM texts")} - self._freed.keys()) | self._pending.keys()
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """Every text with its id."""
@@ -75,7 +75,7 @@ class SqliteStore(Owned):
     def find(self, key: bytes, data: bytes) -> int | None:
         """Return the id of a text, by its digest and then its bytes."""
         for i in self._pending_ids.get(key, ()):
-            if unsqueeze(self._pending[i], self.compress) == data:
+            if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
                 return i
         stored = [i for (i,) in self.file.query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
         return next((i for i, known in self.read(stored).items() if known == data), None)
@@ -140,17 +140,16 @@ class SqliteStore(Owned):
             sizes |= self.file.query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
         for i in stored:
             self._cache.forget(i)
-            self._freed.add(i)
-            self._freed_bytes += sizes[i]
+            self._freed[i] = sizes[i]
         for i in set(gone) - set(stored):
             self._cache.forget(i)
-            kept = self._pending[i]
-            key = digest(unsqueeze(kept, self.compress))
-            rest = tuple(other for other in self._pending_ids.pop(key, ()) if other != i)
-            if rest:
+            key = digest(unsqueeze(self._pending[i], self.compress))
+            if rest := tuple(other for other in self._pending_ids.pop(key, ()) if other != i):
                 self._pending_ids[key] = rest
             del self._pending[i]
-            self._pending_bytes -= len(kept)
+        # Counted anew: Ctrl-C between two steps may have left another number.
+        self._freed_bytes = sum(self._freed.values())
+        self._pending_bytes = sum(map(len, self._pending.values()))
 
     def commit(self) -> None:
         """Write what waits, in one transaction that is on the disk when this returns."""
@@ -159,11 +158,14 @@ class SqliteStore(Owned):
         if not self._pending:
             self.file.verify()
             return
-        rows = self._rows()
 
         def work() -> None:
-            self.file.database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", rows)
-            self._count(self._pending_bytes)
+            database, rows = self.file.database, self._rows()
+            # Ids ascend: only what an interrupted commit has written is there.
+            there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (rows[0][0],))}
+            new = [row for row in rows if row[0] not in there]
+            database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", new)
+            self._count(sum(len(kept) for _, _, kept in new))
 
         def done() -> None:
             self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
@@ -175,11 +177,17 @@ class SqliteStore(Owned):
         self._refuse_readers()
 
         def work() -> None:
-            self.file.database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in self._freed])
-            self._count(-self._freed_bytes)
+            database, freed = self.file.database, list(self._freed)
+            there = 0
+            for start in range(0, len(freed), MANY):
+                some = freed[start : start + MANY]
+                lengths = database.execute(f"SELECT LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", some)
+                there += sum(length for (length,) in lengths)
+            database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in freed])
+            self._count(-there)
 
         def done() -> None:
-            self._freed, self._freed_bytes = set(), 0
+            self._freed, self._freed_bytes = {}, 0
 
         self.file.write(work, done)
 
@@ -205,8 +213,8 @@ class SqliteStore(Owned):
         fill(database, self._rows(), self._supply.end)
 
     def _rows(self) -> list[tuple[int, bytes, bytes]]:
-        digests = {i: key for key, some in self._pending_ids.items() for i in some}
-        return [(i, digests[i], kept) for i, kept in self._pending.items()]
+        keys = {i: key for key, some in self._pending_ids.items() for i in some}
+        return [(i, keys.get(i) or digest(unsqueeze(kept, self.compress)), kept) for i, kept in self._pending.items()]
 
     def _count(self, change: int) -> None:
         self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))

@@ -72,7 +72,7 @@ class Tokens:
         if not callable(self._encode) or isinstance(tokenizer, str):
             raise ConfigurationError(f"tokenizer must be a function or have encode(), got {tokenizer!r}.")
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._room = cache_tokens
+        self._room = self._rooms = cache_tokens
         self._locks: dict[int, threading.Lock] = {}
 
     def __call__(self, ids: Any) -> TokenBatch:
@@ -123,6 +123,8 @@ class Tokens:
         row = given[: self.max_len + 1].astype(np.int32)  # one more, so that a cut is seen
         self._cache[i] = row
         self._room -= len(row)
-        while self._room < 0:
+        while self._room < 0 and self._cache:
             self._room += len(self._cache.popitem(last=False)[1])
+        if not self._cache:
+            self._room = self._rooms  # Ctrl-C between two steps may have left another
         return row
