@@ -65,8 +65,7 @@ class Replay:
             settle(self, num_envs=positive("num_envs", self.num_envs))
         arguments.check_part("view", self.view, View)
         arguments.check_part("sampler", self.sampler, Sampler)
-        streams, span = self.num_streams, self.view.span
-        arguments.check_capacity(self.capacity, streams, span, self.view)
+        arguments.check_capacity(self.capacity, self.num_streams, self.view.span, self.view)
 
     @property
     def num_streams(self) -> int:
