@@ -106,27 +106,29 @@ class Demonstrations:
         """Return the ids of all texts in its rows, int64 ``[n]``, so that `TextTable.sweep` keeps them."""
         return self.buffer.text_ids()
 
-    def insert(self, **transition: Any) -> None:
+    def insert(self, /, **transition: Any) -> None:
         """Append one transition; a trajectory is stored once its last one has come, with ``done=True``.
 
         Takes what the transitions of `insert_trajectory` hold. Where a trajectory is cut off, `finish` it. An
         independent transition is stored at once.
         """
-        step = self._checked(transition, len(self._open))
-        if self._open:
-            continues(self._open[-1], step, len(self._open))
-        self._fits(len(self._open) + 1)
-        if step["done"] or self.independent:
-            self._store([*self._open, step])
-            self._open = []
-        else:
-            self._open.append(step)
+        with self.buffer._section():  # one call, for other threads and for signals
+            step = self._checked(transition, len(self._open))
+            if self._open:
+                continues(self._open[-1], step, len(self._open))
+            self._fits(len(self._open) + 1)
+            if step["done"] or self.independent:
+                self._store([*self._open, step])
+                self._open = []
+            else:
+                self._open.append(step)
 
     def finish(self, store: bool = True) -> None:
         """End the trajectory that `insert` began: store what there is of it, as one that was cut off, or forget it."""
-        if store and self._open:
-            self._store(self._open)
-        self._open = []
+        with self.buffer._section():
+            if store and self._open:
+                self._store(self._open)
+            self._open = []
 
     def insert_trajectory(self, transitions: Iterable[dict[str, Any]]) -> None:
         """Store one trajectory; or, where they are independent, some transitions in one call.
@@ -142,7 +144,8 @@ class Demonstrations:
           StructureError: the transitions do not follow one another. Nothing is stored.
           ShapeError, DtypeError: naming the field. Nothing is stored.
         """
-        self._store(self._trajectory(transitions))
+        with self.buffer._section():
+            self._store(self._trajectory(transitions))
 
     def extend(self, trajectories: Iterable[Iterable[dict[str, Any]]], top: float = 1.0) -> np.ndarray:
         """Store the best of several trajectories. All are checked first: if one is refused, none is stored.
@@ -159,8 +162,9 @@ class Demonstrations:
         keep = np.asarray(filters.top_quantile(scores, top))
         best = [each for each, kept in zip(given, keep, strict=True) if kept]
         self.buffer.table.intern([step[name] for each in best for step in each for name in TEXTS])  # all, or raises
-        for each in best:
-            self._store(each)
+        with self.buffer._section():
+            for each in best:
+                self._store(each)
         return keep
 
     def sample(self, batch_size: int | None = None) -> HostBatch:
@@ -178,7 +182,7 @@ class Demonstrations:
         self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
     ) -> Iterator[HostBatch]:
         """Iterate over batches like those of `sample`; see `HostReplay.batches`."""
-        return self._batches(self.buffer.batches(steps, batch_size, prefetch))
+        return _Named(self, self.buffer.batches(steps, batch_size, prefetch))
 
     def to_bytes(self) -> bytes:
         """Return everything but the stored texts: the trajectory that is open too. Commit the table first.
@@ -192,7 +196,8 @@ class Demonstrations:
         >>> other.sample()["next_observation"]
         ['b', 'b']
         """
-        return opened.pack(self._kind(), self.buffer.to_bytes(), self._open)
+        with self.buffer._section():
+            return opened.pack(self._kind(), self.buffer.to_bytes(), self._open)
 
     def from_bytes(self, data: bytes) -> None:
         """Go back to what `to_bytes` returned, of demonstrations declared alike; see `HostReplay.from_bytes`.
@@ -202,8 +207,9 @@ class Demonstrations:
           UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
         """
         buffer, steps = opened.unpack(self._kind(), data, self._features)
-        self.buffer.from_bytes(buffer)
-        self._open = steps
+        with self.buffer._section():
+            self.buffer.from_bytes(buffer)
+            self._open = steps
 
     def fields_of(self, data: Any) -> dict[str, Any]:
         """Return what was read from ``buffer``, by the names of the fields that were inserted."""
@@ -212,10 +218,6 @@ class Demonstrations:
     def _kind(self) -> str:
         features = None if self._features is None else f"{self._features.dtype}{list(self._features.shape)}"
         return f"image_features={features}, gamma={float(self.gamma)}, independent={self.independent}"
-
-    def _batches(self, batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
-        with self._explained():
-            yield from map(self._named, batches)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -254,6 +256,17 @@ class Demonstrations:
         count = len(steps) + self._layout.more
         size = min(1 << (count - 1).bit_length(), self.buffer.replay.length)  # few lengths, few compilations
         self.buffer.add(self._layout.rows(steps, size), mask=np.arange(size) < count)
+
+
+class _Named(Iterator[HostBatch]):
+    """The batches of an iterator, with the names of the fields that were inserted."""
+
+    def __init__(self, demonstrations: Demonstrations, batches: Iterator[HostBatch]) -> None:
+        self._demonstrations, self._batches = demonstrations, batches
+
+    def __next__(self) -> HostBatch:
+        with self._demonstrations._explained():
+            return self._demonstrations._named(next(self._batches))
 
 
 def only_open(steps: int) -> EmptyReplayError:

@@ -168,7 +168,7 @@ class HostReplay:
         Raises:
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
         """
-        size = self.replay.batch_size if batch_size is None else self._size(batch_size)
+        size = self._size(batch_size)
         with self._section.looking():
             drawn = self._draw(size)
         if not drawn.valid():
@@ -191,9 +191,8 @@ class HostReplay:
         Raises:
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
-        positive("prefetch", prefetch, minimum=0)
-        if steps is not None:
-            positive("steps", steps, minimum=0)
+        prefetch = positive("prefetch", prefetch, minimum=0)
+        steps = None if steps is None else positive("steps", steps, minimum=0)
         draw = partial(self._draw, self._size(batch_size))
         return Batches(self._section, draw, self._undo, steps, prefetch)
 
@@ -268,10 +267,7 @@ class HostReplay:
         )
 
     def _size(self, batch_size: int | None) -> int:
-        if batch_size is None:
-            return self.replay.batch_size
-        positive("batch_size", batch_size)
-        return batch_size
+        return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
 
     def _draw(self, size: int) -> Drawn:
         before = self._key

@@ -252,3 +252,15 @@ def test_dtypes_and_names():
         "done": ("bool", (3,)),
         "mc_return": ("float32", (3,)),
     }
+
+
+def test_batches_of_nothing_raise_and_go_on_once_there_is_something():
+    demos = jb.Demonstrations(capacity=8, batch_size=2)
+    batches = demos.batches(steps=2)
+    step = {"observation": "a", "action": "go", "next_observation": "b", "reward": 0.5, "done": False}
+    demos.insert(**step)
+    for _ in range(2):
+        with pytest.raises(jb.EmptyReplayError, match=r"finish\(\)"):
+            next(batches)
+    demos.finish()
+    assert [batch["action"] for batch in batches] == [["go", "go"]] * 2
