@@ -45,7 +45,8 @@ class TextFile:
         """
         if self.closed:
             raise TextFileError(f"{self.path} was closed; open it with jb.TextTable(path).")
-        if self._static not in (None, self._state()) and identity(self.path) == self._same[self.path]:
+        static = self._static
+        if static is not None and static != self._state() and identity(self.path) == self._same[self.path]:
             self.suspend()  # somebody writes it after all
         if self._database is None:
             self._open()

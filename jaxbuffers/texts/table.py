@@ -33,7 +33,8 @@ class TextTable:
     same id; but a file brings the ids it was given elsewhere, which may be the same as ids given here before it was
     opened: keep to each state's own table. -1 names no text, and so does 0, which memory holds that was never written.
 
-    One thread may write while others read.
+    One thread may write while others read. A table belongs to the process that made it: one that is forked from it can
+    read a table in memory, and opens a file anew.
 
     Args:
       path: None to keep texts in memory, or a file: see `commit`.
@@ -95,6 +96,7 @@ class TextTable:
           DtypeError, ShapeError: something is not a text, or lists have different lengths. Nothing is stored.
           TextTableFullError: over ``max_bytes``, or out of ids. Nothing is stored.
           TextFileError: the file cannot be written, as where the disk is full. Nothing is stored.
+          WrongProcessError: this process was forked from the one that made the table. Nothing is stored.
         """
         shape, flat = flatten(texts)
         data = [None if text is None else encode(text) for text in flat]
@@ -212,6 +214,11 @@ class TextTable:
         """Make every text durable: after this, nothing that happens to the process loses one. No-op in memory.
 
         Commit first, then save the states that refer to the texts; then `purge`.
+
+        Raises:
+          TextFileError: the file cannot be written, or was deleted, moved or replaced while it was open: `backup` saves
+            the texts elsewhere.
+          WrongProcessError: this process was forked from the one that opened the file.
         """
         with self._store.lock:
             self._store.commit()
