@@ -5,12 +5,15 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo "$$p" && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check check-tpu bench docs clean
+.PHONY: demo test test-all check check-tpu bench docs clean
 
 demo: .venv/examples  ## Train a Dreamer agent in about five minutes; leaves dreamer.png
 	$(BIN)/python examples/dreamer.py
 
-test: .venv/dev  ## Run every test, doctests included
+test: .venv/dev  ## Run the tests, doctests included, but for those that take long and prove no promise of their own
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+
+test-all: .venv/dev  ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/dev  ## Lint and type-check

@@ -23,6 +23,7 @@ SUITES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(jax.config.jax_enable_x64, reason="this is the run with 64-bit types")
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_suite_passes_with_64_bit_types(suite):
