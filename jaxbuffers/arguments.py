@@ -50,8 +50,8 @@ def check_capacity(capacity: int, streams: int, span: int, view: object) -> None
 def check_state(state: object, kind: type) -> None:
     """Refuse what is not a state of this kind."""
     if not isinstance(state, kind):
-        hint = ". Give its state, buffer.state" if hasattr(state, "state") else ", such as init() returns"
-        raise StructureError(f"the state must be a jb.{kind.__name__}, got a {type(state).__name__}{hint}.")
+        hint = " Give its state, buffer.state." if hasattr(state, "state") else " init() returns one."
+        raise StructureError(f"the state must be a jb.{kind.__name__}, got {_a(state)}.{hint}")
 
 
 def check_streams(state: Any, length: int, streams: int) -> None:
@@ -71,12 +71,23 @@ def check_key(key: Any) -> None:
     """Refuse what is not one PRNG key."""
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
-    if not typed and dtype != np.uint32:
-        got = f"{dtype}{list(shape or ())}" if dtype is not None else f"a {type(key).__name__}"
-        seed = key if isinstance(key, int) and not isinstance(key, bool) else "seed"
-        raise DtypeError(f"key must be a PRNG key, got {got}; write jax.random.key({seed}).")
+    if not typed and (dtype != np.uint32 or shape == ()):
+        raise DtypeError(f"key must be a PRNG key, got {_a(key)}; write jax.random.key({_seed(key)}).")
     if shape is not None and len(shape) != (0 if typed else 1):
         raise ShapeError(f"one key is needed, got keys of shape {shape}; split them off first, or use vmap.")
+
+
+def _a(value: Any) -> str:
+    """Name a value in a message."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype}{list(value.shape)}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _seed(key: Any) -> str:
+    known = isinstance(key, int | np.integer) and not isinstance(key, bool)
+    return str(int(key)) if known else "seed"
 
 
 def block_size(lead: tuple[int, ...], replay: Any, spec: RowSpec) -> int:

@@ -18,7 +18,7 @@ def written(value: Any) -> str:
         parts = (f"{each.name}={written(getattr(value, each.name))}" for each in dataclasses.fields(value))
         return f"{type(value).__qualname__}({', '.join(parts)})"
     if isinstance(value, tuple):
-        return f"({''.join(f'{written(part)}, ' for part in value)})" if value else "()"
+        return f"({', '.join(map(written, value))}{',' * (len(value) == 1)})"
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

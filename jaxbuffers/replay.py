@@ -225,7 +225,7 @@ class Replay:
 
         Args:
           state: from `add`.
-          batch_size: B, static; None for the configured one.
+          batch_size: B, static; None for the configured one. `Weighted` raises a ShapeError if no ring could hold B.
 
         >>> import jax.numpy as jnp, jaxbuffers as jb
         >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=4, view=jb.Sequences(3))

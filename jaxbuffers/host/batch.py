@@ -81,6 +81,9 @@ class HostBatch:
             raise MissingFieldError(f"the batch has no field {name!r}; it has {', '.join(leaves)}.")
         return self.text(name) if name in self.texts else leaves[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in leaves_by_name(self.data)
+
     def text_ids(self) -> np.ndarray:
         """Return the ids of all its texts, int32 ``[n]``, so that `TextTable.sweep` keeps them."""
         leaves = leaves_by_name(self.data)

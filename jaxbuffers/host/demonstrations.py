@@ -157,12 +157,12 @@ class Demonstrations:
         Returns:
           bool ``[N]``, which were stored.
         """
-        given = [self._trajectory(transitions) for transitions in trajectories]
-        scores = np.array([sum(float(step["reward"]) for step in each) for each in given], np.float32)
-        keep = np.asarray(filters.top_quantile(scores, top))
-        best = [each for each, kept in zip(given, keep, strict=True) if kept]
-        self.buffer.table.intern([step[name] for each in best for step in each for name in TEXTS])  # all, or raises
         with self.buffer._section():
+            given = [self._trajectory(transitions) for transitions in trajectories]
+            scores = np.array([sum(float(step["reward"]) for step in each) for each in given], np.float32)
+            keep = np.asarray(filters.top_quantile(scores, top))
+            best = [each for each, kept in zip(given, keep, strict=True) if kept]
+            self.buffer.table.intern([step[name] for each in best for step in each for name in TEXTS])  # all, or raises
             for each in best:
                 self._store(each)
         return keep

@@ -167,6 +167,7 @@ class HostReplay:
 
         Raises:
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
+          ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
         size = self._size(batch_size)
         with self._section.looking():

@@ -14,6 +14,7 @@ from flax import serialization
 
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
 from jaxbuffers.host.arguments import one_key, usable
+from jaxbuffers.ownership import owned
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
@@ -70,7 +71,7 @@ def adopted(replay: Replay, ours: ReplayState, state: Any) -> ReplayState:
     kinds = [(np.shape(leaf), getattr(leaf, "dtype", None)) for leaf in leaves]
     if (treedef, kinds) != (jax.tree.structure(ours), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(ours)]):
         raise ConfigurationError(f"the state comes from another sampler than {replay.sampler}, or other sizes.")
-    return jax.tree.unflatten(treedef, [leaf if isinstance(leaf, jax.Array) else jnp.array(leaf) for leaf in leaves])
+    return owned(state)
 
 
 def _opened(data: Any) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class Mix(Sampler):
 
     def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
         """Whether each can that has a part of the batch."""
-        parts = zip(self.samplers, state, self.sizes(batch_size), strict=True)
+        parts = zip(self.samplers, self._states(state), self.sizes(batch_size), strict=True)
         return jnp.all(jnp.stack([sampler.can_draw(part, legal, size) for sampler, part, size in parts if size]))
 
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:

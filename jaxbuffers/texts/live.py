@@ -57,8 +57,8 @@ def references(states: Any, table: Any = None, pins: Any = ()) -> References:
     held = jax.tree_util.tree_leaves_with_path(states, is_leaf=_holds_rows)
     if not held:
         raise StructureError(
-            f"expected states of a replay, such as buffer.state, got {type(states).__name__}; ids that are held "
-            f"elsewhere go in as pins."
+            f"expected states of a replay, such as a buffer or buffer.state, got {type(states).__name__}; ids that are "
+            f"held elsewhere go in as pins."
         )
     for path, leaf in held:
         if not _holds_rows(leaf):

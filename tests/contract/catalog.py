@@ -29,6 +29,7 @@ SAMPLERS = [
     jb.Clustered(by_stream, groups=2),
     jb.OnlineFirst(jb.Prioritized()),
     jb.Mix((0.5, jb.Uniform()), (0.3, jb.Prioritized()), (0.2, jb.Recent(half_life=2))),
+    jb.Mix((0.5, jb.Uniform()), (0.5, jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(horizon=6))))),
     jb.Counted(jb.WithoutReplacement()),
 ]
 

@@ -92,7 +92,7 @@ def test_entries_without_a_row_may_name_any_stream(used):
 
 
 KEYS = [
-    (7, jb.DtypeError, "got a int; write jax.random.key(7)"),
+    (7, jb.DtypeError, "got an int; write jax.random.key(7)"),
     (np.int64(7), jb.DtypeError, "got int64[]; write jax.random.key(seed)"),
     (jnp.int32(7), jb.DtypeError, "got int32[]"),
     (True, jb.DtypeError, "got a bool"),
