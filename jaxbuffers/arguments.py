@@ -72,15 +72,14 @@ def check_key(key: Any) -> None:
     dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
     typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
     if not typed and (dtype != np.uint32 or shape == ()):
-        raise DtypeError(f"key must be a PRNG key, got {_a(key)}; write jax.random.key({_seed(key)}).")
+        got = _a(key) if dtype is None else f"{dtype}{list(shape or ())}"
+        raise DtypeError(f"key must be a PRNG key, got {got}; write jax.random.key({_seed(key)}).")
     if shape is not None and len(shape) != (0 if typed else 1):
         raise ShapeError(f"one key is needed, got keys of shape {shape}; split them off first, or use vmap.")
 
 
-def _a(value: Any) -> str:
-    """Name a value in a message."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{value.dtype}{list(value.shape)}"
+def _a(value: object) -> str:
+    """Name the type of a value in a message."""
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 

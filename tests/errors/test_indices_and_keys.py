@@ -93,7 +93,8 @@ def test_entries_without_a_row_may_name_any_stream(used):
 
 KEYS = [
     (7, jb.DtypeError, "got an int; write jax.random.key(7)"),
-    (np.int64(7), jb.DtypeError, "got int64[]; write jax.random.key(seed)"),
+    (np.int64(7), jb.DtypeError, "got int64[]; write jax.random.key(7)"),
+    (np.uint32(7), jb.DtypeError, "got uint32[]; write jax.random.key(7)"),
     (jnp.int32(7), jb.DtypeError, "got int32[]"),
     (True, jb.DtypeError, "got a bool"),
     (None, jb.DtypeError, "got a NoneType"),
