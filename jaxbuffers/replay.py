@@ -28,7 +28,8 @@ class Replay:
     """A replay buffer: a frozen configuration, compared by value, with pure methods.
 
     Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state
-    is donated. Lin (1992) introduced experience replay.
+    is donated. None returns an array of the state that it was given, so a state that is not
+    donated stays usable. Lin (1992) introduced experience replay.
 
     Args:
       capacity: rows kept, over all streams; a multiple of ``num_envs``.
@@ -107,7 +108,8 @@ class Replay:
         Args:
           state: from `init` or an earlier verb; donate it to update in place.
           rows: leaves ``[E, ...]`` or ``[N, E, ...]``, oldest first, of exactly the structure,
-            shapes and dtypes given to `init`; for ``num_envs=None`` ``[...]`` or ``[N, ...]``.
+            shapes and dtypes given to `init`; for ``num_envs=None`` ``[...]`` or ``[N, ...]``. Rows
+            ``[E, N, ...]`` cannot be told from these where N is E: put time first.
           mask: bool ``[E]`` or ``[N, E]`` (``[]`` or ``[N]``), which rows to write; None for all.
             Rows that are not written leave their stream as it was.
 
@@ -116,6 +118,7 @@ class Replay:
 
         Raises:
           StructureError, ShapeError, DtypeError: naming the leaf.
+          ConfigurationError: the state comes from another configuration; so in every verb.
         """
         lead = state.spec.leading(rows)
         number = arguments.block_size(lead, self, state.spec)
@@ -175,6 +178,11 @@ class Replay:
         Returns:
           The new state; ``dropped`` has grown by the number of stale rows. Entries with no row
           behind them (``batch.mask`` False) are ignored and not counted.
+
+        Raises:
+          StructureError, ShapeError, DtypeError: naming the leaf.
+          ShapeError: outside of ``jit``, if the index names streams that this replay has not: it is another
+            replay's. Compiled, such entries count as stale.
 
         In one compiled function with the `sample`, values that do not depend on what was read need
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).

@@ -222,7 +222,8 @@ class Rollout:
     ) -> Minibatches:
         """Cut the rollout into minibatches, as ``minibatches(key, flatten(state).data, ...)`` does, without a copy.
 
-        The batches are the same, bit for bit; the rollout is read where it lies, and not laid out a second time.
+        The batches are the same, bit for bit; the rollout is read where it lies, and not laid out a second time: use
+        them before the state is donated.
 
         Args:
           state: a complete rollout.
