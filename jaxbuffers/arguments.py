@@ -20,6 +20,12 @@ def check_part(name: str, value: object, kind: type) -> None:
         raise ConfigurationError(f"{name} must be a {kind.__name__} instance, got {value!r}.{hint}")
 
 
+def check_memory(sampler: Any, state: Any) -> None:
+    """Refuse a sampler that says it remembers nothing, and remembers something."""
+    if sampler.memory is None and (not isinstance(state, tuple) or state):
+        raise ConfigurationError(f"{sampler} has memory None, but init() returns what it remembers, not ().")
+
+
 def check_reachable(row: Any, names: tuple[str, ...]) -> None:
     """Refuse a row whose tree names a field that its object does not have."""
     for name in names:

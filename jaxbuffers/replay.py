@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbuffers import arguments, writeback
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import ConfigurationError, check, one_of, positive, settle
+from jaxbuffers.errors import check, one_of, positive, settle
 from jaxbuffers.made_by import MadeBy
 from jaxbuffers.naming import written
 from jaxbuffers.once import after, after_small, once
@@ -28,8 +28,7 @@ class Replay:
     """A replay buffer: a frozen configuration, compared by value, with pure methods.
 
     Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state
-    is donated. None returns an array of the state that it was given, so a state that is not
-    donated stays usable. Lin (1992) introduced experience replay.
+    is donated; a state that is not donated stays usable. Lin (1992) introduced experience replay.
 
     Args:
       capacity: rows kept, over all streams; a multiple of ``num_envs``.
@@ -97,8 +96,7 @@ class Replay:
         ring = Ring(spec, self.length, self.num_streams, tiled)
         windows = self.view.windows(ring)
         sampler, zero = self.sampler.init(windows), jnp.zeros((), jnp.int32)
-        if self.sampler.memory is None and (not isinstance(sampler, tuple) or sampler):
-            raise ConfigurationError(f"{self.sampler} has memory None, but init() returns what it remembers, not ().")
+        arguments.check_memory(self.sampler, sampler)
         return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, self._made_by(spec, windows)))
 
     @verb
@@ -108,8 +106,8 @@ class Replay:
         Args:
           state: from `init` or an earlier verb; donate it to update in place.
           rows: leaves ``[E, ...]`` or ``[N, E, ...]``, oldest first, of exactly the structure,
-            shapes and dtypes given to `init`; for ``num_envs=None`` ``[...]`` or ``[N, ...]``. Rows
-            ``[E, N, ...]`` cannot be told from these where N is E: put time first.
+            shapes and dtypes given to `init`; for ``num_envs=None`` ``[...]`` or ``[N, ...]``. Time
+            comes first: where N is E, swapped axes cannot be seen.
           mask: bool ``[E]`` or ``[N, E]`` (``[]`` or ``[N]``), which rows to write; None for all.
             Rows that are not written leave their stream as it was.
 
@@ -180,9 +178,8 @@ class Replay:
           behind them (``batch.mask`` False) are ignored and not counted.
 
         Raises:
-          StructureError, ShapeError, DtypeError: naming the leaf.
-          ShapeError: outside of ``jit``, if the index names streams that this replay has not: it is another
-            replay's. Compiled, such entries count as stale.
+          ShapeError: outside of ``jit``, if the index names streams that this replay does not have. Compiled,
+            such entries count as stale.
 
         In one compiled function with the `sample`, values that do not depend on what was read need
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
@@ -227,9 +224,9 @@ class Replay:
     def can_sample(self, state: ReplayState, batch_size: int | None = None) -> jax.Array:
         """Say whether a sample of ``batch_size`` windows would be valid, whatever its key: bool ``[]``.
 
-        There must be a legal window, and enough for the sampler: `Recent` needs one within its horizon, `Clustered` one
-        of a group, `Weighted` without replacement ``batch_size`` different ones. If there never are, `stats` may tell
-        why. Costs what the sampler's count of them does: O(rows) for `Weighted`, little for all others.
+        There must be enough legal windows for the sampler: `Recent` needs one within its horizon, `Clustered` one of a
+        group, `Weighted` without replacement B different ones. `stats` may tell why there are none. O(rows) for
+        `Weighted`, little for all others.
 
         Args:
           state: from `add`.
@@ -248,10 +245,7 @@ class Replay:
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
         index = arguments.checked_index(index)
-        ring = self._ring(state)
-        present = ring.present(state.ring, index.time, index.stream)
-        time, stream = jnp.where(present, index.time, 0), jnp.where(present, index.stream, 0)
-        return jnp.where(present, ring.shift(state.ring.time[stream], -1 - time), -1)
+        return self._ring(state).age(state.ring, index.time, index.stream)
 
     @verb
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
@@ -298,7 +292,7 @@ class Replay:
 
     @staticmethod
     def _told(state: ReplayState, sampler: Any) -> ReplayState:
-        """Replace what the sampler remembers; later verbs wait until it has read its own arrays and the rows."""
+        """Replace what the sampler remembers; later verbs wait until it has read its arrays and the rows."""
         return replace(state, sampler=sampler, ring=replace(state.ring, time=after_small(state.ring.time, sampler)))
 
     def _ring(self, state: ReplayState) -> Ring:

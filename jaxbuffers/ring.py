@@ -169,6 +169,12 @@ class Ring:
         age = self.shift(state.time[stream], -jnp.where(exists, time, 0))
         return exists & (age >= 1) & (age <= state.size[stream])
 
+    def age(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
+        """Count the rows of its stream that came after each row: int32, -1 where the row is not `present`."""
+        present = self.present(state, time, stream)
+        time, stream = jnp.where(present, time, 0), jnp.where(present, stream, 0)
+        return jnp.where(present, self.shift(state.time[stream], -1 - time), -1)
+
     def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:
         """Move a time by fewer than `cycle` steps, modulo the cycle."""
         moved = time + steps
