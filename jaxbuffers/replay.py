@@ -116,7 +116,7 @@ class Replay:
 
         Raises:
           StructureError, ShapeError, DtypeError: naming the leaf.
-          ConfigurationError: the state comes from another configuration; so in every verb.
+          ConfigurationError: the state comes from another configuration; every verb refuses it.
         """
         lead = state.spec.leading(rows)
         number = arguments.block_size(lead, self, state.spec)
@@ -189,8 +189,7 @@ class Replay:
         anchor = self.view.anchor(self._ring(state), index)
         if priority is not None:
             arguments.check_priority(self.sampler, priority, index, anchor)
-        if rows is not None:
-            state = self._write(state, index, rows)
+        state = state if rows is None else self._write(state, index, rows)
         if anchor is not None and index.time.size:
             if priority is not None:
                 # Priorities come from probabilities, so whatever was read for those has been read by then.
@@ -286,8 +285,7 @@ class Replay:
         return windows
 
     def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
-        # How many streams there are its shapes say: under shard_map each device has some of them.
-        facts = (("row", spec), ("rows of each stream", self.length))
+        facts = ("row", spec), ("rows of each stream", self.length)  # shapes say how many streams: shard_map changes it
         return MadeBy((*facts, *windows.rule, ("sampler", self.sampler.memory)))
 
     @staticmethod
