@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-all check check-tpu bench docs clean
 
-demo: .venv/examples  ## Train a Dreamer agent in about five minutes; leaves dreamer.png
+demo: .venv/examples  ## Train a Dreamer agent in about five minutes, set-up included; leaves dreamer.png
 	$(BIN)/python examples/dreamer.py
 
 test: .venv/dev  ## Run the tests, doctests included, but for those that take long and prove no promise of their own

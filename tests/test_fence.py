@@ -97,3 +97,11 @@ def test_a_write_back_that_does_not_depend_on_the_sample_needs_the_fence_too():
     assert_in_place(lambda *args: mark(True, *args), state, jax.random.key(0))
     with pytest.raises(AssertionError, match=r"copies leaf 'ring\.words'"):
         assert_in_place(lambda *args: mark(False, *args), state, jax.random.key(0))
+
+
+def test_a_function_that_does_not_return_the_state_first_is_told_so():
+    replay = jb.Replay(capacity=4096, num_envs=None, batch_size=2)
+    state = replay.init(jnp.zeros(8))
+    for fn in (lambda state: (jnp.float32(0), state), lambda state: ((state, jnp.float32(0)), jnp.float32(0))):
+        with pytest.raises(AssertionError, match="must return the state, or a tuple whose first element is the state"):
+            assert_in_place(fn, state)

@@ -48,6 +48,11 @@ def assert_in_place(fn: Callable[..., Any], state: Any, *args: Any, large: int =
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Some donated buffers")  # told in our own words below
         compiled = jax.jit(fn, donate_argnums=0).lower(state, *args).compile()
+    made = compiled.out_tree.unflatten(range(compiled.out_tree.num_leaves))
+    first = made[0] if isinstance(made, tuple) and made else None
+    assert _structure(state) in (_structure(made), _structure(first)), (
+        "the function must return the state, or a tuple whose first element is the state."
+    )
     found = list(_duplicates(str(compiled.as_text()), watched))
     assert not found, f"the compiled program {'; '.join(found)}. {REMEDY}"
     memory: Any = compiled.memory_analysis()
