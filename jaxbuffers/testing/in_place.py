@@ -48,7 +48,7 @@ def assert_in_place(fn: Callable[..., Any], state: Any, *args: Any, large: int =
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Some donated buffers")  # told in our own words below
         compiled = jax.jit(fn, donate_argnums=0).lower(state, *args).compile()
-    made = compiled.out_tree.unflatten(range(compiled.out_tree.num_leaves))
+    made = jax.eval_shape(fn, state, *args)
     first = made[0] if isinstance(made, tuple) and made else None
     assert _structure(state) in (_structure(made), _structure(first)), (
         "the function must return the state, or a tuple whose first element is the state."
