@@ -85,6 +85,7 @@ class Section:
 
     >>> import signal, threading
     >>> lock, done = threading.RLock(), []
+    >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background has none
     >>> try:
     ...     with Section(lock):
     ...         signal.raise_signal(signal.SIGINT)
@@ -93,6 +94,7 @@ class Section:
     ...     done.append("interrupted")
     >>> done
     ['all of it', 'interrupted']
+    >>> handler = signal.signal(signal.SIGINT, before)
     """
 
     __slots__ = ("_came", "_handlers", "_lock", "_waits")
