@@ -42,6 +42,7 @@ def whole(buffer, row):
 def interrupt(times):
     """Say when to be interrupted, and after each interrupt whether all is well."""
     signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
     buffer, row = shell(capacity=8, sampler=jb.Prioritized()), 0
     for row in range(12):  # compiles everything, and fills the ring
         calls(buffer, row)
