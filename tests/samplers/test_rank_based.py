@@ -249,7 +249,7 @@ def test_an_empty_replay_gives_no_window_and_no_nan():
     jax.tree.map(np.testing.assert_array_equal, after.sampler, state.sampler)
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 9, np.nan, np.inf, "1", None, True, np.float32(0.5)])
+@pytest.mark.parametrize("alpha", [-0.1, 9, np.nan, np.inf, "1", None, True])
 def test_impossible_exponents_are_refused(alpha):
     with pytest.raises(jb.ConfigurationError, match="alpha"):
         jb.RankBased(alpha)
