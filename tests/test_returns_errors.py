@@ -104,7 +104,7 @@ def test_an_array_that_is_no_discount_is_refused_by_name(function, name, x, erro
 
 
 @pytest.mark.parametrize("name", ["rho_bar", "c_bar"])
-@pytest.mark.parametrize("x", [0, -1.0, float("nan"), True, None, jnp.float32(1)])
+@pytest.mark.parametrize("x", [0, -1.0, float("nan"), True, None])
 def test_a_bar_that_is_no_number_above_0_is_refused_by_name(name, x):
     with pytest.raises(jb.ConfigurationError, match=f"{name} must be"):
         call("vtrace", **{name: x})
