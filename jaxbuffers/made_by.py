@@ -102,6 +102,8 @@ def saved_with_maker(kind: Kind) -> Kind:
     def from_dict(state: Any, saved: Mapping[str, Any]) -> Any:
         if missing := [name for name in (*names, _FIELD) if name not in saved]:
             raise StructureError(f"this is no saved {kind.__name__}: it has no {', '.join(map(repr, missing))}.")
+        if unknown := sorted(saved.keys() - {*names, _FIELD}):
+            raise StructureError(f"the saved {kind.__name__} has more: {', '.join(map(repr, unknown))}.")
         if lines := _differences(_words(saved[_FIELD]), state.made_by.text, "the saved state", "the target", {}):
             raise ConfigurationError(f"The saved state comes from another configuration: {'; '.join(lines)}.")
         new = {name: serialization.from_state_dict(getattr(state, name), saved[name], name=name) for name in names}

@@ -93,6 +93,7 @@ def tampered(change):
     [
         (lambda saved: saved.pop("made_by"), jb.StructureError, "no saved ReplayState: it has no 'made_by'"),
         (lambda saved: saved.pop("ring"), jb.StructureError, "'ring'"),
+        (lambda saved: saved.update(rows=1), jb.StructureError, "has more: 'rows'"),
         (lambda saved: saved.update(made_by=np.zeros(3, np.uint8)), jb.StructureError, "does not say what made it"),
         (lambda saved: saved.update(made_by="1"), jb.StructureError, "does not say what made it"),
         (lambda saved: saved["ring"].update(time=np.zeros(2, np.int32)), jb.ShapeError, r"leaf 'ring.time' .*\(2,\)"),
