@@ -194,10 +194,8 @@ class SqliteStore(Owned):
     def close(self) -> None:
         """Commit, and let other processes write. In a forked process nothing happens: the file is the other one's."""
         if not self.elsewhere and not self.file.closed:
-            try:
-                self.commit()
-            finally:  # also where the file is gone, so that it can be put back and opened again
-                self.file.close()
+            self.commit()  # where it fails, the table stays open: its texts can still be saved elsewhere
+            self.file.close()
 
     def suspend(self) -> None:
         """Close the connection before a fork."""

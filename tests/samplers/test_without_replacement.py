@@ -76,16 +76,16 @@ def test_a_batch_larger_than_the_epoch_goes_round_and_counts_each_window_once(si
 
 
 def injected(monkeypatch):
-    """Let a key be the random words themselves, ``[2, B]``."""
-    monkeypatch.setattr(without_replacement, "bits64", lambda key, count: (key[0], key[1]))
+    """Let a key be the random words themselves, ``[2 * B]``: the high ones, then the low ones."""
+    monkeypatch.setattr(without_replacement, "bits64", lambda key, count: tuple(key.reshape(2, count)))
 
 
 def words(choices, among):
-    """Bits for every combination of one choice among each of so many: uint32 ``[C, 2, B]``."""
+    """Bits for every combination of one choice among each of so many: uint32 ``[C, 2 * B]``."""
     high = [[-(-(c << 32) // n) for c in range(n)] for n in among]
     high = np.array([*itertools.product(*high)], np.uint64).astype(np.uint32)
     assert len(high) == choices
-    return np.stack([high, np.zeros_like(high)], axis=1)
+    return np.concatenate([high, np.zeros_like(high)], axis=1)
 
 
 def test_two_of_four_are_each_ordered_pair_equally_often_and_then_the_other_two(monkeypatch):

@@ -124,7 +124,8 @@ def test_what_is_no_state_is_refused(table, replay):
     _, state, _ = replay
     table.intern("a")
     for wrong, name in ((None, "NoneType"), ([], "list"), ({"x": None}, "dict")):
-        with pytest.raises(jb.StructureError, match=f"expected states of a replay, such as buffer.state, got {name}"):
+        message = f"expected states of a replay, such as a buffer or buffer.state, got {name}"
+        with pytest.raises(jb.StructureError, match=message):
             table.sweep(wrong)
     for wrong in (np.zeros(2, np.float32), np.zeros(2, bool), "ab"):
         with pytest.raises(jb.DtypeError, match=r"pins must be text ids, int32 arrays; got "):
