@@ -13,7 +13,7 @@ from rich.table import Table
 
 import jaxbuffers as jb
 from benchmarks.loops import Scan
-from jaxbuffers import packing
+from jaxbuffers.storage import packing
 
 STEPS, ROUNDS, ENVS, BATCH = 200, 31, 16, 256
 

@@ -1,34 +1,20 @@
 """Replay buffers for JAX: immutable, exact and in place."""
 
-from jaxbuffers import filters, returns
+from jaxbuffers import errors
 from jaxbuffers.batch import Batch, Draw, Index
-from jaxbuffers.episode_rows import episode_rows
-from jaxbuffers.errors import (
-    ConfigurationError,
-    DtypeError,
-    EmptyReplayError,
-    IncompleteError,
-    MissingFieldError,
-    PriorityError,
-    ShapeError,
-    StaleIndexError,
-    StructureError,
-    TextFileError,
-    TextTableFullError,
-    UnknownTextError,
-    WrongProcessError,
-    debug_checks,
-)
+from jaxbuffers.environments.episode_rows import episode_rows
+from jaxbuffers.environments.gymnasium import final_observations
+from jaxbuffers.environments.recorder import Recorder, RecorderState
+from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
-from jaxbuffers.flattening import swap_and_flatten01, unflatten_and_swap01
-from jaxbuffers.gymnasium import final_observations
 from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
-from jaxbuffers.minibatches import Minibatch, Minibatches, minibatches
+from jaxbuffers.onpolicy import filters, returns
+from jaxbuffers.onpolicy.flattening import swap_and_flatten01, unflatten_and_swap01
+from jaxbuffers.onpolicy.minibatches import Minibatch, Minibatches, minibatches
+from jaxbuffers.onpolicy.rollout import Flat, Rollout, RolloutState
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
-from jaxbuffers.recorder import Recorder, RecorderState
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.rollout import Flat, Rollout, RolloutState
-from jaxbuffers.row import Row
+from jaxbuffers.row import Row, text
 from jaxbuffers.samplers import (
     ByEpisode,
     Candidates,
@@ -47,7 +33,6 @@ from jaxbuffers.samplers import (
     importance_weights,
 )
 from jaxbuffers.stats import stats
-from jaxbuffers.textfield import text
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
 from jaxbuffers.views import (
     Episode,
@@ -71,12 +56,9 @@ __all__ = [
     "Candidates",
     "Clustered",
     "Collated",
-    "ConfigurationError",
     "Counted",
     "Demonstrations",
     "Draw",
-    "DtypeError",
-    "EmptyReplayError",
     "Episode",
     "Episodes",
     "Flat",
@@ -84,17 +66,14 @@ __all__ = [
     "Hindsight",
     "HostBatch",
     "HostReplay",
-    "IncompleteError",
     "Index",
     "Items",
     "Legal",
     "Minibatch",
     "Minibatches",
-    "MissingFieldError",
     "Mix",
     "OnlineFirst",
     "Prioritized",
-    "PriorityError",
     "RankBased",
     "RateLimiter",
     "RateLimiterState",
@@ -110,26 +89,20 @@ __all__ = [
     "Row",
     "Sampler",
     "Sequences",
-    "ShapeError",
-    "StaleIndexError",
-    "StructureError",
-    "TextFileError",
     "TextTable",
-    "TextTableFullError",
     "TokenBatch",
     "Tokens",
     "Transition",
     "Transitions",
     "Uniform",
-    "UnknownTextError",
     "View",
     "Weighted",
     "WindowDataset",
     "WithoutReplacement",
-    "WrongProcessError",
     "collate",
     "debug_checks",
     "episode_rows",
+    "errors",
     "fence",
     "filters",
     "final_observations",

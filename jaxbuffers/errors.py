@@ -6,15 +6,12 @@ raise, so a flag reports it (``batch.valid``, ``batch.mask``, ``state.dropped``)
 `debug_checks` on, the same conditions become `jax.experimental.checkify` checks.
 """
 
-import math
-import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import checkify
 
 
@@ -101,60 +98,3 @@ def check(condition: jax.Array, message: str, **values: Any) -> None:
     """Raise ``message`` where ``condition`` is False, but only under `debug_checks`."""
     if _debug.get():
         checkify.check(condition, message, **values)
-
-
-def positive(name: str, value: Any, minimum: int = 1) -> int:
-    """Return an integer of any type, NumPy's too, as a Python ``int``; refuse a bool, and one below ``minimum``."""
-    try:
-        size = minimum - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:  # of what is no integer, or has no value while it is traced
-        size = minimum - 1
-    if size < minimum:
-        whole = isinstance(value, float | np.floating) and value >= minimum and float(value).is_integer()
-        hint = f" Write {int(value)}." if whole else ""
-        raise ConfigurationError(f"{name} must be an int of at least {minimum}, got {value!r}.{hint}")
-    return size
-
-
-def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> float:
-    """Return a real number within bounds as a Python one, exactly; refuse bools and what is not one number.
-
-    Args:
-      name: for the error.
-      value: an int or a float of Python's, NumPy's or JAX's types; a fraction or a text is none.
-      low: the least that is taken; with ``above`` the first that is not.
-      high: the most that is taken.
-      above: whether ``low`` itself is refused.
-    """
-    plain = exact(value)
-    if plain is None or not low <= plain <= high or (above and plain == low):
-        least = "" if low == -math.inf else f" above {low}" if above else f" from {low}"
-        most = "" if high == math.inf else f", at most {high}" if above else f" to {high}"
-        raise ConfigurationError(f"{name} must be a number{least}{most}, got {value!r}.")
-    return plain
-
-
-def exact(value: Any) -> float | None:
-    """Return a real number of any type as a Python ``int`` or ``float`` of the same value; None if it is none."""
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
-        if isinstance(value, jax.core.Tracer) or value.shape:
-            return None
-        if jax.dtypes.issubdtype(value.dtype, np.integer):
-            return int(value)
-        real = jax.dtypes.issubdtype(value.dtype, np.floating)
-        return float(value) if real and float(value) == value else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if isinstance(value, int) else float(value)
-
-
-def settle(configuration: Any, **values: Any) -> None:
-    """Store checked values in a frozen configuration that is being made."""
-    for name, value in values.items():
-        object.__setattr__(configuration, name, value)
-
-
-def one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuse a mode that is not one of ``choices``."""
-    if value not in choices:
-        raise ConfigurationError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")

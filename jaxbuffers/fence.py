@@ -12,8 +12,8 @@ import jax
 from jax import lax
 
 from jaxbuffers.batch import Batch
-from jaxbuffers.once import after
-from jaxbuffers.ownership import owned, unshared
+from jaxbuffers.numerics.materialize import after
+from jaxbuffers.states.ownership import owned, unshared
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState

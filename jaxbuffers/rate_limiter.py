@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxbuffers.arguments import check_state
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, check, exact, positive, settle
-from jaxbuffers.made_by import MadeBy, saved_with_maker
-from jaxbuffers.ownership import owned, verb
+from jaxbuffers.checks import check_state, exact, positive, settle
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, check
+from jaxbuffers.states.made_by import MadeBy, saved_with_maker
+from jaxbuffers.states.ownership import owned, verb
 
 _DENOMINATOR, _LIMIT = 10**6, 2**30 - 1  # where counts saturate: the difference of two still fits in int32
 

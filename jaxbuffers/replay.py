@@ -8,19 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers import arguments, writeback
+from jaxbuffers import checks
 from jaxbuffers.batch import Batch, Index
-from jaxbuffers.errors import check, one_of, positive, settle
-from jaxbuffers.made_by import MadeBy
-from jaxbuffers.naming import written
-from jaxbuffers.once import after, after_small, once
-from jaxbuffers.ownership import owned, unshared, verb
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import one_of, positive, settle
+from jaxbuffers.errors import check
+from jaxbuffers.numerics.materialize import after, after_small, once
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import Legal, Sampler, Uniform
-from jaxbuffers.state import ReplayState as ReplayState
+from jaxbuffers.states.made_by import MadeBy
+from jaxbuffers.states.naming import written
+from jaxbuffers.states.ownership import owned, unshared, verb
+from jaxbuffers.states.replay import ReplayState as ReplayState
+from jaxbuffers.storage import writeback
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views import Items, Reader, View
-from jaxbuffers.windows import Added, Windows
+from jaxbuffers.windows.base import Added, Windows
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Replay:
         one_of("layout", self.layout, ("auto", "flat", "tiled"))
         if self.num_envs is not None:
             settle(self, num_envs=positive("num_envs", self.num_envs))
-        arguments.check_part("view", self.view, View)
-        arguments.check_part("sampler", self.sampler, Sampler)
-        arguments.check_capacity(self.capacity, self.num_streams, self.view.span, self.view)
+        checks.check_part("view", self.view, View)
+        checks.check_part("sampler", self.sampler, Sampler)
+        checks.check_capacity(self.capacity, self.num_streams, self.view.span, self.view)
 
     @property
     def num_streams(self) -> int:
@@ -91,12 +93,12 @@ class Replay:
         spec = RowSpec.of(row)
         self.view.check(spec)
         self.sampler.check(spec)
-        arguments.check_reachable(row, (*self.view.fields, *self.sampler.fields))
+        checks.check_reachable(row, (*self.view.fields, *self.sampler.fields))
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         ring = Ring(spec, self.length, self.num_streams, tiled)
         windows = self.view.windows(ring)
         sampler, zero = self.sampler.init(windows), jnp.zeros((), jnp.int32)
-        arguments.check_memory(self.sampler, sampler)
+        checks.check_memory(self.sampler, sampler)
         return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, self._made_by(spec, windows)))
 
     @verb
@@ -119,15 +121,15 @@ class Replay:
           ConfigurationError: the state comes from another configuration; every verb refuses it.
         """
         lead = state.spec.leading(rows)
-        number = arguments.block_size(lead, self, state.spec)
-        written = arguments.row_mask(mask, lead)
+        number = checks.block_size(lead, self, state.spec)
+        written = checks.row_mask(mask, lead)
         if number == 0:
             return state
         full = (number, self.num_streams)
         rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
         written = written.reshape(full)
 
-        first, last = arguments.episode_flags(rows, written)
+        first, last = checks.episode_flags(rows, written)
         ring, time = self._ring(state).add(state.ring, rows, written)
         added = Added(time, written, first, last)
         queue, turnover = self._windows(state).add(state.queue, ring, added)
@@ -148,7 +150,7 @@ class Replay:
           ``batch.mask`` is False throughout and the data is zero; never a row that was not added.
         """
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
-        arguments.check_key(key)
+        checks.check_key(key)
         draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
         valid = jnp.all(draw.valid)
         check(valid, "sample: there is no legal window to draw, or too few for the sampler; see can_sample()")
@@ -184,11 +186,11 @@ class Replay:
         In one compiled function with the `sample`, values that do not depend on what was read need
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
-        index = arguments.checked_index(index)
-        arguments.check_places(self._ring(state), index)
+        index = checks.checked_index(index)
+        checks.check_places(self._ring(state), index)
         anchor = self.view.anchor(self._ring(state), index)
         if priority is not None:
-            arguments.check_priority(self.sampler, priority, index, anchor)
+            checks.check_priority(self.sampler, priority, index, anchor)
         state = state if rows is None else self._write(state, index, rows)
         if anchor is not None and index.time.size:
             if priority is not None:
@@ -201,7 +203,7 @@ class Replay:
 
     def _write(self, state: ReplayState, index: Index, rows: Any) -> ReplayState:
         if state.queue is not None:
-            arguments.check_no_flags(rows, self.view)
+            checks.check_no_flags(rows, self.view)
         ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
         if not index.time.size:
@@ -243,7 +245,7 @@ class Replay:
     @verb
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
-        index = arguments.checked_index(index)
+        index = checks.checked_index(index)
         return self._ring(state).age(state.ring, index.time, index.stream)
 
     @verb
@@ -258,7 +260,7 @@ class Replay:
           The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
           where the row has been overwritten, was never added or the address is not one.
         """
-        index = arguments.checked_index(index)
+        index = checks.checked_index(index)
         ring = self._ring(state)
         present = ring.present(state.ring, index.time, index.stream)
         return ring.read(state.ring, index.time, index.stream, present), present
@@ -270,7 +272,7 @@ class Replay:
 
     def _ours(self, state: ReplayState) -> ReplayState:
         """Return a state that this configuration made, its arrays in JAX's hands."""
-        arguments.check_state(state, ReplayState)
+        checks.check_state(state, ReplayState)
         self._windows(state)
         return owned(state)
 
@@ -281,7 +283,7 @@ class Replay:
         state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
         self.view.check(state.spec)
         self.sampler.check(state.spec)
-        arguments.check_streams(state, self.length, self.num_streams)
+        checks.check_streams(state, self.length, self.num_streams)
         return windows
 
     def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:

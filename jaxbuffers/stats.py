@@ -6,18 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.ownership import owned, unshared
-from jaxbuffers.queues import QueueState
+from jaxbuffers.numerics import count_tree
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.ring import Ring
 from jaxbuffers.row import field
-from jaxbuffers.samplers import group_tree
 from jaxbuffers.samplers.clustered import ClusteredState
 from jaxbuffers.samplers.counted import CountedState
 from jaxbuffers.samplers.online_first import OnlineState
 from jaxbuffers.samplers.prioritized import PrioritizedState
 from jaxbuffers.samplers.rank_based import RankState
 from jaxbuffers.samplers.without_replacement import EpochState
+from jaxbuffers.states.ownership import owned, unshared
+from jaxbuffers.storage.ring import Ring
+from jaxbuffers.windows.queue import QueueState
 
 BINS = 16
 
@@ -101,9 +101,9 @@ def _sampler(state: Any) -> dict[str, jax.Array]:
     if isinstance(state, PrioritizedState):
         return _priorities(state)
     if isinstance(state, RankState):
-        return {"ranks": group_tree.sizes(state.tree), "stale": state.stale, "refused": state.refused}
+        return {"ranks": count_tree.sizes(state.tree), "stale": state.stale, "refused": state.refused}
     if isinstance(state, ClusteredState):
-        return {"groups": group_tree.sizes(state.tree), "refused": state.refused}
+        return {"groups": count_tree.sizes(state.tree), "refused": state.refused}
     if isinstance(state, EpochState):
         to_come = jnp.sum(state.tree.group == state.side, dtype=jnp.int32)
         return {"to_come": to_come, "waiting": jnp.sum(state.tree.group == 1 - state.side, dtype=jnp.int32)}

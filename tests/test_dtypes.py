@@ -16,7 +16,7 @@ import pytest
 from flax import struct
 
 import jaxbuffers as jb
-from jaxbuffers import packing
+from jaxbuffers.storage import packing
 
 
 def zeros(shape=(), dtype=jnp.float32):

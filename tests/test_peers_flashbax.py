@@ -133,7 +133,7 @@ def test_a_trailing_shape_is_never_broadcast(shape):
     replay = jb.Replay(8, 2, 4)
     state = replay.init({"x": np.zeros(3, np.float32), "y": np.float32(0)})
     rows = {"x": np.zeros((2, *shape), np.float32), "y": np.zeros(2, np.float32)}
-    with pytest.raises(jb.ShapeError, match=r"'x'|leading axes"):
+    with pytest.raises(jb.errors.ShapeError, match=r"'x'|leading axes"):
         replay.add(state, rows)
 
 
@@ -141,9 +141,9 @@ def test_a_trailing_shape_is_never_broadcast(shape):
 def test_a_wrong_number_of_environments_is_never_broadcast(streams):
     replay = jb.Replay(8, 2, 4)
     state = replay.init(np.zeros(3, np.float32))
-    with pytest.raises(jb.ShapeError):
+    with pytest.raises(jb.errors.ShapeError):
         replay.add(state, np.zeros((streams, 3), np.float32))
-    with pytest.raises(jb.ShapeError, match="mask"):
+    with pytest.raises(jb.errors.ShapeError, match="mask"):
         replay.add(state, np.zeros((2, 3), np.float32), np.ones(streams, bool))
 
 
@@ -179,7 +179,7 @@ def test_sampling_before_it_is_possible_says_so():
 
 @pytest.mark.parametrize("capacity, near", [(10, "9 or 12"), (2, "3"), (11, "9 or 12")])
 def test_a_capacity_that_does_not_divide_is_refused_and_never_rounded(capacity, near):
-    with pytest.raises(jb.ConfigurationError, match=f"nearest sizes are {near}"):
+    with pytest.raises(jb.errors.ConfigurationError, match=f"nearest sizes are {near}"):
         jb.Replay(capacity, 3)
 
 

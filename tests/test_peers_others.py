@@ -97,7 +97,7 @@ def test_a_block_that_runs_past_the_end_overwrites_the_oldest_rows(block):
 
 def test_more_rows_than_fit_are_refused():
     replay = jb.Replay(10, 2, 4)
-    with pytest.raises(jb.ShapeError, match="6 rows"):
+    with pytest.raises(jb.errors.ShapeError, match="6 rows"):
         replay.add(replay.init(np.float32(0)), np.zeros((6, 2), np.float32))
 
 

@@ -158,7 +158,7 @@ def test_an_observation_as_long_as_there_are_environments_is_not_taken_for_a_bat
 
     many = jb.Replay(12, envs, 4)
     state = many.init(np.zeros(envs, np.float32))
-    with pytest.raises(jb.ShapeError):
+    with pytest.raises(jb.errors.ShapeError):
         many.add(state, np.array([1, 2, 3], np.float32))
     square = np.arange(9, dtype=np.float32).reshape(envs, envs)
     state = quick_jit(many.add)(state, square)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxbuffers import permutation as module
-from jaxbuffers.permutation import permutation
+from jaxbuffers.numerics import permutation as module
+from jaxbuffers.numerics.permutation import permutation
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 17, 1000, 40_000, 2**17 + 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.windows import Added
+from jaxbuffers.windows.base import Added
 
 
 def state_of(replay, rows=6):
@@ -33,9 +33,9 @@ OTHERS = [
 def test_a_state_from_another_configuration_is_refused(other):
     ours = jb.Replay(12, None, 4, jb.Sequences(2, "within"))
     for state, replay in ((state_of(ours), other), (state_of(other), ours)):
-        with pytest.raises(jb.ConfigurationError, match="another"):
+        with pytest.raises(jb.errors.ConfigurationError, match="another"):
             replay.sample(state, jax.random.key(0))
-        with pytest.raises(jb.ConfigurationError, match="another"):
+        with pytest.raises(jb.errors.ConfigurationError, match="another"):
             replay.can_sample(state)
 
 
@@ -77,7 +77,7 @@ def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal
 def test_a_sampler_without_priorities_refuses_them():
     replay = jb.Replay(12, None, 4)
     state = replay.add(replay.init(jnp.float32(0)), jnp.float32(1))
-    with pytest.raises(jb.ConfigurationError, match="priority"):
+    with pytest.raises(jb.errors.ConfigurationError, match="priority"):
         replay.update(state, replay.sample(state, jax.random.key(0)).index, priority=jnp.ones(4))
 
 
@@ -101,7 +101,7 @@ def test_a_sampler_with_priorities_gets_them():
 def test_several_keys_at_once_are_refused(count):
     replay = jb.Replay(12, None, count)
     state = replay.add(replay.init(jnp.float32(0)), jnp.float32(1))
-    with pytest.raises(jb.ShapeError, match="one key"):
+    with pytest.raises(jb.errors.ShapeError, match="one key"):
         replay.sample(state, jax.random.split(jax.random.key(0), count))
 
 
@@ -130,7 +130,7 @@ def test_two_leaves_of_one_name_are_refused():
         def tree_unflatten(cls, _, leaves):
             return cls(*leaves)
 
-    with pytest.raises(jb.StructureError, match="both called leaf 'x'"):
+    with pytest.raises(jb.errors.StructureError, match="both called leaf 'x'"):
         jb.Replay(4, None).init(Twice(jnp.zeros(1), jnp.zeros(2)))
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbuffers.random import bits64
+from jaxbuffers.numerics.random_bits import bits64
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 + 5])

@@ -41,21 +41,21 @@ from jaxbuffers.rate_limiter import RateLimiter
     ],
 )
 def test_an_impossible_configuration_is_refused(arguments, message):
-    with pytest.raises(jb.ConfigurationError, match=message):
+    with pytest.raises(jb.errors.ConfigurationError, match=message):
         RateLimiter(*arguments)
 
 
 @pytest.mark.parametrize(
     "n, error, message",
     [
-        (-1, jb.ConfigurationError, "n must be an int of at least 0"),
-        (True, jb.ConfigurationError, "n must be"),
-        (1.0, jb.DtypeError, "int32"),
-        (np.int64(-1), jb.ConfigurationError, "n must be an int of at least 0"),
-        (jnp.uint32(1), jb.DtypeError, "int32"),
-        (jnp.float32(1), jb.DtypeError, "int32"),
-        (np.ones(2, np.int32), jb.ShapeError, "int32"),
-        (None, jb.DtypeError, "None"),
+        (-1, jb.errors.ConfigurationError, "n must be an int of at least 0"),
+        (True, jb.errors.ConfigurationError, "n must be"),
+        (1.0, jb.errors.DtypeError, "int32"),
+        (np.int64(-1), jb.errors.ConfigurationError, "n must be an int of at least 0"),
+        (jnp.uint32(1), jb.errors.DtypeError, "int32"),
+        (jnp.float32(1), jb.errors.DtypeError, "int32"),
+        (np.ones(2, np.int32), jb.errors.ShapeError, "int32"),
+        (None, jb.errors.DtypeError, "None"),
     ],
 )
 @pytest.mark.parametrize("verb", ["can_insert", "can_sample", "due", "insert", "sample"])
@@ -69,7 +69,7 @@ def test_a_count_that_is_no_int32_is_refused(verb, n, error, message):
 def test_more_samples_at_once_than_any_state_allows_are_refused(verb):
     limiter = RateLimiter(0.5, 1, 2.75)
     getattr(limiter, verb)(limiter.init(), 5)
-    with pytest.raises(jb.ConfigurationError, match="a tolerance of 6 would be enough"):
+    with pytest.raises(jb.errors.ConfigurationError, match="a tolerance of 6 would be enough"):
         getattr(limiter, verb)(limiter.init(), 6)
 
 

@@ -280,7 +280,7 @@ class CopiesItsState(jb.Sampler):
 def test_the_contract_finds_one_fault_each(faulty, check, message):
     part = {"view": faulty} if isinstance(faulty, jb.View) else {"sampler": faulty}
     replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, **part)
-    with pytest.raises((AssertionError, TypeError, jb.ConfigurationError), match=message):
+    with pytest.raises((AssertionError, TypeError, jb.errors.ConfigurationError), match=message):
         check(replay, ROW, testing.numbered_rows(replay, ROW))
 
 

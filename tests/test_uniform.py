@@ -13,7 +13,7 @@ import pytest
 from oracle import Every, fits, quick_jit
 
 import jaxbuffers as jb
-from jaxbuffers.random import below, bits64
+from jaxbuffers.numerics.random_bits import below, bits64
 
 
 def flat(cells):
@@ -191,7 +191,7 @@ def test_below_carries_exactly_at_the_edges_of_its_words(total, monkeypatch):
     wide = [upper << 32 | lower for upper in EDGES for lower in EDGES]
     wide += [(limit + step) % 2**64 for limit in limits for step in (-1, 0, 1)]
     words = jnp.array([[u >> 32 for u in wide], [u & 0xFFFFFFFF for u in wide]], jnp.uint32)
-    monkeypatch.setattr("jaxbuffers.random.bits64", lambda key, count: tuple(words))
+    monkeypatch.setattr("jaxbuffers.numerics.random_bits.bits64", lambda key, count: tuple(words))
     got = np.asarray(below(jax.random.key(0), jnp.int32(total), len(wide)))
     np.testing.assert_array_equal(got, [u * total >> 64 for u in wide])
 

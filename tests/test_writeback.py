@@ -181,7 +181,7 @@ def test_flags_that_have_decided_which_windows_are_legal_cannot_be_replaced(flag
     replay = jb.Replay(8, None, 2, jb.Transitions())
     state = replay.add(replay.init(row), rows)
     index = replay.sample(state, jax.random.key(0)).index
-    with pytest.raises(jb.StructureError, match=flag):
+    with pytest.raises(jb.errors.StructureError, match=flag):
         replay.update(state, index, rows={flag: jnp.ones(2, bool)})
     # Where no window depends on it, the flag is a value like any other.
     replay = jb.Replay(8, None, 2, jb.Sequences(2))
@@ -195,9 +195,9 @@ def test_an_index_of_another_dtype_or_of_unequal_shapes_is_refused_by_name():
     replay = jb.Replay(8, None, 2)
     state = replay.add(replay.init(jnp.float32(0)), jnp.arange(3, dtype=jnp.float32))
     wrong = jb.Index(np.zeros(2, np.int64), np.zeros(2, np.int32))
-    with pytest.raises(jb.DtypeError, match=r"index\.stream"):
+    with pytest.raises(jb.errors.DtypeError, match=r"index\.stream"):
         replay.get(state, wrong)
-    with pytest.raises(jb.DtypeError, match=r"index\.stream"):
+    with pytest.raises(jb.errors.DtypeError, match=r"index\.stream"):
         replay.update(state, wrong, rows=jnp.zeros(2, jnp.float32))
-    with pytest.raises(jb.ShapeError, match=r"index\.stream"):
+    with pytest.raises(jb.errors.ShapeError, match=r"index\.stream"):
         replay.get(state, jb.Index(np.zeros(1, np.int32), np.zeros(2, np.int32)))

@@ -7,9 +7,8 @@ import jax
 import numpy as np
 
 from jaxbuffers.errors import DtypeError, ShapeError
-from jaxbuffers.host.arguments import usable
-from jaxbuffers.row import Path, check_leaf, refuse_masked, show
-from jaxbuffers.textfield import TextField
+from jaxbuffers.host.checks import usable
+from jaxbuffers.row import Path, TextField, check_leaf, refuse_masked, show
 
 
 def declared(fields: Any) -> Any:

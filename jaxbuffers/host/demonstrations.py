@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxbuffers import filters
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError, StructureError
 from jaxbuffers.host import opened
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.layouts import Independent, Trajectories
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.steps import TEXTS, Step, checked, continues, declared_features
+from jaxbuffers.onpolicy import filters
 from jaxbuffers.replay import Replay
 from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.texts import TextTable

@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from jaxbuffers import returns
 from jaxbuffers.host.steps import FEATURES, TEXTS, Features, Step
-from jaxbuffers.row import Row
-from jaxbuffers.textfield import text
+from jaxbuffers.onpolicy import returns
+from jaxbuffers.row import Row, text
 from jaxbuffers.views import Items, Transition, Transitions, View
 
 

@@ -8,18 +8,12 @@ import jax
 import numpy as np
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import (
-    ConfigurationError,
-    EmptyReplayError,
-    StaleIndexError,
-    StructureError,
-    one_of,
-    positive,
-)
+from jaxbuffers.checks import one_of, positive
+from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
-from jaxbuffers.host.arguments import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
+from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.overwritten import Overwritten
 from jaxbuffers.host.rows import Rows

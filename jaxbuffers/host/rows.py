@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxbuffers.errors import DtypeError, StructureError, debug_checks
 from jaxbuffers.host import convert
-from jaxbuffers.host.arguments import ON_HOST, beside
-from jaxbuffers.host.arguments import written as given
+from jaxbuffers.host.checks import ON_HOST, beside
+from jaxbuffers.host.checks import written as given
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import RowSpec, field, paths_of, show
 from jaxbuffers.texts import TextTable

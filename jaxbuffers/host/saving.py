@@ -13,9 +13,9 @@ import numpy as np
 from flax import serialization
 
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
-from jaxbuffers.host.arguments import one_key, usable
-from jaxbuffers.ownership import owned
+from jaxbuffers.host.checks import one_key, usable
 from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.states.ownership import owned
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 

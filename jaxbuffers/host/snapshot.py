@@ -12,8 +12,8 @@ from jaxbuffers.batch import Draw
 from jaxbuffers.errors import StructureError
 from jaxbuffers.host.batch import leaves_by_name, text_names
 from jaxbuffers.host.steps import TEXTS
+from jaxbuffers.numerics.search import locate
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.samplers.streams import locate
 from jaxbuffers.views import Reader
 
 AT_ONCE = 2**26  # bytes to read in one call, where more than one window is asked for

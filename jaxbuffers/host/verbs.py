@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import debug_checks
-from jaxbuffers.host.arguments import outside_jit
-from jaxbuffers.random import split
+from jaxbuffers.host.checks import outside_jit
+from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 

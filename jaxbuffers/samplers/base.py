@@ -9,9 +9,9 @@ import jax.numpy as jnp
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
-from jaxbuffers.ring import RingState
 from jaxbuffers.row import RowSpec
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.storage.ring import RingState
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @dataclass(frozen=True)

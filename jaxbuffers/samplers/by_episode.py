@@ -8,14 +8,14 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.errors import number, settle
-from jaxbuffers.once import after, once
-from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.checks import number, settle
+from jaxbuffers.numerics import sum_tree
+from jaxbuffers.numerics.materialize import after, once
+from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import only_where
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import only_where
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @struct.dataclass

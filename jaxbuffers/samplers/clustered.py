@@ -10,15 +10,16 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check, positive, settle
-from jaxbuffers.naming import written
-from jaxbuffers.once import once
-from jaxbuffers.random import bits64, fraction_of
+from jaxbuffers.checks import positive, settle
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check
+from jaxbuffers.numerics import count_tree
+from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
-from jaxbuffers.samplers import group_tree
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import living, only_where, turned_over
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import living, only_where, turned_over
+from jaxbuffers.states.naming import written
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @struct.dataclass
@@ -30,7 +31,7 @@ class ClusteredState:
       refused: int32 ``[]``, how many times a window's group was not a number from 0 to ``groups - 1``.
     """
 
-    tree: group_tree.GroupTree
+    tree: count_tree.CountTree
     refused: jax.Array
 
 
@@ -92,33 +93,33 @@ class Clustered(Sampler):
     def init(self, windows: Windows) -> ClusteredState:
         """No window at all."""
         leaves = windows.ring.length * windows.ring.num_streams
-        return ClusteredState(group_tree.init(leaves, self.groups + 1), jnp.zeros((), jnp.int32))
+        return ClusteredState(count_tree.init(leaves, self.groups + 1), jnp.zeros((), jnp.int32))
 
     def add(self, state: ClusteredState, legal: Legal, added: Added, turnover: Turnover) -> ClusteredState:
         """Expired windows leave, completed ones join their group."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = group_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
+        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
         return self._assign(replace(state, tree=tree), legal, new)
 
     def rewritten(self, state: ClusteredState, legal: Legal, index: Index) -> ClusteredState:
         """Windows that begin at rows with a new value change their group."""
         leaf = living(legal, Index(index.stream.reshape(-1), index.time.reshape(-1)))
-        known = group_tree.group_at(state.tree, leaf) >= 0
+        known = count_tree.group_at(state.tree, leaf) >= 0
         return self._assign(state, legal, only_where(known, leaf))
 
     def can_draw(self, state: ClusteredState, legal: Legal, batch_size: int) -> jax.Array:
         """Whether any group has a window."""
-        return jnp.any(group_tree.sizes(state.tree)[: self.groups] > 0)
+        return jnp.any(count_tree.sizes(state.tree)[: self.groups] > 0)
 
     def draw(self, state: ClusteredState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
-        sizes = group_tree.sizes(state.tree)[: self.groups]
+        sizes = count_tree.sizes(state.tree)[: self.groups]
         used = jnp.sum(sizes > 0, dtype=jnp.int32)
         high, low = bits64(key, 2 * batch_size)
         nth = fraction_of(used, high[:batch_size], low[:batch_size])
         group = jnp.sum(nth[:, None] >= jnp.cumsum(sizes > 0, dtype=jnp.int32)[None, :-1], axis=1, dtype=jnp.int32)
         size = sizes[group]
-        leaf = group_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
+        leaf = count_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
         valid = jnp.broadcast_to(used > 0, (batch_size,))
         probability = jnp.where(valid, _share(used, size), 0)
@@ -126,14 +127,14 @@ class Clustered(Sampler):
 
     def probability(self, state: ClusteredState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return 1 / (groups with a window) / (windows of its group)."""
-        sizes = group_tree.sizes(state.tree)
+        sizes = count_tree.sizes(state.tree)
         used = jnp.sum(sizes[: self.groups] > 0, dtype=jnp.int32)
-        group = group_tree.group_at(state.tree, legal.address(stream, start))
+        group = count_tree.group_at(state.tree, legal.address(stream, start))
         drawn = (group >= 0) & (group < self.groups) & legal.alive(stream, start)
         return jnp.where(drawn, _share(used, sizes[jnp.where(drawn, group, 0)]), 0)
 
     def _assign(self, state: ClusteredState, legal: Legal, leaf: jax.Array) -> ClusteredState:
-        real = leaf != jnp.uint32(group_tree.NOWHERE)
+        real = leaf != jnp.uint32(count_tree.NOWHERE)
         stream, start = legal.window_at(jnp.where(real, leaf, 0))
         rows = legal.windows.ring.read(legal.ring, start, stream, real)
         group = paths_of(rows)[tuple(self.by.split("."))] if isinstance(self.by, str) else self.by(rows)
@@ -143,7 +144,7 @@ class Clustered(Sampler):
             raise DtypeError(f"Clustered(by=...) must return int32, got {group.dtype}; write .astype(jnp.int32).")
         group = once(group)
         bad = (group < 0) | (group >= self.groups)
-        tree, counted = group_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
+        tree, counted = count_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
         refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window
         check(refused == 0, "Clustered: {n} windows have a number that is not a group", n=refused)
         return ClusteredState(tree, state.refused + refused)

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.once import once
+from jaxbuffers.checks import check_part
+from jaxbuffers.numerics.materialize import once
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import living, turned_over
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import living, turned_over
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 MOST = 2**30  # uses of a window after which it is not worth counting, and int32 would overflow some day
 

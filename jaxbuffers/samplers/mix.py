@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, number, settle
-from jaxbuffers.once import once
-from jaxbuffers.random import split
+from jaxbuffers.checks import check_part, number, settle
+from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 Part = tuple[float, Sampler]
 

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Draw, Index
+from jaxbuffers.checks import check_part
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers.base import Legal, Sampler
 from jaxbuffers.samplers.uniform import Uniform
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @struct.dataclass

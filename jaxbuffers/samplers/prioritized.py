@@ -9,14 +9,15 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import ConfigurationError, DtypeError, number, settle
-from jaxbuffers.once import once
-from jaxbuffers.random import bits64
+from jaxbuffers.checks import number, settle
+from jaxbuffers.errors import ConfigurationError, DtypeError
+from jaxbuffers.numerics import sum_tree
+from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.random_bits import bits64
 from jaxbuffers.row import check_leaf
-from jaxbuffers.samplers import sum_tree
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import feedback, living, only_where, turned_over
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @struct.dataclass

@@ -9,12 +9,12 @@ from flax import struct
 from jax import lax
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.errors import number, settle
-from jaxbuffers.random import bits64, fraction_of
-from jaxbuffers.samplers import group_tree, sum_tree
+from jaxbuffers.checks import number, settle
+from jaxbuffers.numerics import count_tree, sum_tree
+from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import feedback, living, only_where, turned_over
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import feedback, living, only_where, turned_over
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 CLASSES, HIGHEST = 96, 24  # half octaves: the first class ends at 2**-23.5, the last begins at 2**23.5
 ROOT = 0x3504F3  # the fraction bits of the largest float32 below the square root of 2
@@ -31,7 +31,7 @@ class RankState:
       refused: int32 ``[]``, how many priorities were NaN, infinite or negative.
     """
 
-    tree: group_tree.GroupTree
+    tree: count_tree.CountTree
     best: jax.Array
     stale: jax.Array
     refused: jax.Array
@@ -73,19 +73,19 @@ class RankBased(Sampler):
     def init(self, windows: Windows) -> RankState:
         """No window at all."""
         leaves, zero = windows.ring.length * windows.ring.num_streams, jnp.zeros((), jnp.int32)
-        tree = group_tree.init(leaves, CLASSES)
+        tree = count_tree.init(leaves, CLASSES)
         return RankState(tree, _class(jnp.ones((), jnp.float32)), zero, jnp.zeros((), jnp.int32))
 
     def add(self, state: RankState, legal: Legal, added: Added, turnover: Turnover) -> RankState:
         """Expired windows leave, completed ones join the highest class."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = group_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
-        tree, _ = group_tree.move(tree, new, jnp.broadcast_to(state.best, new.shape))
+        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
+        tree, _ = count_tree.move(tree, new, jnp.broadcast_to(state.best, new.shape))
         return RankState(tree, state.best, state.stale, state.refused)
 
     def draw(self, state: RankState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
-        sizes = group_tree.sizes(state.tree)
+        sizes = count_tree.sizes(state.tree)
         shares = self._shares(sizes)
         # Small shares come first: after the large ones they would be lost to rounding.
         order = jnp.argsort(shares)
@@ -95,7 +95,7 @@ class RankBased(Sampler):
         # 48 bits choose a class, 64 others a window within it.
         group = order[sum_tree.draw(tree, high[:batch_size], low[:batch_size], stratified=False)].astype(jnp.int32)
         size = sizes[group]
-        leaf = group_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
+        leaf = count_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
         valid = jnp.broadcast_to(total > 0, (batch_size,))
         probability = jnp.where(valid, _divide(shares[group], total * size.astype(jnp.float32)), 0)
@@ -103,9 +103,9 @@ class RankBased(Sampler):
 
     def probability(self, state: RankState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's part of the share of its class."""
-        sizes = group_tree.sizes(state.tree)
+        sizes = count_tree.sizes(state.tree)
         shares = self._shares(sizes)
-        group = group_tree.group_at(state.tree, legal.address(stream, start))
+        group = count_tree.group_at(state.tree, legal.address(stream, start))
         known = (group >= 0) & legal.alive(stream, start)
         group = jnp.where(known, group, 0)
         return jnp.where(known, _divide(shares[group], jnp.sum(shares) * sizes[group].astype(jnp.float32)), 0)
@@ -115,12 +115,12 @@ class RankBased(Sampler):
         if priority is None:
             return state
         leaf = living(legal, index)
-        legal_now = group_tree.group_at(state.tree, leaf) >= 0
+        legal_now = count_tree.group_at(state.tree, leaf) >= 0
         good = (priority >= 0) & jnp.isfinite(priority)
         stale, refused = feedback(index, legal_now, good)
         group = _class(jnp.where(good, priority, 0))
         # Of several priorities for one window the highest counts.
-        tree, counted = group_tree.move(state.tree, only_where(legal_now & good, leaf), group, CLASSES - 1 - group)
+        tree, counted = count_tree.move(state.tree, only_where(legal_now & good, leaf), group, CLASSES - 1 - group)
         best = jnp.minimum(state.best, jnp.min(jnp.where(counted, group, CLASSES - 1), initial=CLASSES - 1))
         return RankState(tree, best, state.stale + stale, state.refused + refused)
 

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.errors import ConfigurationError, number, positive, settle
-from jaxbuffers.random import bits64, fraction_of
-from jaxbuffers.samplers import sum_tree
+from jaxbuffers.checks import number, positive, settle
+from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.numerics import sum_tree
+from jaxbuffers.numerics.random_bits import bits64, fraction_of
+from jaxbuffers.numerics.search import locate
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.streams import locate
-from jaxbuffers.windows import Windows
+from jaxbuffers.windows.base import Windows
 
 BLOCK = 4096
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.random import below
+from jaxbuffers.numerics.random_bits import below
+from jaxbuffers.numerics.search import locate
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.streams import locate
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from flax import struct
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
-from jaxbuffers.naming import written
-from jaxbuffers.random import bits64, split
-from jaxbuffers.samplers import sum_tree
+from jaxbuffers.numerics import sum_tree
+from jaxbuffers.numerics.random_bits import bits64, split
 from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.states.naming import written
 
 LOWEST = np.finfo(np.float32).min
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.random import bits64
-from jaxbuffers.samplers import group_tree
+from jaxbuffers.numerics import count_tree
+from jaxbuffers.numerics.partial_shuffle import shuffled_passes
+from jaxbuffers.numerics.random_bits import bits64
 from jaxbuffers.samplers.base import Legal, Sampler
-from jaxbuffers.samplers.leaves import living, only_where, turned_over
-from jaxbuffers.samplers.shuffled import shuffled_passes
-from jaxbuffers.windows import Added, Turnover, Windows
+from jaxbuffers.samplers.bookkeeping import living, only_where, turned_over
+from jaxbuffers.windows.base import Added, Turnover, Windows
 
 
 @struct.dataclass
@@ -25,7 +25,7 @@ class EpochState:
       side: int32 ``[]``, which group is still to come, 0 or 1.
     """
 
-    tree: group_tree.GroupTree
+    tree: count_tree.CountTree
     side: jax.Array
 
 
@@ -55,23 +55,23 @@ class WithoutReplacement(Sampler):
     def init(self, windows: Windows) -> EpochState:
         """No window at all: the first epoch begins with the first draw."""
         leaves = windows.ring.length * windows.ring.num_streams
-        return EpochState(group_tree.init(leaves, 2), jnp.zeros((), jnp.int32))
+        return EpochState(count_tree.init(leaves, 2), jnp.zeros((), jnp.int32))
 
     def add(self, state: EpochState, legal: Legal, added: Added, turnover: Turnover) -> EpochState:
         """Expired windows leave, completed ones wait for the next epoch."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = group_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
-        tree, _ = group_tree.move(tree, new, jnp.broadcast_to(1 - state.side, new.shape))
+        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
+        tree, _ = count_tree.move(tree, new, jnp.broadcast_to(1 - state.side, new.shape))
         return EpochState(tree, state.side)
 
     def draw(self, state: EpochState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
-        sizes = group_tree.sizes(state.tree)
+        sizes = count_tree.sizes(state.tree)
         left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
         passes, rank = shuffled_passes(left, jnp.maximum(everything, 1), *bits64(key, batch_size))
         waiting = rank >= left  # the ranks of the next epoch go through both groups
         group = jnp.where(waiting, 1 - state.side, state.side)
-        leaf = group_tree.find(state.tree, group, jnp.where(waiting, rank - left, rank))
+        leaf = count_tree.find(state.tree, group, jnp.where(waiting, rank - left, rank))
         stream, start = legal.window_at(leaf)
         valid = jnp.broadcast_to(everything > 0, (batch_size,))
         among = jnp.where(passes == 0, left, everything)
@@ -80,9 +80,9 @@ class WithoutReplacement(Sampler):
 
     def probability(self, state: EpochState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the probability that the next window of this epoch, or of a new one, is the given one."""
-        sizes = group_tree.sizes(state.tree)
+        sizes = count_tree.sizes(state.tree)
         left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
-        group = group_tree.group_at(state.tree, legal.address(stream, start))
+        group = count_tree.group_at(state.tree, legal.address(stream, start))
         to_come = (group == state.side) | ((left == 0) & (group >= 0))
         among = jnp.where(left > 0, left, everything)
         share = 1 / jnp.maximum(among, 1).astype(jnp.float32)
@@ -91,10 +91,10 @@ class WithoutReplacement(Sampler):
     def update(self, state: EpochState, legal: Legal, index: Index, priority: Any) -> EpochState:
         """Windows used wait for the next epoch; once none is left, it begins, and the rest of a batch counts in it."""
         leaf, side = living(legal, index), state.side
-        to_come = group_tree.group_at(state.tree, leaf) == side
-        tree, counted = group_tree.move(state.tree, only_where(to_come, leaf), jnp.broadcast_to(1 - side, leaf.shape))
-        over = group_tree.sizes(tree)[side] == 0
+        to_come = count_tree.group_at(state.tree, leaf) == side
+        tree, counted = count_tree.move(state.tree, only_where(to_come, leaf), jnp.broadcast_to(1 - side, leaf.shape))
+        over = count_tree.sizes(tree)[side] == 0
         side = jnp.where(over, 1 - side, side)
-        again = over & ~counted & (group_tree.group_at(tree, leaf) == side)
-        tree, _ = group_tree.move(tree, only_where(again, leaf), jnp.broadcast_to(1 - side, leaf.shape))
+        again = over & ~counted & (count_tree.group_at(tree, leaf) == side)
+        tree, _ = count_tree.move(tree, only_where(again, leaf), jnp.broadcast_to(1 - side, leaf.shape))
         return EpochState(tree, side)

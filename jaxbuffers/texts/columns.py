@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.ring import Ring, RingState
 from jaxbuffers.row import RowSpec
+from jaxbuffers.storage.ring import Ring, RingState
 
 
 def text_leaves(spec: RowSpec) -> list[int]:

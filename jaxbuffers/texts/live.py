@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.environments.recorder import RecorderState
 from jaxbuffers.errors import DtypeError, StructureError
-from jaxbuffers.minibatches import Minibatch, Minibatches
-from jaxbuffers.recorder import RecorderState
+from jaxbuffers.onpolicy.minibatches import Minibatch, Minibatches
+from jaxbuffers.onpolicy.rollout import Flat, RolloutState
 from jaxbuffers.replay import ReplayState
-from jaxbuffers.rollout import Flat, RolloutState
 from jaxbuffers.texts.columns import columns
 
 # What holds rows, but does not know which of their fields are texts.

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbuffers.errors import DtypeError, ShapeError, positive
+from jaxbuffers.checks import positive
+from jaxbuffers.errors import DtypeError, ShapeError
 from jaxbuffers.texts.nested import NULL
 from jaxbuffers.texts.table import TextTable
 

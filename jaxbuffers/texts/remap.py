@@ -10,8 +10,8 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.errors import DtypeError, StructureError
-from jaxbuffers.ownership import owned, unshared
 from jaxbuffers.replay import ReplayState
+from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.texts.columns import column, ring_of, text_leaves
 from jaxbuffers.texts.nested import UNKNOWN
 

@@ -7,13 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbuffers.errors import (
-    ConfigurationError,
-    StructureError,
-    TextTableFullError,
-    WrongProcessError,
-    positive,
-)
+from jaxbuffers.checks import positive
+from jaxbuffers.errors import ConfigurationError, StructureError, TextTableFullError, WrongProcessError
 from jaxbuffers.texts.backup import whole_file
 from jaxbuffers.texts.coding import decode, digest, encode
 from jaxbuffers.texts.live import as_ids, references

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbuffers.errors import ConfigurationError, DtypeError, positive
+from jaxbuffers.checks import positive
+from jaxbuffers.errors import ConfigurationError, DtypeError
 from jaxbuffers.texts.nested import integers
 from jaxbuffers.texts.table import TextTable
 

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.queues import Queued
-from jaxbuffers.random import FOR_VIEWS, bits64
-from jaxbuffers.ring import Ring, RingState
+from jaxbuffers.numerics.random_bits import FOR_VIEWS, bits64
 from jaxbuffers.row import RowSpec
-from jaxbuffers.windows import Contiguous, Windows
+from jaxbuffers.storage.ring import Ring, RingState
+from jaxbuffers.windows.base import Contiguous, Windows
+from jaxbuffers.windows.queue import Queued
 
 Read = Callable[[Index], Any]
 Edit = Callable[[Read, Index], Any]

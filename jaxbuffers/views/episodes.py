@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxbuffers.batch import Index
-from jaxbuffers.bits import zero_where_not
-from jaxbuffers.errors import positive, settle
-from jaxbuffers.queues import WholeEpisodes
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import positive, settle
 from jaxbuffers.row import field
+from jaxbuffers.storage.bits import zero_where_not
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
-from jaxbuffers.windows import Windows
+from jaxbuffers.windows.base import Windows
+from jaxbuffers.windows.queue import WholeEpisodes
 
 
 @struct.dataclass

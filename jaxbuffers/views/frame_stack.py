@@ -5,13 +5,12 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import one_of, positive, settle
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import check_part, one_of, positive, settle
 from jaxbuffers.row import RowSpec, field, with_field
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Read, Reader, View, same_episode
-from jaxbuffers.windows import Windows
+from jaxbuffers.windows.base import Windows
 
 
 @dataclass(frozen=True)

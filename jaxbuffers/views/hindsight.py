@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.arguments import check_part
 from jaxbuffers.batch import Index
-from jaxbuffers.bits import exactly, expand
-from jaxbuffers.bounded import Bounded
-from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, number, one_of, settle
-from jaxbuffers.naming import written
-from jaxbuffers.random import fraction_of
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import check_part, number, one_of, settle
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError
+from jaxbuffers.numerics.random_bits import fraction_of
 from jaxbuffers.row import RowSpec, field, paths_of, show, with_paths
+from jaxbuffers.states.naming import written
+from jaxbuffers.storage.bits import exactly, expand
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Read, Reader, View
-from jaxbuffers.windows import Windows
+from jaxbuffers.windows.base import Windows
+from jaxbuffers.windows.episode_bounds import Bounded
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbuffers.batch import Index
-from jaxbuffers.ring import Ring
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View
 
 

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.batch import Index
-from jaxbuffers.bits import zero_where_not
-from jaxbuffers.errors import ConfigurationError, one_of, positive, settle
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import one_of, positive, settle
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import field, with_field
+from jaxbuffers.storage.bits import zero_where_not
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
 
 

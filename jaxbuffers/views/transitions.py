@@ -9,9 +9,9 @@ import numpy as np
 from flax import struct
 
 from jaxbuffers.batch import Index
-from jaxbuffers.errors import number, positive, settle
-from jaxbuffers.ring import Ring
+from jaxbuffers.checks import number, positive, settle
 from jaxbuffers.row import RowSpec, field
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
 
 

@@ -59,7 +59,7 @@ def test_the_parts_of_a_mixture_can_be_replaced():
     other = dataclasses.replace(mix, parts=(*mix.parts[:1], (0.5, jb.ByEpisode())))
     assert other == jb.Mix((0.5, jb.Uniform()), (0.5, jb.ByEpisode())) != mix
     for bad in ((), ((0.5, jb.Uniform()),), [(1.0, jb.Uniform())], jb.Uniform(), (1.0, jb.Uniform())):
-        with pytest.raises(jb.ConfigurationError):
+        with pytest.raises(jb.errors.ConfigurationError):
             dataclasses.replace(mix, parts=bad)
 
 

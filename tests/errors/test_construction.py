@@ -10,13 +10,13 @@ from errors.mistakes import NARROW, ROW, says, zeros
 
 
 def test_a_capacity_that_does_not_divide_names_the_two_nearest_sizes():
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         jb.Replay(capacity=1003, num_envs=16, view=jb.Items())
     says(caught, "capacity=1003", "num_envs=16", "992 or 1008")
 
 
 def test_a_capacity_below_one_row_a_stream_names_the_next_size_only():
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         jb.Replay(capacity=3, num_envs=16, view=jb.Items())
     says(caught, "capacity=3", "nearest sizes are 16.")
 
@@ -33,14 +33,14 @@ def test_a_capacity_below_one_row_a_stream_names_the_next_size_only():
     ids=repr,
 )
 def test_a_capacity_smaller_than_a_window_names_the_least_that_fits(view, least):
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         jb.Replay(capacity=least - 2, num_envs=2, view=view)
     says(caught, f"capacity={least - 2}", f"at least {least}")
     jb.Replay(capacity=least, num_envs=2, view=view)
 
 
 def test_a_capacity_beyond_int32_addresses_is_refused():
-    with pytest.raises(jb.ConfigurationError, match=r"2\*\*28"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"2\*\*28"):
         jb.Replay(capacity=2**28 + 1, num_envs=None, view=jb.Items())
 
 
@@ -59,7 +59,7 @@ def test_a_capacity_beyond_int32_addresses_is_refused():
     ids=["capacity", "num_envs", "batch_size", "length", "period", "burn_in", "n_step"],
 )
 def test_sizes_that_are_not_positive_ints_are_refused_by_name(make, name, size):
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         make(size)
     says(caught, name, "must be an int of at least", repr(size) if size not in (None, 0) else "")
 
@@ -76,27 +76,27 @@ def test_sizes_that_are_not_positive_ints_are_refused_by_name(make, name, size):
 )
 @pytest.mark.parametrize("mode", ["Cross", "", None, 1, True])
 def test_unknown_modes_name_the_choices(make, name, choices, mode):
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         make(mode)
     says(caught, name, repr(mode), *map(repr, choices))
 
 
 @pytest.mark.parametrize("gamma", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_discount_outside_the_unit_interval_is_refused(gamma):
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         jb.Transitions(gamma=gamma)
     says(caught, "gamma", "from 0 to 1", repr(gamma))
 
 
 def test_time_major_must_be_a_bool():
-    with pytest.raises(jb.ConfigurationError, match="time_major must be a bool, got 1"):
+    with pytest.raises(jb.errors.ConfigurationError, match="time_major must be a bool, got 1"):
         jb.Sequences(4, time_major=1)
 
 
 @pytest.mark.parametrize("name", ["view", "sampler"])
 def test_a_class_in_place_of_an_instance_is_refused(name):
     wrong = {"view": jb.Items, "sampler": jb.Uniform}[name]
-    with pytest.raises(jb.ConfigurationError, match=f"{name} must be a .* instance"):
+    with pytest.raises(jb.errors.ConfigurationError, match=f"{name} must be a .* instance"):
         jb.Replay(**{"capacity": 8, "num_envs": None, name: wrong})
 
 
@@ -113,10 +113,10 @@ def test_a_class_in_place_of_an_instance_is_refused(name):
 def test_each_view_names_the_field_that_the_row_lacks(view, fields):
     replay = jb.Replay(capacity=12, num_envs=None, view=view)
     for field in fields:
-        with pytest.raises(jb.MissingFieldError) as caught:
+        with pytest.raises(jb.errors.MissingFieldError) as caught:
             replay.init({name: leaf for name, leaf in ROW.items() if name != field})
         says(caught, type(view).__name__, repr(field), "Add it to the row given to init()")
-    with pytest.raises(jb.MissingFieldError, match="no named fields"):
+    with pytest.raises(jb.errors.MissingFieldError, match="no named fields"):
         replay.init(zeros(3))
     replay.init({name: leaf for name, leaf in ROW.items() if name in fields})
 
@@ -127,7 +127,7 @@ def test_items_and_crossing_sequences_need_no_field():
 
 
 def test_transitions_refuse_integer_rewards_by_name():
-    with pytest.raises(jb.DtypeError, match=r"needs 'reward' to be floating; leaf 'reward' is int32"):
+    with pytest.raises(jb.errors.DtypeError, match=r"needs 'reward' to be floating; leaf 'reward' is int32"):
         jb.Replay(capacity=12, num_envs=None, view=jb.Transitions()).init(ROW | {"reward": jnp.int32(0)})
 
 
@@ -155,11 +155,11 @@ if NARROW:
 @pytest.mark.parametrize("kind", BAD_LEAVES)
 def test_leaves_that_cannot_be_stored_are_refused_by_init_with_their_name(kind):
     leaf, message = BAD_LEAVES[kind]
-    with pytest.raises((jb.DtypeError, jb.ShapeError)) as caught:
+    with pytest.raises((jb.errors.DtypeError, jb.errors.ShapeError)) as caught:
         jb.Replay(capacity=8, num_envs=None, view=jb.Items()).init({"y": zeros(2), "x": leaf})
     says(caught, "'x'", message)
 
 
 def test_a_row_without_leaves_is_refused():
-    with pytest.raises(jb.StructureError, match="no leaves"):
+    with pytest.raises(jb.errors.StructureError, match="no leaves"):
         jb.Replay(capacity=8, num_envs=None, view=jb.Items()).init({"obs": ()})

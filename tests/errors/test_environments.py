@@ -19,7 +19,7 @@ def step(recorder, rec, **changed):
 def test_a_final_observation_in_a_mode_without_one_is_refused(mode):
     recorder = jb.Recorder(mode)
     with pytest.raises(
-        jb.ConfigurationError, match=f"final_obs belongs to mode 'same_step', not '{mode}'; leave it out"
+        jb.errors.ConfigurationError, match=f"final_obs belongs to mode 'same_step', not '{mode}'; leave it out"
     ):
         step(recorder, recorder.init(zeros((2, 3))), final_obs=zeros((2, 3)))
 
@@ -28,23 +28,23 @@ def test_a_final_observation_in_a_mode_without_one_is_refused(mode):
 @pytest.mark.parametrize(
     "changed, error, name",
     [
-        ({"obs": zeros((2, 1))}, jb.ShapeError, "obs"),
-        ({"obs": zeros((1, 3))}, jb.ShapeError, "obs"),
-        ({"obs": zeros((2, 2, 3))}, jb.ShapeError, "obs"),
-        ({"obs": zeros((2, 3), jnp.int32)}, jb.DtypeError, "obs"),
-        ({"obs": {"s": zeros((2, 3))}}, jb.StructureError, "obs"),
-        ({"action": zeros((3,), jnp.int32)}, jb.ShapeError, "action"),
-        ({"action": jnp.int32(0)}, jb.ShapeError, "action"),
-        ({"action": [0, 1]}, jb.DtypeError, "action"),
-        ({"reward": zeros((2, 1))}, jb.ShapeError, "reward"),
-        ({"reward": jnp.float32(0)}, jb.ShapeError, "reward"),
-        ({"reward": zeros(2, jnp.int32)}, jb.DtypeError, "reward"),
-        ({"reward": 0.5}, jb.ShapeError, "reward"),
-        ({"terminated": zeros(2)}, jb.DtypeError, "terminated"),
-        ({"terminated": zeros((), bool)}, jb.ShapeError, "terminated"),
-        ({"truncated": zeros((2, 2), bool)}, jb.ShapeError, "truncated"),
-        ({"truncated": False}, jb.ShapeError, "truncated"),
-        ({"extras": zeros(3)}, jb.ShapeError, "extras"),
+        ({"obs": zeros((2, 1))}, jb.errors.ShapeError, "obs"),
+        ({"obs": zeros((1, 3))}, jb.errors.ShapeError, "obs"),
+        ({"obs": zeros((2, 2, 3))}, jb.errors.ShapeError, "obs"),
+        ({"obs": zeros((2, 3), jnp.int32)}, jb.errors.DtypeError, "obs"),
+        ({"obs": {"s": zeros((2, 3))}}, jb.errors.StructureError, "obs"),
+        ({"action": zeros((3,), jnp.int32)}, jb.errors.ShapeError, "action"),
+        ({"action": jnp.int32(0)}, jb.errors.ShapeError, "action"),
+        ({"action": [0, 1]}, jb.errors.DtypeError, "action"),
+        ({"reward": zeros((2, 1))}, jb.errors.ShapeError, "reward"),
+        ({"reward": jnp.float32(0)}, jb.errors.ShapeError, "reward"),
+        ({"reward": zeros(2, jnp.int32)}, jb.errors.DtypeError, "reward"),
+        ({"reward": 0.5}, jb.errors.ShapeError, "reward"),
+        ({"terminated": zeros(2)}, jb.errors.DtypeError, "terminated"),
+        ({"terminated": zeros((), bool)}, jb.errors.ShapeError, "terminated"),
+        ({"truncated": zeros((2, 2), bool)}, jb.errors.ShapeError, "truncated"),
+        ({"truncated": False}, jb.errors.ShapeError, "truncated"),
+        ({"extras": zeros(3)}, jb.errors.ShapeError, "extras"),
     ],
 )
 def test_bad_environment_outputs_are_refused_by_name(mode, changed, error, name):
@@ -57,26 +57,26 @@ def test_bad_environment_outputs_are_refused_by_name(mode, changed, error, name)
 @pytest.mark.parametrize("final", [zeros((2, 1)), zeros((3, 3)), zeros(3), zeros((2, 3), jnp.int32)], ids=str)
 def test_a_bad_final_observation_is_refused_by_name(final):
     recorder = jb.Recorder("same_step")
-    with pytest.raises((jb.ShapeError, jb.DtypeError), match="final_obs"):
+    with pytest.raises((jb.errors.ShapeError, jb.errors.DtypeError), match="final_obs"):
         step(recorder, recorder.init(zeros((2, 3))), final_obs=final)
 
 
 @pytest.mark.parametrize("obs", [jnp.float32(0), {"a": zeros(2), "b": zeros(3)}], ids=["scalar", "two sizes"])
 def test_first_observations_without_one_environment_axis_say_how_to_leave_it_out(obs):
-    with pytest.raises(jb.ShapeError, match="batched=False"):
+    with pytest.raises(jb.errors.ShapeError, match="batched=False"):
         jb.Recorder("next_step").init(obs)
 
 
 @pytest.mark.parametrize("where", [jnp.ones(3, bool), jnp.ones(2), True], ids=["shape", "dtype", "scalar"])
 def test_a_bad_choice_of_environments_to_reset_is_refused(where):
     recorder = jb.Recorder("disabled")
-    with pytest.raises((jb.ShapeError, jb.DtypeError), match="where"):
+    with pytest.raises((jb.errors.ShapeError, jb.errors.DtypeError), match="where"):
         recorder.reset(recorder.init(zeros((2, 3))), zeros((2, 3)), where=where)
 
 
 def test_a_reset_to_other_observations_is_refused():
     recorder = jb.Recorder("disabled")
-    with pytest.raises(jb.ShapeError, match="obs"):
+    with pytest.raises(jb.errors.ShapeError, match="obs"):
         recorder.reset(recorder.init(zeros((2, 3))), zeros((2, 4)))
 
 
@@ -87,19 +87,27 @@ EPISODE |= {"terminated": True, "truncated": False}
 @pytest.mark.parametrize(
     "changed, error, parts",
     [
-        ({"obs": zeros((3, 2))}, jb.ShapeError, ("obs", "[4, ...]", "3 rewards", "(3, 2)")),
-        ({"obs": jnp.float32(0)}, jb.ShapeError, ("obs", "[4, ...]")),
-        ({"action": zeros(4, jnp.int32)}, jb.ShapeError, ("action", "[3, ...]")),
-        ({"extras": {"a": zeros(3)}}, jb.ShapeError, ("extras", "[4, ...]")),
-        ({"reward": zeros((3, 1))}, jb.ShapeError, ("reward", "[T]")),
-        ({"reward": zeros(0)}, jb.ShapeError, ("reward",)),
-        ({"terminated": False}, jb.StructureError, ("finished episode",)),
-        ({"terminated": jnp.bool_([True, False, True])}, jb.StructureError, ("terminated", "before the last step")),
-        ({"truncated": jnp.bool_([True, False, False])}, jb.StructureError, ("truncated", "before the last step")),
-        ({"terminated": jnp.ones(2, bool)}, jb.ShapeError, ("terminated", "bool [] or [3]")),
-        ({"terminated": 1}, jb.ShapeError, ("terminated", "bool")),
-        ({"obs": "text"}, jb.DtypeError, ("text",)),
-        ({"action": [0, 1, 2]}, jb.DtypeError, ("type int",)),
+        ({"obs": zeros((3, 2))}, jb.errors.ShapeError, ("obs", "[4, ...]", "3 rewards", "(3, 2)")),
+        ({"obs": jnp.float32(0)}, jb.errors.ShapeError, ("obs", "[4, ...]")),
+        ({"action": zeros(4, jnp.int32)}, jb.errors.ShapeError, ("action", "[3, ...]")),
+        ({"extras": {"a": zeros(3)}}, jb.errors.ShapeError, ("extras", "[4, ...]")),
+        ({"reward": zeros((3, 1))}, jb.errors.ShapeError, ("reward", "[T]")),
+        ({"reward": zeros(0)}, jb.errors.ShapeError, ("reward",)),
+        ({"terminated": False}, jb.errors.StructureError, ("finished episode",)),
+        (
+            {"terminated": jnp.bool_([True, False, True])},
+            jb.errors.StructureError,
+            ("terminated", "before the last step"),
+        ),
+        (
+            {"truncated": jnp.bool_([True, False, False])},
+            jb.errors.StructureError,
+            ("truncated", "before the last step"),
+        ),
+        ({"terminated": jnp.ones(2, bool)}, jb.errors.ShapeError, ("terminated", "bool [] or [3]")),
+        ({"terminated": 1}, jb.errors.ShapeError, ("terminated", "bool")),
+        ({"obs": "text"}, jb.errors.DtypeError, ("text",)),
+        ({"action": [0, 1, 2]}, jb.errors.DtypeError, ("type int",)),
     ],
 )
 def test_what_is_not_one_finished_episode_is_refused(changed, error, parts):
@@ -112,14 +120,19 @@ def test_what_is_not_one_finished_episode_is_refused(changed, error, parts):
 @pytest.mark.parametrize("name", ["obs", "action", "reward", "extras"])
 def test_wide_numpy_episodes_are_not_cut_in_silence(name):
     wide = {name: np.zeros({"obs": (4, 2), "extras": 4}.get(name, 3))}
-    with pytest.raises(jb.DtypeError, match="float64"):
+    with pytest.raises(jb.errors.DtypeError, match="float64"):
         jb.episode_rows(**(EPISODE | wide))
 
 
 def test_the_errors_are_the_builtin_kinds_that_callers_may_catch():
-    for error in (jb.StructureError, jb.ShapeError, jb.MissingFieldError, jb.ConfigurationError):
+    for error in (
+        jb.errors.StructureError,
+        jb.errors.ShapeError,
+        jb.errors.MissingFieldError,
+        jb.errors.ConfigurationError,
+    ):
         assert issubclass(error, ValueError)
-    assert issubclass(jb.DtypeError, TypeError)
+    assert issubclass(jb.errors.DtypeError, TypeError)
 
 
 def test_debug_checks_end_with_their_context():

@@ -8,7 +8,7 @@ from jax.experimental import checkify
 
 import jaxbuffers as jb
 from errors.mistakes import ENVS, FLAGS, ROW, rows, says, zeros
-from jaxbuffers import arguments
+from jaxbuffers import checks
 
 PRIORITIZED = jb.Replay(12, ENVS, 4, jb.Items(), jb.Mix((0.5, jb.Prioritized()), (0.5, jb.Counted(jb.RankBased()))))
 
@@ -40,9 +40,9 @@ def test_an_empty_index_changes_nothing(used, shape):
 
 
 def test_what_is_wrong_with_an_empty_update_is_refused_all_the_same(used):
-    with pytest.raises(jb.StructureError, match="rewards"):
+    with pytest.raises(jb.errors.StructureError, match="rewards"):
         PRIORITIZED.update(used, nothing(0), rows={"rewards": zeros(0)})
-    with pytest.raises(jb.ShapeError, match="priority"):
+    with pytest.raises(jb.errors.ShapeError, match="priority"):
         PRIORITIZED.update(used, nothing(0), priority=zeros(1))
 
 
@@ -68,11 +68,11 @@ def of_streams(*stream):
 @pytest.mark.parametrize("index", [of_streams(0, 7, 1, 2), of_streams(0, -1)], ids=["beyond", "below"])
 def test_an_index_of_a_replay_with_other_streams_is_refused_where_its_values_are_known(used, index):
     for what in ({"rows": {"reward": zeros(len(index.time))}}, {"priority": zeros(len(index.time))}, {}):
-        with pytest.raises(jb.ShapeError) as caught:
+        with pytest.raises(jb.errors.ShapeError) as caught:
             PRIORITIZED.update(used, index, **what)
         says(caught, "name streams or times that this replay never has", "streams 0 to 1", "another replay")
     late = jb.Index(zeros(2, jnp.int32), jnp.array([0, 2**30], jnp.int32))
-    with pytest.raises(jb.ShapeError, match="1 entries"):
+    with pytest.raises(jb.errors.ShapeError, match="1 entries"):
         PRIORITIZED.update(used, late)
 
 
@@ -88,19 +88,19 @@ def test_compiled_it_is_counted_as_dropped_and_raises_under_debug_checks(used):
 
 def test_entries_without_a_row_may_name_any_stream(used):
     index = jb.Index(jnp.array([0, 9], jnp.int32), jnp.array([0, -1], jnp.int32))
-    arguments.check_places(PRIORITIZED._ring(used), index)
+    checks.check_places(PRIORITIZED._ring(used), index)
 
 
 KEYS = [
-    (7, jb.DtypeError, "got an int; write jax.random.key(7)"),
-    (np.int64(7), jb.DtypeError, "got int64[]; write jax.random.key(7)"),
-    (np.uint32(7), jb.DtypeError, "got uint32[]; write jax.random.key(7)"),
-    (jnp.int32(7), jb.DtypeError, "got int32[]"),
-    (True, jb.DtypeError, "got a bool"),
-    (None, jb.DtypeError, "got a NoneType"),
-    ("state", jb.DtypeError, "got a ReplayState"),
-    (jax.random.split(jax.random.key(0), 3), jb.ShapeError, "one key is needed"),
-    (np.zeros((3, 2), np.uint32), jb.ShapeError, "one key is needed"),
+    (7, jb.errors.DtypeError, "got an int; write jax.random.key(7)"),
+    (np.int64(7), jb.errors.DtypeError, "got int64[]; write jax.random.key(7)"),
+    (np.uint32(7), jb.errors.DtypeError, "got uint32[]; write jax.random.key(7)"),
+    (jnp.int32(7), jb.errors.DtypeError, "got int32[]"),
+    (True, jb.errors.DtypeError, "got a bool"),
+    (None, jb.errors.DtypeError, "got a NoneType"),
+    ("state", jb.errors.DtypeError, "got a ReplayState"),
+    (jax.random.split(jax.random.key(0), 3), jb.errors.ShapeError, "one key is needed"),
+    (np.zeros((3, 2), np.uint32), jb.errors.ShapeError, "one key is needed"),
 ]
 
 
@@ -120,9 +120,9 @@ def test_what_is_no_key_is_refused(used, key, error, words):
 
 
 def test_a_state_and_a_key_in_the_wrong_order_are_refused(used):
-    with pytest.raises(jb.StructureError, match=r"must be a jb\.ReplayState, got a PRNGKeyArray"):
+    with pytest.raises(jb.errors.StructureError, match=r"must be a jb\.ReplayState, got a PRNGKeyArray"):
         PRIORITIZED.sample(jax.random.key(0), used)
-    with pytest.raises(jb.ShapeError, match=r"must be an array with at least one row, got .*key"):
+    with pytest.raises(jb.errors.ShapeError, match=r"must be an array with at least one row, got .*key"):
         jb.minibatches({"x": zeros(4)}, jax.random.key(0), 2)
 
 
@@ -139,14 +139,14 @@ def test_old_keys_are_keys_and_an_order_that_is_not_random_needs_none():
 def test_a_batch_of_rows_given_to_init_as_one_row_is_named_by_add(batched, lead):
     replay = jb.Replay(12, 2)
     state = replay.init(batched)
-    with pytest.raises(jb.ShapeError) as caught:
+    with pytest.raises(jb.errors.ShapeError) as caught:
         replay.add(state, jax.tree.map(lambda leaf: zeros((*lead, *leaf.shape)), batched))
     says(caught, "[2, ...]", "init() begin with that axis themselves; give it one environment's")
 
 
 def test_flags_of_a_batch_of_rows_say_so_to_init():
     flags = {name: jnp.zeros(2, bool) for name in FLAGS}
-    with pytest.raises(jb.ShapeError) as caught:
+    with pytest.raises(jb.errors.ShapeError) as caught:
         jb.Replay(12, 2, 2, jb.Sequences(2, "within")).init(flags)
     says(caught, "'is_first'", "(2,)", "one row of one environment")
 

@@ -96,7 +96,7 @@ def test_a_number_keeps_its_exact_value():
 )
 @pytest.mark.parametrize("name", ["capacity", "length", "groups", "num_steps"])
 def test_what_is_no_integer_is_no_size(name, size):
-    with pytest.raises(jb.ConfigurationError, match=f"{name} must be an int of at least"):
+    with pytest.raises(jb.errors.ConfigurationError, match=f"{name} must be an int of at least"):
         SIZES[name](size)
 
 
@@ -105,26 +105,26 @@ def test_what_is_no_integer_is_no_size(name, size):
 )
 @pytest.mark.parametrize("name", ["gamma", "alpha", "power", "fraction"])
 def test_what_is_no_one_real_number_is_refused(name, number):
-    with pytest.raises(jb.ConfigurationError, match=f"{name} must be a number from 0 to"):
+    with pytest.raises(jb.errors.ConfigurationError, match=f"{name} must be a number from 0 to"):
         NUMBERS[name](number)
 
 
 def test_a_traced_number_is_refused_as_it_has_no_value():
     for make, message in ((jb.Transitions, "n_step must be"), (lambda x: jb.Transitions(gamma=x), "gamma must be")):
-        with pytest.raises(jb.ConfigurationError, match=message):
+        with pytest.raises(jb.errors.ConfigurationError, match=message):
             jax.eval_shape(make, jnp.int32(1))
 
 
 def test_a_wider_float_that_would_lose_digits_is_refused():
     if np.finfo(np.longdouble).nmant > np.finfo(float).nmant:
-        with pytest.raises(jb.ConfigurationError, match="gamma"):
+        with pytest.raises(jb.errors.ConfigurationError, match="gamma"):
             jb.Transitions(gamma=np.longdouble(1) / 3)
     assert jb.Transitions(gamma=np.longdouble(0.5)) == jb.Transitions(gamma=0.5)
 
 
 def test_a_whole_float_is_refused_with_what_to_write():
     for size in (4.0, np.float32(4)):
-        with pytest.raises(jb.ConfigurationError, match="Write 4"):
+        with pytest.raises(jb.errors.ConfigurationError, match="Write 4"):
             jb.Replay(size, None)
 
 

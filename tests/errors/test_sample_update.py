@@ -12,7 +12,7 @@ from errors.mistakes import ENVS, ROW, rows, says, zeros
 
 @pytest.mark.parametrize("size", [0, -1, True, 2.0])
 def test_a_bad_batch_size_is_refused(replay, state, size):
-    with pytest.raises(jb.ConfigurationError, match="batch_size must be an int of at least 1"):
+    with pytest.raises(jb.errors.ConfigurationError, match="batch_size must be an int of at least 1"):
         replay.sample(state, jax.random.key(0), size)
 
 
@@ -45,17 +45,17 @@ INDEX = jb.Index(zeros(4, jnp.int32), zeros(4, jnp.int32))
 @pytest.mark.parametrize(
     "new, error, parts",
     [
-        ({"rewards": zeros(4)}, jb.StructureError, ("'rewards'", "obs.image", "reward")),
-        ({"obs": {"picture": zeros(4)}}, jb.StructureError, ("'obs.picture'",)),
-        ({"obs": zeros(4)}, jb.StructureError, ("'obs'",)),
-        (zeros(4), jb.StructureError, ("the only leaf",)),
-        ({}, jb.StructureError, ("no leaves",)),
-        ({"obs": {"s": zeros((4, 1))}}, jb.ShapeError, ("'obs.s'", "(3,)")),
-        ({"reward": zeros(3)}, jb.ShapeError, ("'reward'", "(3,)", "(4,)", "batch.mask")),
-        ({"reward": zeros(())}, jb.ShapeError, ("'reward'", "()", "(4,)")),
-        ({"reward": zeros((4, 1))}, jb.ShapeError, ("'reward'", "(4, 1)", "(4,)")),
-        ({"reward": zeros(4, jnp.float16)}, jb.DtypeError, ("'reward'", "float16", "float32")),
-        ({"action": 1}, jb.DtypeError, ("'action'",)),
+        ({"rewards": zeros(4)}, jb.errors.StructureError, ("'rewards'", "obs.image", "reward")),
+        ({"obs": {"picture": zeros(4)}}, jb.errors.StructureError, ("'obs.picture'",)),
+        ({"obs": zeros(4)}, jb.errors.StructureError, ("'obs'",)),
+        (zeros(4), jb.errors.StructureError, ("the only leaf",)),
+        ({}, jb.errors.StructureError, ("no leaves",)),
+        ({"obs": {"s": zeros((4, 1))}}, jb.errors.ShapeError, ("'obs.s'", "(3,)")),
+        ({"reward": zeros(3)}, jb.errors.ShapeError, ("'reward'", "(3,)", "(4,)", "batch.mask")),
+        ({"reward": zeros(())}, jb.errors.ShapeError, ("'reward'", "()", "(4,)")),
+        ({"reward": zeros((4, 1))}, jb.errors.ShapeError, ("'reward'", "(4, 1)", "(4,)")),
+        ({"reward": zeros(4, jnp.float16)}, jb.errors.DtypeError, ("'reward'", "float16", "float32")),
+        ({"action": 1}, jb.errors.DtypeError, ("'action'",)),
     ],
 )
 def test_bad_rows_to_write_back_are_refused_by_name(replay, state, new, error, parts):
@@ -65,5 +65,5 @@ def test_bad_rows_to_write_back_are_refused_by_name(replay, state, new, error, p
 
 
 def test_a_priority_for_a_sampler_that_takes_none_is_refused(replay, state):
-    with pytest.raises(jb.ConfigurationError, match=r"Uniform\(\) takes no priority; leave it out"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"Uniform\(\) takes no priority; leave it out"):
         replay.update(state, INDEX, priority=jnp.ones(4))

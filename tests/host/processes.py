@@ -86,7 +86,7 @@ def fork(_):
         for use in uses:
             try:
                 use()
-            except jb.WrongProcessError:
+            except jb.errors.WrongProcessError:
                 refused += 1
         os._exit(refused - len(uses))
     _, status = os.waitpid(child, 0)

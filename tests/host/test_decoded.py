@@ -34,7 +34,7 @@ def test_names_are_those_of_a_dataset(view):
 
 @pytest.mark.parametrize("name", ["nothing", 0, None, "obs"])
 def test_what_is_no_field(name):
-    with pytest.raises(jb.MissingFieldError, match=r"obs\.mission"):
+    with pytest.raises(jb.errors.MissingFieldError, match=r"obs\.mission"):
         filled("transitions", "uniform").sample()[name]
 
 
@@ -52,7 +52,7 @@ def test_inside_jit_arrays_are_there_and_texts_are_not():
     buffer.insert(mission="go", notes=["x"], reward=0.5)
     batch = buffer.sample()
     assert float(jax.jit(lambda batch: batch["reward"].sum())(batch)) == 1.0
-    with pytest.raises(jb.StructureError, match="Inside jit use the ids"):
+    with pytest.raises(jb.errors.StructureError, match="Inside jit use the ids"):
         jax.jit(lambda batch: batch["mission"])(batch)
 
 
@@ -67,10 +67,10 @@ def test_two_fields_of_one_name_are_refused_by_name():
     reads = [lambda: jb.WindowDataset(buffer), lambda: jb.WindowDataset(buffer, copy=False)]
     reads += [lambda: jb.BatchDataset([batch]), batch.keys, lambda: batch["x"], lambda: batch.text("a.b")]
     for read in reads:
-        with pytest.raises(jb.StructureError, match=r"both called 'a\.b'"):
+        with pytest.raises(jb.errors.StructureError, match=r"both called 'a\.b'"):
             read()
 
 
 def test_two_fields_of_one_name_are_refused_before_there_are_windows():
-    with pytest.raises(jb.StructureError, match=r"both called 'a\.b'"):
+    with pytest.raises(jb.errors.StructureError, match=r"both called 'a\.b'"):
         jb.WindowDataset(shell(fields=AMBIGUOUS))

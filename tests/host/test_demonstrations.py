@@ -165,7 +165,7 @@ def test_features_continue_by_value():
     for step in steps:
         demos.insert(**step)
     assert len(demos) == 6
-    with pytest.raises(jb.StructureError, match="image_features of transition 2"):
+    with pytest.raises(jb.errors.StructureError, match="image_features of transition 2"):
         demos.insert_trajectory([*steps[:2], steps[2] | {"image_features": np.float32([np.nan, 0, 0, 0])}])
 
 
@@ -198,7 +198,7 @@ def test_an_open_trajectory_is_named_where_nothing_can_be_sampled():
         demos.insert(**step)
     reads = demos.sample, lambda: next(demos.batches()), lambda: jb.WindowDataset(demos)
     for read in reads:
-        with pytest.raises(jb.EmptyReplayError, match=r"trajectory of 2 steps is open.*finish\(\)"):
+        with pytest.raises(jb.errors.EmptyReplayError, match=r"trajectory of 2 steps is open.*finish\(\)"):
             read()
     demos.finish()
     assert sorted(transitions(demos)) == [0, 1]
@@ -260,7 +260,7 @@ def test_batches_of_nothing_raise_and_go_on_once_there_is_something():
     step = {"observation": "a", "action": "go", "next_observation": "b", "reward": 0.5, "done": False}
     demos.insert(**step)
     for _ in range(2):
-        with pytest.raises(jb.EmptyReplayError, match=r"finish\(\)"):
+        with pytest.raises(jb.errors.EmptyReplayError, match=r"finish\(\)"):
             next(batches)
     demos.finish()
     assert [batch["action"] for batch in batches] == [["go", "go"]] * 2

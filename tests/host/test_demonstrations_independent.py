@@ -120,5 +120,5 @@ def test_dataset_and_names():
 
 
 def test_a_sampler_that_needs_episodes_is_refused():
-    with pytest.raises(jb.MissingFieldError, match="is_first"):
+    with pytest.raises(jb.errors.MissingFieldError, match="is_first"):
         independent(sampler=jb.ByEpisode())

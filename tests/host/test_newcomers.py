@@ -82,7 +82,7 @@ def test_a_dataset_of_demonstrations_has_the_names_of_what_was_inserted():
 
 
 def test_float64_probabilities_are_refused():
-    with pytest.raises(jb.DtypeError, match="probability"):
+    with pytest.raises(jb.errors.DtypeError, match="probability"):
         jb.importance_weights(np.ones(3), 5, beta=0.4)
-    with pytest.raises(jb.DtypeError, match="float"):
+    with pytest.raises(jb.errors.DtypeError, match="float"):
         jb.importance_weights(np.ones(3, np.int32), 5, beta=0.4)

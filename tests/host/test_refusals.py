@@ -254,7 +254,7 @@ def test_under_debug_checks_the_errors_have_their_names():
         buffer.update(index, priority=np.ones(3, np.float32), rows={"x": np.ones(3, np.float32)})
         for i in range(9):
             buffer.insert(x=i)
-        with pytest.raises(jb.StaleIndexError):
+        with pytest.raises(jb.errors.StaleIndexError):
             buffer.update(index)
         buffer.update(index, priority=np.ones(3, np.float32), rows={"x": np.ones(3, np.float32)}, stale="drop")
         buffer.from_bytes(buffer.to_bytes())

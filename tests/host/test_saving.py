@@ -58,7 +58,7 @@ def test_other_fields_of_the_same_size_are_refused(fields):
     first = buffer()
     fill(first, 3)
     other = buffer(fields, first.table)
-    with pytest.raises(jb.StructureError, match=r"another row.*\n.*page: text, x: float32"):
+    with pytest.raises(jb.errors.StructureError, match=r"another row.*\n.*page: text, x: float32"):
         other.from_bytes(first.to_bytes())
     assert len(other) == 0
 
@@ -69,7 +69,7 @@ def test_other_fields_of_the_same_size_are_refused(fields):
 def test_another_configuration_is_refused_and_another_batch_size_is_not(options):
     first = buffer()
     fill(first, 3)
-    with pytest.raises(jb.StructureError, match="another replay"):
+    with pytest.raises(jb.errors.StructureError, match="another replay"):
         buffer(table=first.table, **options).from_bytes(first.to_bytes())
     other = buffer(table=first.table, batch_size=2)
     other.from_bytes(first.to_bytes())
@@ -79,21 +79,21 @@ def test_another_configuration_is_refused_and_another_batch_size_is_not(options)
 def test_windows_of_another_rule_are_refused():
     flags = {"x": np.float32, "is_first": np.bool_, "is_last": np.bool_}
     three, four = (buffer(flags, view=jb.Sequences(n, episodes="within")) for n in (3, 4))
-    with pytest.raises(jb.StructureError, match="another replay"):
+    with pytest.raises(jb.errors.StructureError, match="another replay"):
         four.from_bytes(three.to_bytes())
 
 
 def test_a_table_without_the_texts_is_refused():
     first, other = buffer(), buffer()
     fill(first, 3)
-    with pytest.raises(jb.UnknownTextError):
+    with pytest.raises(jb.errors.UnknownTextError):
         other.from_bytes(first.to_bytes())
     assert len(other) == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x80", b"\x81\xa6format\x02"])
 def test_bytes_that_are_no_saved_replay_are_refused(data):
-    with pytest.raises(jb.StructureError, match=r"no saved replay|format 2"):
+    with pytest.raises(jb.errors.StructureError, match=r"no saved replay|format 2"):
         buffer().from_bytes(data)
 
 
@@ -121,7 +121,7 @@ def test_what_a_fork_kept_through_the_sweep_after_a_reload_is_freed_once_the_for
 def test_a_draw_that_raises_leaves_the_key_as_it_was():
     one, other = buffer(), buffer()
     for _ in range(2):
-        with pytest.raises(jb.EmptyReplayError):
+        with pytest.raises(jb.errors.EmptyReplayError):
             one.sample()
     for each in (one, other):
         fill(each, 8)

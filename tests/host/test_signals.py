@@ -174,7 +174,7 @@ def test_other_threads_leave_the_handlers_alone(handle):
 def test_a_call_that_fails_leaves_the_handlers_as_they_were(handle):
     handle(signal.SIGTERM, stop)
     buffer = filled()
-    with pytest.raises(jb.DtypeError):
+    with pytest.raises(jb.errors.DtypeError):
         buffer.insert(**ROW | {"reward": True})
     assert signal.getsignal(signal.SIGTERM) is stop
 

@@ -107,13 +107,13 @@ def test_many_windows_are_read_some_at_a_time(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_windows_that_are_not_copied_are_refused_elsewhere():
     dataset = jb.WindowDataset(filled("items", "uniform"), copy=False)
-    with pytest.raises(jb.StructureError, match="leave copy out"):
+    with pytest.raises(jb.errors.StructureError, match="leave copy out"):
         pickle.dumps(dataset)
     child = os.fork()
     if child == 0:
         try:
             dataset[0]
-        except jb.StructureError as error:
+        except jb.errors.StructureError as error:
             os._exit(0 if "leave copy out" in str(error) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -121,5 +121,5 @@ def test_windows_that_are_not_copied_are_refused_elsewhere():
 
 @pytest.mark.parametrize("copy", [0, None, "no"])
 def test_a_way_of_reading_that_is_none(copy):
-    with pytest.raises(jb.ConfigurationError, match="copy"):
+    with pytest.raises(jb.errors.ConfigurationError, match="copy"):
         jb.WindowDataset(shell(), copy=copy)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxbuffers as jb
-from jaxbuffers.queues import QueueState
+from jaxbuffers.windows.queue import QueueState
 from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
 from oracle.quick import quick_jit

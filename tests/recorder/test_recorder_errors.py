@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 
 
 @pytest.mark.parametrize("mode", ["next_step", "disabled"])
 def test_a_final_observation_is_refused_in_a_mode_that_has_none(mode):
     recorder = jb.Recorder(mode)
     obs = np.float32([0])
-    with pytest.raises(jb.ConfigurationError, match="same_step"):
+    with pytest.raises(ConfigurationError, match="same_step"):
         recorder.step(
             recorder.init(obs), action=np.int32([0]), obs=obs, reward=obs, terminated=np.array([False]),
             truncated=np.array([False]), final_obs=obs,
@@ -20,24 +21,24 @@ def test_a_final_observation_is_refused_in_a_mode_that_has_none(mode):
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones():
-    with pytest.raises(jb.ConfigurationError, match=r"next_step.*same_step.*disabled"):
+    with pytest.raises(ConfigurationError, match=r"next_step.*same_step.*disabled"):
         jb.Recorder("auto")
 
 
 WRONG = {
-    "float64 rewards": ({"reward": np.zeros(2, np.float64)}, jb.DtypeError, "'reward'.*float64.*[Cc]onvert"),
-    "float16 rewards": ({"reward": np.zeros(2, np.float16)}, jb.DtypeError, r"'reward'.*astype\('float32'\)"),
-    "integer rewards": ({"reward": np.zeros(2, np.int32)}, jb.DtypeError, r"'reward'.*astype\('float32'\)"),
-    "float flags": ({"terminated": np.zeros(2, np.float32)}, jb.DtypeError, r"'terminated'.*astype\('bool'\)"),
-    "a column of rewards": ({"reward": np.zeros((2, 1), np.float32)}, jb.ShapeError, "reward"),
-    "one flag for all": ({"truncated": np.bool_(False)}, jb.ShapeError, "truncated"),
-    "one action for all": ({"action": np.int32(0)}, jb.ShapeError, "action"),
-    "another shape of obs": ({"obs": np.zeros((2, 4), np.float32)}, jb.ShapeError, "obs"),
-    "another dtype of obs": ({"obs": np.zeros((2, 3), np.uint8)}, jb.DtypeError, r"obs.*astype\('float32'\)"),
+    "float64 rewards": ({"reward": np.zeros(2, np.float64)}, DtypeError, "'reward'.*float64.*[Cc]onvert"),
+    "float16 rewards": ({"reward": np.zeros(2, np.float16)}, DtypeError, r"'reward'.*astype\('float32'\)"),
+    "integer rewards": ({"reward": np.zeros(2, np.int32)}, DtypeError, r"'reward'.*astype\('float32'\)"),
+    "float flags": ({"terminated": np.zeros(2, np.float32)}, DtypeError, r"'terminated'.*astype\('bool'\)"),
+    "a column of rewards": ({"reward": np.zeros((2, 1), np.float32)}, ShapeError, "reward"),
+    "one flag for all": ({"truncated": np.bool_(False)}, ShapeError, "truncated"),
+    "one action for all": ({"action": np.int32(0)}, ShapeError, "action"),
+    "another shape of obs": ({"obs": np.zeros((2, 4), np.float32)}, ShapeError, "obs"),
+    "another dtype of obs": ({"obs": np.zeros((2, 3), np.uint8)}, DtypeError, r"obs.*astype\('float32'\)"),
     "the final obs as an object array": (
-        {"final_obs": np.array([None, np.zeros(3, np.float32)], dtype=object)}, jb.DtypeError, "final_observations",
+        {"final_obs": np.array([None, np.zeros(3, np.float32)], dtype=object)}, DtypeError, "final_observations",
     ),
-    "the final obs of one environment": ({"final_obs": np.zeros(3, np.float32)}, jb.ShapeError, "final_obs"),
+    "the final obs of one environment": ({"final_obs": np.zeros(3, np.float32)}, ShapeError, "final_obs"),
 }  # fmt: skip
 
 
@@ -58,9 +59,9 @@ def test_int64_actions_and_float64_observations_are_refused_where_jax_would_cut_
     recorder = jb.Recorder("next_step")
     obs, no = np.zeros((2, 3), np.float32), np.zeros(2, bool)
     out = {"obs": obs, "reward": np.zeros(2, np.float32), "terminated": no, "truncated": no}
-    with pytest.raises(jb.DtypeError, match=r"'action'.*int64.*Convert"):
+    with pytest.raises(DtypeError, match=r"'action'.*int64.*Convert"):
         recorder.step(recorder.init(obs), action=np.zeros(2, np.int64), **out)
-    with pytest.raises(jb.DtypeError, match=r"float64.*Convert"):
+    with pytest.raises(DtypeError, match=r"float64.*Convert"):
         recorder.init(obs.astype(np.float64))
 
 
@@ -78,18 +79,18 @@ def test_rewards_of_another_float_dtype_are_announced_to_init():
 
 
 def test_init_says_how_to_record_one_environment_without_an_axis():
-    with pytest.raises(jb.ShapeError, match="batched=False"):
+    with pytest.raises(ShapeError, match="batched=False"):
         jb.Recorder("disabled").init(np.float32(0))
-    with pytest.raises(jb.ShapeError, match="one E"):
+    with pytest.raises(ShapeError, match="one E"):
         jb.Recorder("disabled").init({"a": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float32)})
 
 
 def test_final_observations_are_neither_cast_nor_broadcast_nor_missed():
     obs, ended = np.zeros((2, 3), np.uint8), np.array([False, True])
-    for leaf, error in ((np.zeros(3), jb.ShapeError), (np.uint8(1), jb.ShapeError)):
+    for leaf, error in ((np.zeros(3), ShapeError), (np.uint8(1), ShapeError)):
         final = np.empty(2, object)
         final[1] = leaf
         with pytest.raises(error, match="environment 1"):
             jb.final_observations(obs, {"final_obs": final, "_final_obs": ended})
-    with pytest.raises(jb.StructureError, match=r"before 1\.0"):
+    with pytest.raises(StructureError, match=r"before 1\.0"):
         jb.final_observations(obs, {"final_observation": None, "_final_observation": ended})

@@ -124,20 +124,20 @@ def test_episode_rows_are_the_same_from_scalar_flags_and_inside_jit():
 def test_episode_rows_refuse_what_is_not_one_finished_episode():
     obs, action, reward, terminated, truncated = arrays(finished(0).episodes[2])
     no = np.zeros_like(terminated)
-    with pytest.raises(jb.StructureError, match="finished"):
+    with pytest.raises(jb.errors.StructureError, match="finished"):
         jb.episode_rows(obs, action, reward, no, no)
-    with pytest.raises(jb.StructureError, match="one episode at a time"):
+    with pytest.raises(jb.errors.StructureError, match="one episode at a time"):
         jb.episode_rows(obs, action, reward, ~no, no)
-    with pytest.raises(jb.ShapeError, match="obs must have leaves"):
+    with pytest.raises(jb.errors.ShapeError, match="obs must have leaves"):
         jb.episode_rows(obs[:-1], action, reward, terminated, truncated)
-    with pytest.raises(jb.ShapeError, match="terminated must be bool"):
+    with pytest.raises(jb.errors.ShapeError, match="terminated must be bool"):
         jb.episode_rows(obs, action, reward, terminated.astype(np.float32), truncated)
 
 
 @pytest.mark.skipif(jax.config.jax_enable_x64, reason="64-bit rewards are refused only where JAX would cut them")
 def test_episode_rows_refuse_float64_rewards_instead_of_cutting_them():
     obs, action, reward, terminated, truncated = arrays(finished(0).episodes[0])
-    with pytest.raises(jb.DtypeError, match=r"reward.*float64.*Convert"):
+    with pytest.raises(jb.errors.DtypeError, match=r"reward.*float64.*Convert"):
         jb.episode_rows(obs, action, reward.astype(np.float64), terminated, truncated)
 
 

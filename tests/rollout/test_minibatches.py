@@ -26,7 +26,7 @@ def test_each_row_comes_exactly_once_an_epoch(rows, batch, remainder, shuffle):
     data = {"x": jnp.arange(rows), "y": jnp.arange(rows * 2.0).reshape(rows, 2)}
     over = rows % batch
     if (remainder == "error" and over) or (remainder == "drop" and rows < batch):
-        with pytest.raises(jb.ConfigurationError, match=str(rows)):
+        with pytest.raises(jb.errors.ConfigurationError, match=str(rows)):
             jb.minibatches(KEY, data, batch, shuffle, remainder)
         return
     batches = jb.minibatches(KEY, data, batch, shuffle, remainder)
@@ -84,7 +84,7 @@ def test_arrays_of_numpy_are_copied_and_can_be_scanned():
 
 @pytest.mark.skipif(jax.config.jax_enable_x64, reason="64-bit types are on")
 def test_what_jax_would_cut_to_32_bits_is_refused():
-    with pytest.raises(jb.DtypeError, match="leaf 'x' has dtype int64"):
+    with pytest.raises(jb.errors.DtypeError, match="leaf 'x' has dtype int64"):
         jb.minibatches(KEY, {"x": np.arange(4) + 2**40}, 2)
 
 
@@ -119,7 +119,7 @@ def test_a_scan_over_the_indices_is_the_same_epoch():
 
 def test_shorter_leaves_are_repeated_only_when_asked():
     data = {"long": jnp.arange(6), "short": jnp.arange(4)}
-    with pytest.raises(jb.ShapeError, match="leaf 'short' has 4 rows"):
+    with pytest.raises(jb.errors.ShapeError, match="leaf 'short' has 4 rows"):
         jb.minibatches(KEY, data, 2)
     for batch in jb.minibatches(KEY, data, 2, shorter="modulo"):
         np.testing.assert_array_equal(batch.data["short"], batch.data["long"] % 4)
@@ -128,17 +128,17 @@ def test_shorter_leaves_are_repeated_only_when_asked():
 @pytest.mark.parametrize(
     "change, error",
     [
-        ({"batch_size": 0}, jb.ConfigurationError),
-        ({"batch_size": 2.0}, jb.ConfigurationError),
-        ({"shuffle": "drop"}, jb.ConfigurationError),
-        ({"batch_size": 2**30 + 1, "remainder": "pad"}, jb.ConfigurationError),
-        ({"data": {"x": 1.0}}, jb.DtypeError),
-        ({"data": {"x": np.array(["a", "b"])}}, jb.DtypeError),
-        ({"remainder": "keep"}, jb.ConfigurationError),
-        ({"shorter": "pad"}, jb.ConfigurationError),
-        ({"data": {}}, jb.ShapeError),
-        ({"data": {"x": jnp.float32(1)}}, jb.ShapeError),
-        ({"data": {"x": jnp.zeros((0, 2))}}, jb.ShapeError),
+        ({"batch_size": 0}, jb.errors.ConfigurationError),
+        ({"batch_size": 2.0}, jb.errors.ConfigurationError),
+        ({"shuffle": "drop"}, jb.errors.ConfigurationError),
+        ({"batch_size": 2**30 + 1, "remainder": "pad"}, jb.errors.ConfigurationError),
+        ({"data": {"x": 1.0}}, jb.errors.DtypeError),
+        ({"data": {"x": np.array(["a", "b"])}}, jb.errors.DtypeError),
+        ({"remainder": "keep"}, jb.errors.ConfigurationError),
+        ({"shorter": "pad"}, jb.errors.ConfigurationError),
+        ({"data": {}}, jb.errors.ShapeError),
+        ({"data": {"x": jnp.float32(1)}}, jb.errors.ShapeError),
+        ({"data": {"x": jnp.zeros((0, 2))}}, jb.errors.ShapeError),
     ],
 )
 def test_mistakes_are_named(change, error):
@@ -174,10 +174,10 @@ def test_minibatches_of_an_incomplete_rollout_raise_and_mask_the_rows_under_jit(
     state = rollout.init(x=jax.ShapeDtypeStruct((), jnp.float32), y=jax.ShapeDtypeStruct((), jnp.float32))
     state = rollout.batch_update(state, "x", np.ones((2, 2), np.float32))
     state = rollout.update(state, "y", 1, np.ones(2, np.float32))
-    with pytest.raises(jb.IncompleteError, match=r"'y': \[0\]"):
+    with pytest.raises(jb.errors.IncompleteError, match=r"'y': \[0\]"):
         rollout.minibatches(state, jax.random.key(0), 2)
     batches = jax.jit(lambda s: rollout.minibatches(s, jax.random.key(0), 4, shuffle=False))(state)
     np.testing.assert_array_equal(batches.mask, [[False, True, False, True]])
     np.testing.assert_array_equal(batches[0].data["x"], [0, 1, 0, 1])
-    with pytest.raises(jb.ShapeError, match="no keys"):
+    with pytest.raises(jb.errors.ShapeError, match="no keys"):
         rollout.minibatches(rollout.init(), jax.random.key(0), 4)

@@ -31,7 +31,7 @@ def test_any_order_of_writes_gets_the_right_verdict(steps):
     assert bool(rollout.complete(state)) == (not missing)
     assert int(state.rewritten["x"]) == len(steps) - len(set(steps))
     if missing:
-        with pytest.raises(jb.IncompleteError, match="'x'"):
+        with pytest.raises(jb.errors.IncompleteError, match="'x'"):
             rollout.flatten(state)
     else:
         want = [t * 10 + e for e in range(2) for t in range(4)]
@@ -42,7 +42,7 @@ def test_steps_whose_sum_is_that_of_a_complete_rollout_are_not_complete():
     rollout, state = written([0, 0, 1, 1, 3])
     assert sum(step + 1 for step in [0, 0, 1, 1, 3]) == rollout.total_sum() == 10
     assert rollout.missing(state) == {"x": [2]}
-    with pytest.raises(jb.IncompleteError, match=r"\[2\]"):
+    with pytest.raises(jb.errors.IncompleteError, match=r"\[2\]"):
         rollout.make_dict(state)
 
 
@@ -76,7 +76,7 @@ def test_a_traced_step_outside_is_dropped_and_counted_and_an_int_raises():
         np.testing.assert_array_equal(after.data["x"], state.data["x"])
         np.testing.assert_array_equal(after.written["x"], state.written["x"])
         assert (int(after.dropped["x"]), int(after.rewritten["x"])) == (1, 0)
-        with pytest.raises(jb.ShapeError, match="outside"):
+        with pytest.raises(jb.errors.ShapeError, match="outside"):
             rollout.update(state, "x", step, jnp.zeros(2, jnp.float32))
 
 
@@ -89,27 +89,27 @@ def test_late_keys_are_registered_after_the_rollout():
 
 
 MISTAKES = [
-    (lambda r, s: r.register(s, "x"), jb.ConfigurationError, "registered already"),
-    (lambda r, s: r.register(s, ""), jb.ConfigurationError, "string"),
-    (lambda r, s: r.update(s, "y", 0, jnp.zeros(2, jnp.float32)), jb.MissingFieldError, "'y'"),
-    (lambda r, s: r.update(s, "x", 0, jnp.zeros(1, jnp.float32)), jb.ShapeError, "'x'"),
-    (lambda r, s: r.update(s, "x", 0, jnp.zeros((2, 1), jnp.float32)), jb.ShapeError, "'x'"),
-    (lambda r, s: r.update(s, "x", 0, jnp.zeros(2, jnp.int32)), jb.DtypeError, "'x'"),
-    (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
-    (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32)), jb.ShapeError, "step"),
-    (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4), jnp.float32)), jb.ShapeError, "'x'"),
-    (lambda r, s: r.update(s, "x", None, jnp.zeros(2, jnp.float32)), jb.ShapeError, "step .* None"),
-    (lambda r, s: r.update(s, "x", np.array(4), jnp.zeros(2, jnp.float32)), jb.ShapeError, "step=4"),
-    (lambda r, s: r.init(x=(3,)), jb.ShapeError, "'x'"),
-    (lambda r, s: r.init(y=jax.random.key(0)), jb.DtypeError, "'y'"),
-    (lambda r, s: r.init(y=np.array("text")), jb.DtypeError, "'y'"),
-    (lambda r, s: r.register(s, "y", 3), jb.ShapeError, "'y'"),
-    (lambda r, s: r.register(s, "y", (-1,)), jb.ShapeError, "'y'"),
-    (lambda r, s: jb.Rollout(5, 2).update(s, "x", 4, jnp.zeros(2, jnp.float32)), jb.ShapeError, "'x'"),
-    (lambda r, s: jb.Rollout(4, 3).flatten(s), jb.ShapeError, "'x'"),
-    (lambda r, s: jb.Rollout(4, 3).minibatches(s, jax.random.key(0), 2), jb.ShapeError, "'x'"),
-    (lambda r, s: jb.Rollout(0, 2), jb.ConfigurationError, "num_steps"),
-    (lambda r, s: jb.Rollout(2, 1.5), jb.ConfigurationError, "num_envs"),
+    (lambda r, s: r.register(s, "x"), jb.errors.ConfigurationError, "registered already"),
+    (lambda r, s: r.register(s, ""), jb.errors.ConfigurationError, "string"),
+    (lambda r, s: r.update(s, "y", 0, jnp.zeros(2, jnp.float32)), jb.errors.MissingFieldError, "'y'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros(1, jnp.float32)), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros((2, 1), jnp.float32)), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0, jnp.zeros(2, jnp.int32)), jb.errors.DtypeError, "'x'"),
+    (lambda r, s: r.update(s, "x", 0.5, jnp.zeros(2, jnp.float32)), jb.errors.ShapeError, "step"),
+    (lambda r, s: r.update(s, "x", jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.float32)), jb.errors.ShapeError, "step"),
+    (lambda r, s: r.batch_update(s, "x", jnp.zeros((2, 4), jnp.float32)), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: r.update(s, "x", None, jnp.zeros(2, jnp.float32)), jb.errors.ShapeError, "step .* None"),
+    (lambda r, s: r.update(s, "x", np.array(4), jnp.zeros(2, jnp.float32)), jb.errors.ShapeError, "step=4"),
+    (lambda r, s: r.init(x=(3,)), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: r.init(y=jax.random.key(0)), jb.errors.DtypeError, "'y'"),
+    (lambda r, s: r.init(y=np.array("text")), jb.errors.DtypeError, "'y'"),
+    (lambda r, s: r.register(s, "y", 3), jb.errors.ShapeError, "'y'"),
+    (lambda r, s: r.register(s, "y", (-1,)), jb.errors.ShapeError, "'y'"),
+    (lambda r, s: jb.Rollout(5, 2).update(s, "x", 4, jnp.zeros(2, jnp.float32)), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(4, 3).flatten(s), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(4, 3).minibatches(s, jax.random.key(0), 2), jb.errors.ShapeError, "'x'"),
+    (lambda r, s: jb.Rollout(0, 2), jb.errors.ConfigurationError, "num_steps"),
+    (lambda r, s: jb.Rollout(2, 1.5), jb.errors.ConfigurationError, "num_envs"),
 ]
 
 
@@ -177,11 +177,11 @@ def test_unflatten_undoes_flatten(steps, envs, shape):
 
 
 def test_flattening_names_the_leaf_that_does_not_fit():
-    with pytest.raises(jb.ShapeError, match="leaf 'b'"):
+    with pytest.raises(jb.errors.ShapeError, match="leaf 'b'"):
         jb.swap_and_flatten01({"a": jnp.zeros((2, 2)), "b": jnp.zeros(2)})
-    with pytest.raises(jb.ShapeError, match="leaf 'b'"):
+    with pytest.raises(jb.errors.ShapeError, match="leaf 'b'"):
         jb.unflatten_and_swap01({"a": jnp.zeros(4), "b": jnp.zeros(3)}, num_envs=2)
-    with pytest.raises(jb.ConfigurationError, match="num_envs"):
+    with pytest.raises(jb.errors.ConfigurationError, match="num_envs"):
         jb.unflatten_and_swap01(jnp.zeros(4), num_envs=2.0)
 
 
@@ -189,9 +189,9 @@ def test_flattening_names_the_leaf_that_does_not_fit():
 def test_what_jax_would_cut_to_32_bits_is_refused():
     rollout = jb.Rollout(4, 2)
     for dtype in (np.int64, np.float64, np.uint64):
-        with pytest.raises(jb.DtypeError, match="'x'"):
+        with pytest.raises(jb.errors.DtypeError, match="'x'"):
             rollout.init(x=np.zeros(3, dtype))
-    with pytest.raises(jb.DtypeError, match="float64"):
+    with pytest.raises(jb.errors.DtypeError, match="float64"):
         jb.swap_and_flatten01({"a": np.zeros((2, 2))})
 
 

@@ -108,16 +108,16 @@ def test_an_empty_replay_gives_no_window_and_no_nan():
 
 @pytest.mark.parametrize("power", [-0.1, 4.1, np.nan, np.inf, "1", None, True])
 def test_impossible_powers_are_refused(power):
-    with pytest.raises(jb.ConfigurationError, match="power"):
+    with pytest.raises(jb.errors.ConfigurationError, match="power"):
         jb.ByEpisode(power)
 
 
 def test_rows_need_the_flag_of_episode_starts():
     replay = jb.Replay(8, None, 4, sampler=jb.ByEpisode())
-    with pytest.raises(jb.MissingFieldError, match="is_first"):
+    with pytest.raises(jb.errors.MissingFieldError, match="is_first"):
         replay.init({"x": np.float32(0)})
     for name in ("is_first", "is_last"):
         row = {"is_first": np.False_, "is_last": np.False_} | {name: np.int32(0)}
-        with pytest.raises(jb.DtypeError, match=name):
+        with pytest.raises(jb.errors.DtypeError, match=name):
             replay.init(row)
     replay.init({"is_first": np.False_, "x": np.float32(0)})

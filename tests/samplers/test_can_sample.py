@@ -86,14 +86,14 @@ def test_as_many_windows_are_needed_as_the_batch_has_if_none_may_come_twice():
     replay, state = after(jb.Weighted(only_new), [1, 0, 0])
     assert [bool(replay.can_sample(state, size)) for size in (1, 2, 3)] == [True, False, False]
     assert not replay.can_sample(state)  # of two, by default
-    with pytest.raises(jb.ShapeError, match="9 different windows cannot be drawn from a ring of 8 rows"):
+    with pytest.raises(jb.errors.ShapeError, match="9 different windows cannot be drawn from a ring of 8 rows"):
         replay.can_sample(state, 9)
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, True])
 def test_impossible_batch_sizes_are_refused(size):
     replay, state = after(jb.Uniform(), [1, 0])
-    with pytest.raises(jb.ConfigurationError, match="batch_size"):
+    with pytest.raises(jb.errors.ConfigurationError, match="batch_size"):
         replay.can_sample(state, size)
 
 

@@ -136,10 +136,10 @@ def test_debug_checks_raise_where_a_number_is_no_group():
 
 def test_configurations_that_say_nothing_are_refused():
     for groups in (0, -1, 2.0, True, None):
-        with pytest.raises(jb.ConfigurationError, match="groups"):
+        with pytest.raises(jb.errors.ConfigurationError, match="groups"):
             jb.Clustered("group", groups=groups)
     for by in (None, 3, ("a",)):
-        with pytest.raises(jb.ConfigurationError, match="by must be"):
+        with pytest.raises(jb.errors.ConfigurationError, match="by must be"):
             jb.Clustered(by, groups=2)
     assert jb.Clustered(half, groups=2) == jb.Clustered(half, groups=2)
     assert hash(jb.Clustered("a.b", groups=2)) == hash(jb.Clustered("a.b", groups=2))
@@ -148,11 +148,11 @@ def test_configurations_that_say_nothing_are_refused():
 @pytest.mark.parametrize(
     "row, by, error",
     [
-        ({"x": np.int32(0)}, "group", jb.MissingFieldError),
-        ({"a": {"x": np.int32(0)}}, "a.group", jb.MissingFieldError),
-        ({"group": np.float32(0)}, "group", jb.DtypeError),
-        ({"group": np.int8(0)}, "group", jb.DtypeError),
-        ({"group": np.zeros(2, np.int32)}, "group", jb.ShapeError),
+        ({"x": np.int32(0)}, "group", jb.errors.MissingFieldError),
+        ({"a": {"x": np.int32(0)}}, "a.group", jb.errors.MissingFieldError),
+        ({"group": np.float32(0)}, "group", jb.errors.DtypeError),
+        ({"group": np.int8(0)}, "group", jb.errors.DtypeError),
+        ({"group": np.zeros(2, np.int32)}, "group", jb.errors.ShapeError),
     ],
     ids=str,
 )
@@ -167,5 +167,5 @@ def test_a_field_that_is_no_int32_scalar_is_refused_by_name(row, by, error):
 def test_a_function_that_returns_no_int32_for_each_window_is_refused(by):
     replay = jb.Replay(4, None, 2, sampler=jb.Clustered(by, groups=2))
     state = jax.eval_shape(replay.init, {"group": np.int32(0), "x": np.float32(0)})
-    with pytest.raises((jb.ShapeError, jb.DtypeError), match="must return"):
+    with pytest.raises((jb.errors.ShapeError, jb.errors.DtypeError), match="must return"):
         jax.eval_shape(replay.add, state, {"group": np.int32([0, 1]), "x": np.float32([0, 0])})

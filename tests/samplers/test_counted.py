@@ -80,11 +80,11 @@ def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
 
 def test_it_asks_of_the_row_what_the_sampler_inside_asks():
     replay = jb.Replay(8, None, 4, sampler=jb.Counted(jb.ByEpisode()))
-    with pytest.raises(jb.MissingFieldError, match="is_first"):
+    with pytest.raises(jb.errors.MissingFieldError, match="is_first"):
         replay.init({"x": np.float32(0)})
     for wrong in (None, jb.Uniform, "uniform"):
-        with pytest.raises(jb.ConfigurationError, match="Counted"):
+        with pytest.raises(jb.errors.ConfigurationError, match="Counted"):
             jb.Counted(wrong)
     replay, state = pairs(jb.Counted(jb.Uniform()))
-    with pytest.raises(jb.ConfigurationError, match=r"Counted\(.*takes no priority"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"Counted\(.*takes no priority"):
         replay.update(state, at(5), priority=jnp.ones(1, jnp.float32))

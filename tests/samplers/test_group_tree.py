@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from oracle import quick_jit
 
-from jaxbuffers.samplers import group_tree
-from jaxbuffers.samplers.group_tree import FAN_OUT, NOWHERE
+from jaxbuffers.numerics import count_tree
+from jaxbuffers.numerics.count_tree import FAN_OUT, NOWHERE
 
 SIZES = [1, 15, 16, 17, 255, 256, 257, 4097]
-move, find = quick_jit(group_tree.move), quick_jit(group_tree.find)
-sizes, group_at = quick_jit(group_tree.sizes), quick_jit(group_tree.group_at)
+move, find = quick_jit(count_tree.move), quick_jit(count_tree.find)
+sizes, group_at = quick_jit(count_tree.sizes), quick_jit(count_tree.group_at)
 
 
 def tree_of(groups, count):
     """A tree whose leaves are in these groups, by one move of all."""
     leaves = np.arange(len(groups), dtype=np.uint32)
-    return move(group_tree.init(len(groups), count), leaves, np.asarray(groups, np.int32))[0]
+    return move(count_tree.init(len(groups), count), leaves, np.asarray(groups, np.int32))[0]
 
 
 def assert_holds(tree, want, count):
@@ -56,7 +56,7 @@ def play(rng, tree, want, count, batch, ranked):
 @pytest.mark.parametrize("size, count", [*zip(SIZES, [1, 2, 97, 3, 2, 5, 1, 96], strict=True)])
 def test_the_tree_is_what_a_dict_says_after_any_moves(size, count, batch, ranked):
     rng = np.random.default_rng([size, batch])
-    tree, want = group_tree.init(size, count), np.full(size, -1)
+    tree, want = count_tree.init(size, count), np.full(size, -1)
     assert_holds(tree, want, count)
     for _ in range(12):
         tree = play(rng, tree, want, count, batch, ranked)
@@ -88,17 +88,17 @@ def test_find_stays_inside_its_arrays_where_there_is_no_such_leaf(size):
         seen.append((int(jnp.max(first)), len(level)))
         return original(level, first)
 
-    original = group_tree._window
+    original = count_tree._window
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_tree, "_window", windows)
-        leaf = group_tree.find(tree, jnp.array([0, 1, 2], jnp.int32), jnp.array([size, 0, 7], jnp.int32))
+        patch.setattr(count_tree, "_window", windows)
+        leaf = count_tree.find(tree, jnp.array([0, 1, 2], jnp.int32), jnp.array([size, 0, 7], jnp.int32))
     assert leaf.dtype == jnp.uint32
     assert all(first <= length - FAN_OUT for first, length in seen)
 
 
 def test_a_move_of_every_leaf_and_back_leaves_no_trace():
     leaves = np.arange(300, dtype=np.uint32)
-    tree = empty = group_tree.init(300, 4)
+    tree = empty = count_tree.init(300, 4)
     for turn in range(5):
         tree, _ = move(tree, leaves, ((np.arange(300) + turn) % 4).astype(np.int32))
     np.testing.assert_array_equal(sizes(tree), [75] * 4)
@@ -123,13 +123,13 @@ def test_group_at_is_minus_one_for_none_and_beyond_the_last():
 def test_trees_can_be_mapped_and_scanned():
     rng = np.random.default_rng(3)
     leaf, to = rng.integers(0, 300, (4, 9), np.uint32), rng.integers(-1, 3, (4, 9)).astype(np.int32)
-    empty = group_tree.init(300, 3)
-    mapped, counted = quick_jit(jax.vmap(group_tree.move, in_axes=(None, 0, 0)))(empty, leaf, to)
+    empty = count_tree.init(300, 3)
+    mapped, counted = quick_jit(jax.vmap(count_tree.move, in_axes=(None, 0, 0)))(empty, leaf, to)
     for i in range(4):
         one, those = move(empty, leaf[i], to[i])
         jax.tree.map(lambda x, y, i=i: np.testing.assert_array_equal(x[i], y), mapped, one)
         np.testing.assert_array_equal(counted[i], those)
-    scan = quick_jit(lambda t, x: jax.lax.scan(lambda t, x: group_tree.move(t, *x), t, x)[0])
+    scan = quick_jit(lambda t, x: jax.lax.scan(lambda t, x: count_tree.move(t, *x), t, x)[0])
     want = np.full(300, -1)
     for place, group in zip(leaf.reshape(-1), to.reshape(-1), strict=True):
         want[place] = group

@@ -12,7 +12,7 @@ import pytest
 from oracle import quick_jit, told_apart
 
 import jaxbuffers as jb
-from jaxbuffers.queues import QueueState
+from jaxbuffers.windows.queue import QueueState
 
 LENGTH = 8
 CYCLE = 2**30  # of a ring of 8 rows

@@ -202,7 +202,7 @@ def test_a_batch_that_straddles_an_epoch_gives_no_window_the_probability_zero():
     ],
 )
 def test_impossible_mixtures_are_refused(parts, match):
-    with pytest.raises(jb.ConfigurationError, match=match):
+    with pytest.raises(jb.errors.ConfigurationError, match=match):
         jb.Mix(*parts)
 
 
@@ -210,7 +210,7 @@ def test_a_mixture_asks_of_the_row_what_its_parts_ask_and_is_a_value():
     sampler = jb.Mix((0.5, jb.ByEpisode()), (0.5, jb.Clustered("extras.group", groups=2)))
     assert sampler.fields == ("is_first", "extras")
     assert not sampler.takes_priority
-    with pytest.raises(jb.MissingFieldError, match="is_first"):
+    with pytest.raises(jb.errors.MissingFieldError, match="is_first"):
         jb.Replay(4, None, 2, sampler=sampler).init({"extras": {"group": np.int32(0)}})
     assert sampler == jb.Mix(*sampler.parts)
     assert hash(sampler) == hash(jb.Mix(*sampler.parts))

@@ -199,9 +199,9 @@ def test_the_batch_may_be_larger_than_the_queue_has_places():
 
 def test_it_takes_a_sampler_and_asks_of_the_row_what_that_asks():
     for wrong in (None, jb.Uniform, "uniform"):
-        with pytest.raises(jb.ConfigurationError, match="OnlineFirst"):
+        with pytest.raises(jb.errors.ConfigurationError, match="OnlineFirst"):
             jb.OnlineFirst(wrong)
-    with pytest.raises(jb.MissingFieldError, match="is_first"):
+    with pytest.raises(jb.errors.MissingFieldError, match="is_first"):
         jb.Replay(8, None, 4, sampler=jb.OnlineFirst(jb.ByEpisode())).init({"x": np.float32(0)})
     assert not jb.OnlineFirst().takes_priority
     assert jb.OnlineFirst() == jb.OnlineFirst(jb.Uniform())

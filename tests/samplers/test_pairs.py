@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from oracle import quick_jit
 
-from jaxbuffers.samplers.pairs import Pair, plus_whole, quotient, unit
+from jaxbuffers.numerics.pairs import Pair, plus_whole, quotient, unit
 
 COUNT = 4000
 WORDS = np.array([0, 1, 0xFF, 0x100, 0x1FF, 0xFFFF, 0x10000, 2**31 - 1, 2**31, 2**32 - 256, 2**32 - 1], np.uint32)

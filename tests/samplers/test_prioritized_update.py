@@ -200,15 +200,15 @@ def test_debug_checks_raise_on_stale_and_on_bad_priorities():
 @pytest.mark.parametrize(
     "priority, error",
     [
-        (np.ones(4, np.float64), jb.DtypeError),
-        (np.ones(4, np.float16), jb.DtypeError),
-        (np.ones(4, np.int32), jb.DtypeError),
-        ([1.0, 1.0, 1.0, 1.0], jb.DtypeError),
-        (1.0, jb.DtypeError),
-        (np.ones(3, np.float32), jb.ShapeError),
-        (np.ones((4, 1), np.float32), jb.ShapeError),
-        (np.float32(1), jb.ShapeError),
-        (np.ones(1, np.float32), jb.ShapeError),
+        (np.ones(4, np.float64), jb.errors.DtypeError),
+        (np.ones(4, np.float16), jb.errors.DtypeError),
+        (np.ones(4, np.int32), jb.errors.DtypeError),
+        ([1.0, 1.0, 1.0, 1.0], jb.errors.DtypeError),
+        (1.0, jb.errors.DtypeError),
+        (np.ones(3, np.float32), jb.errors.ShapeError),
+        (np.ones((4, 1), np.float32), jb.errors.ShapeError),
+        (np.float32(1), jb.errors.ShapeError),
+        (np.ones(1, np.float32), jb.errors.ShapeError),
     ],
 )
 def test_priorities_of_another_kind_or_number_are_refused_by_name(priority, error):
@@ -220,17 +220,17 @@ def test_priorities_of_another_kind_or_number_are_refused_by_name(priority, erro
 def test_priorities_need_a_sampler_that_takes_them_and_a_whole_index():
     replay = jb.Replay(4, None, 4)
     state = filled(replay, told_apart(6))
-    with pytest.raises(jb.ConfigurationError, match=r"Uniform\(\) takes no priority"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"Uniform\(\) takes no priority"):
         replay.update(state, at([2]), priority=jnp.ones(1, jnp.float32))
     replay = jb.Replay(8, None, 4, jb.Sequences(3), SAMPLER)
     state = filled(replay, told_apart(6))
     index = jax.tree.map(jnp.asarray, drawn(replay, state).index)
     part = jax.tree.map(lambda x: x[:, :2], index)
-    with pytest.raises(jb.ShapeError, match=r"whole batch\.index"):
+    with pytest.raises(jb.errors.ShapeError, match=r"whole batch\.index"):
         replay.update(state, part, priority=jnp.ones(4, jnp.float32))
-    with pytest.raises(jb.ShapeError, match="priority"):
+    with pytest.raises(jb.errors.ShapeError, match="priority"):
         replay.update(state, index, priority=jnp.ones((4, 3), jnp.float32))
-    with pytest.raises(jb.StructureError, match="index"):
+    with pytest.raises(jb.errors.StructureError, match="index"):
         replay.update(state, index.time, priority=jnp.ones(4, jnp.float32))
 
 
@@ -246,7 +246,7 @@ def test_priorities_need_a_sampler_that_takes_them_and_a_whole_index():
     ids=str,
 )
 def test_impossible_configurations_are_refused_by_name(options, name):
-    with pytest.raises(jb.ConfigurationError, match=name):
+    with pytest.raises(jb.errors.ConfigurationError, match=name):
         jb.Prioritized(**options)
 
 
@@ -255,7 +255,7 @@ def test_impossible_configurations_are_refused_by_name(options, name):
 )
 def test_first_weights_that_float32_cannot_add_up_are_refused(alpha, initial, eps):
     replay = jb.Replay(2**20, None, 4, jb.Items(), jb.Prioritized(alpha, eps, initial))
-    with pytest.raises(jb.ConfigurationError, match="1048576 windows"):
+    with pytest.raises(jb.errors.ConfigurationError, match="1048576 windows"):
         jax.eval_shape(replay.init, np.float32(0))
 
 

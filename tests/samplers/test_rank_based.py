@@ -12,7 +12,8 @@ from oracle import drawn, filled, quick_jit, told_apart
 from oracle.samplers import RankBased as Oracle
 
 import jaxbuffers as jb
-from jaxbuffers.samplers import group_tree, rank_based
+from jaxbuffers.numerics import count_tree
+from jaxbuffers.samplers import rank_based
 from jaxbuffers.samplers.rank_based import CLASSES
 
 ALPHAS = [0, 0.5, 0.7, 1, 1.0000001, 2]
@@ -173,7 +174,7 @@ def test_a_new_window_is_tied_with_the_highest_priority_so_far_and_one_at_first(
         state = add(state, np.float32(time))
         if sent is not None:
             state = update(state, at(time), np.float32([sent]))
-        classes.append(int(group_tree.group_at(state.sampler.tree, jnp.array([time], jnp.uint32))[0]))
+        classes.append(int(count_tree.group_at(state.sampler.tree, jnp.array([time], jnp.uint32))[0]))
     assert classes == [47 - 2 * octave for octave in (0, -2, 0, 6, 6, 1, 6)]
 
 
@@ -183,7 +184,7 @@ def test_of_a_window_drawn_twice_the_highest_priority_is_kept():
         after = verbs(replay)[1](state, at([2, 2, 2]), np.float32(order))
         np.testing.assert_allclose(probability(replay, after)[2], 12 / 25, rtol=1e-6)
         newer = verbs(replay)[0](after, jax.tree.map(lambda x: x[0, 0], told_apart(1)))
-        got = [int(group_tree.group_at(newer.sampler.tree, jnp.array([i], jnp.uint32))[0]) for i in (0, 2)]
+        got = [int(count_tree.group_at(newer.sampler.tree, jnp.array([i], jnp.uint32))[0]) for i in (0, 2)]
         assert got[0] == got[1] == 47 - 19, "a new window is tied with the highest priority so far"
 
 
@@ -251,6 +252,6 @@ def test_an_empty_replay_gives_no_window_and_no_nan():
 
 @pytest.mark.parametrize("alpha", [-0.1, 9, np.nan, np.inf, "1", None, True])
 def test_impossible_exponents_are_refused(alpha):
-    with pytest.raises(jb.ConfigurationError, match="alpha"):
+    with pytest.raises(jb.errors.ConfigurationError, match="alpha"):
         jb.RankBased(alpha)
     assert replace(jb.RankBased(), alpha=1) == jb.RankBased(1.0)

@@ -188,7 +188,7 @@ def test_an_empty_replay_gives_no_window_and_no_nan():
 
 def test_a_horizon_in_which_no_window_can_begin_is_refused():
     replay = jb.Replay(32, None, 8, jb.Sequences(8), jb.Recent(horizon=7))
-    with pytest.raises(jb.ConfigurationError, match=r"8 rows.*horizon=7"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"8 rows.*horizon=7"):
         jax.eval_shape(replay.init, np.float32(0))
     replay = jb.Replay(32, None, 8, jb.Sequences(8), jb.Recent(horizon=8))
     batch = drawn(replay, filled(replay, told_apart(40)))
@@ -203,5 +203,5 @@ def test_a_horizon_in_which_no_window_can_begin_is_refused():
     ids=str,
 )
 def test_impossible_configurations_are_refused_by_name(options):
-    with pytest.raises(jb.ConfigurationError, match="|".join(options) or "horizon= or half_life="):
+    with pytest.raises(jb.errors.ConfigurationError, match="|".join(options) or "horizon= or half_life="):
         jb.Recent(**options)

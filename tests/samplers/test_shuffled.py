@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import quick_jit
 
-from jaxbuffers.samplers.shuffled import shuffled_passes
+from jaxbuffers.numerics.partial_shuffle import shuffled_passes
 
 many = quick_jit(jax.vmap(shuffled_passes, in_axes=(None, None, 0, 0)))
 

@@ -13,7 +13,7 @@ import pytest
 from oracle import quick_jit
 from oracle.tree import inverse, sums, words
 
-from jaxbuffers.samplers import sum_tree
+from jaxbuffers.numerics import sum_tree
 
 SIZES = [1, 15, 16, 17, 255, 256, 257, 4097]
 ONES, GRID = 2**48 - 1, 2**20

@@ -9,7 +9,7 @@ import pytest
 from oracle import quick_jit
 from oracle.tree import sums, words
 
-from jaxbuffers.samplers import sum_tree
+from jaxbuffers.numerics import sum_tree
 
 LEAVES, BLOCK, TURNS = 10_000_000, 1000, 1000
 CHUNK = 250_000

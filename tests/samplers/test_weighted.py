@@ -199,7 +199,7 @@ def test_small_weights_keep_their_place_on_the_line_and_zeros_have_none(monkeypa
 def test_more_windows_than_rows_cannot_be_different():
     replay = jb.Replay(4, None, 5, jb.Items(), jb.Weighted(by_obs))
     state = filled(replay, told_apart(4))
-    with pytest.raises(jb.ShapeError, match="5 different windows cannot be drawn from a ring of 4 rows"):
+    with pytest.raises(jb.errors.ShapeError, match="5 different windows cannot be drawn from a ring of 4 rows"):
         jax.eval_shape(replay.sample, state, jax.random.key(0))
     assert drawn(jb.Replay(4, None, 5, jb.Items(), jb.Weighted(by_obs, replace=True)), state).valid
 
@@ -207,13 +207,13 @@ def test_more_windows_than_rows_cannot_be_different():
 @pytest.mark.parametrize(
     "fn, error",
     [
-        (lambda w: jnp.zeros(3, jnp.float32), jb.ShapeError),
-        (lambda w: jnp.float32(0), jb.ShapeError),
-        (lambda w: jnp.zeros((4, 1), jnp.float32), jb.ShapeError),
-        (lambda w: 0.0, jb.ShapeError),
-        (lambda w: None, jb.ShapeError),
-        (lambda w: w.age, jb.DtypeError),
-        (lambda w: w.age.astype(jnp.bfloat16), jb.DtypeError),
+        (lambda w: jnp.zeros(3, jnp.float32), jb.errors.ShapeError),
+        (lambda w: jnp.float32(0), jb.errors.ShapeError),
+        (lambda w: jnp.zeros((4, 1), jnp.float32), jb.errors.ShapeError),
+        (lambda w: 0.0, jb.errors.ShapeError),
+        (lambda w: None, jb.errors.ShapeError),
+        (lambda w: w.age, jb.errors.DtypeError),
+        (lambda w: w.age.astype(jnp.bfloat16), jb.errors.DtypeError),
     ],
 )
 def test_what_is_no_float32_for_each_window_is_refused(fn, error):
@@ -228,5 +228,5 @@ def test_configurations_are_values_and_others_are_refused():
     assert hash(jb.Weighted(by_obs)) == hash(jb.Weighted(by_obs, False))
     assert jb.Weighted(by_obs) != jb.Weighted(by_obs, replace=True)
     for options in ({"fn": 3}, {"fn": None}, {"fn": by_obs, "replace": 1}):
-        with pytest.raises(jb.ConfigurationError, match="replace" if "replace" in options else "fn"):
+        with pytest.raises(jb.errors.ConfigurationError, match="replace" if "replace" in options else "fn"):
             jb.Weighted(**options)

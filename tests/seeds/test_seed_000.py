@@ -73,7 +73,7 @@ def test_the_example_of_insert(independent):
         mc_return=5.2,
     )
     if not independent:
-        with pytest.raises(jb.EmptyReplayError, match=r"finish\(\)"):
+        with pytest.raises(jb.errors.EmptyReplayError, match=r"finish\(\)"):
             buffer.sample()
         buffer.finish()
     batch = buffer.sample()
@@ -130,7 +130,7 @@ def test_numbers_become_arrays_without_axes_and_others_are_refused(independent):
     assert {np.shape(item[name]) for name in ("reward", "done", "mc_return")} == {()}
     transition = expert_trajectories(1)[0][0]
     for name in ("reward", "done", "mc_return"):
-        with pytest.raises((jb.ShapeError, jb.DtypeError), match=f"'{name}'"):
+        with pytest.raises((jb.errors.ShapeError, jb.errors.DtypeError), match=f"'{name}'"):
             buffer.insert(**transition | {name: np.ones(1)})
     assert (len(buffer), buffer.open_steps) == (12, 0)
 

@@ -62,15 +62,27 @@ ROW = {
     "is_terminal": False,
 }
 SAYS = {
-    "a float64 action": ({"action": np.zeros(ACTIONS)}, jb.DtypeError, r"float64.*action\.astype\('float32'\)"),
-    "a list as action": ({"action": [0.0] * ACTIONS}, jb.DtypeError, r"action.*numpy\.array\(\.\.\., 'float32'\)"),
-    "done as 1.0": ({"is_last": 1.0}, jb.DtypeError, r"'is_last'.*1\.0: write bool\(\.\.\.\)"),
-    "done as float32": ({"is_last": np.float32(1)}, jb.DtypeError, r"is_last\.astype\('bool'\)"),
-    "done as 1": ({"is_last": 1}, jb.DtypeError, r"'is_last'.*write bool\(\.\.\.\)"),
-    "terminal alone": ({"is_terminal": True}, jb.StructureError, "a terminal row is the last of its episode"),
-    "a float image": ({"obs": {"image": np.zeros(SHAPE, np.float32)}}, jb.DtypeError, r"image\.astype\('uint8'\)"),
-    "an image of channels last": ({"obs": {"image": np.zeros((4, 4, 3), np.uint8)}}, jb.ShapeError, r"\(3, 4, 4\)"),
-    "the image itself": ({"obs": np.zeros(SHAPE, np.uint8)}, jb.StructureError, r"obs\.image.*obs is a ndarray"),
+    "a float64 action": ({"action": np.zeros(ACTIONS)}, jb.errors.DtypeError, r"float64.*action\.astype\('float32'\)"),
+    "a list as action": (
+        {"action": [0.0] * ACTIONS},
+        jb.errors.DtypeError,
+        r"action.*numpy\.array\(\.\.\., 'float32'\)",
+    ),
+    "done as 1.0": ({"is_last": 1.0}, jb.errors.DtypeError, r"'is_last'.*1\.0: write bool\(\.\.\.\)"),
+    "done as float32": ({"is_last": np.float32(1)}, jb.errors.DtypeError, r"is_last\.astype\('bool'\)"),
+    "done as 1": ({"is_last": 1}, jb.errors.DtypeError, r"'is_last'.*write bool\(\.\.\.\)"),
+    "terminal alone": ({"is_terminal": True}, jb.errors.StructureError, "a terminal row is the last of its episode"),
+    "a float image": (
+        {"obs": {"image": np.zeros(SHAPE, np.float32)}},
+        jb.errors.DtypeError,
+        r"image\.astype\('uint8'\)",
+    ),
+    "an image of channels last": (
+        {"obs": {"image": np.zeros((4, 4, 3), np.uint8)}},
+        jb.errors.ShapeError,
+        r"\(3, 4, 4\)",
+    ),
+    "the image itself": ({"obs": np.zeros(SHAPE, np.uint8)}, jb.errors.StructureError, r"obs\.image.*obs is a ndarray"),
 }
 
 
@@ -85,7 +97,9 @@ def test_what_is_refused_says_what_to_write(case):
 
 def test_one_flag_for_the_end_says_what_rows_hold_instead():
     buffer = jb.HostReplay(jb.Replay(8, None, 2, jb.Items()), dict.fromkeys(("x", "is_first", "is_last"), np.bool_))
-    with pytest.raises(jb.StructureError, match=r"missing fields: is_first, is_last; unknown.*done.*jb\.Recorder"):
+    with pytest.raises(
+        jb.errors.StructureError, match=r"missing fields: is_first, is_last; unknown.*done.*jb\.Recorder"
+    ):
         buffer.insert(x=True, done=1.0)
 
 

@@ -41,7 +41,7 @@ def test_an_experience_buffer():
 
 def test_what_is_computed_from_all_steps_comes_in_one_write():
     state = ROLLOUT.register(collected(), "returns")
-    with pytest.raises(jb.IncompleteError, match=r"'returns': \[0, 1, 2, 3\]"):
+    with pytest.raises(jb.errors.IncompleteError, match=r"'returns': \[0, 1, 2, 3\]"):
         ROLLOUT.get_dict(state)
     returns = np.arange(STEPS * ENVS, dtype=np.float32).reshape(STEPS, ENVS)
     state = ROLLOUT.batch_update(state, "returns", returns)
@@ -53,7 +53,7 @@ def test_a_step_that_is_missing_is_named_though_the_sum_of_steps_would_agree():
     for step in (0, 0, 3, 3):  # their one-based sum is that of 0, 1, 2, 3
         state = ROLLOUT.update(state, "obs", step, observations(step))
     assert ROLLOUT.total_sum() == 10
-    with pytest.raises(jb.IncompleteError, match=r"'obs': \[1, 2\]"):
+    with pytest.raises(jb.errors.IncompleteError, match=r"'obs': \[1, 2\]"):
         ROLLOUT.get_dict(state)
     state = ROLLOUT.reset(collected())
     assert ROLLOUT.missing(state) == {"obs": [0, 1, 2, 3], "done": [0, 1, 2, 3]}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.made_by import MadeBy
+from jaxbuffers.states.made_by import MadeBy
 
 from .replays import ROW, VERBS, by_group, favour_new, hindsight, replay_of, rows
 
@@ -66,11 +66,11 @@ OTHERS = [
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("maker, other, words", OTHERS, ids=range(len(OTHERS)))
 def test_every_verb_refuses_a_state_of_another_configuration_and_says_what_differs(maker, other, words, verb):
-    with pytest.raises(jb.ConfigurationError) as caught:
+    with pytest.raises(jb.errors.ConfigurationError) as caught:
         VERBS[verb](other, maker.init(ROW))
     for part in words:
         assert part in str(caught.value)
-    with pytest.raises(jb.ConfigurationError, match="comes from another configuration"):
+    with pytest.raises(jb.errors.ConfigurationError, match="comes from another configuration"):
         VERBS[verb](maker, other.init(ROW))
 
 
@@ -79,7 +79,7 @@ def test_a_filled_state_of_another_window_is_refused_under_jit(sampler):
     """It read rows that were never added, with a full mask."""
     two, four = (jb.Replay(10, None, 4, jb.Sequences(n), sampler) for n in (2, 4))
     state = two.init(jnp.float32(0))
-    with pytest.raises(jb.ConfigurationError, match="required rows"):
+    with pytest.raises(jb.errors.ConfigurationError, match="required rows"):
         jax.eval_shape(four.sample, state, jax.random.key(0))
 
 
@@ -133,15 +133,15 @@ def test_a_sampler_that_remembers_and_says_it_does_not_is_refused():
         def init(self, windows):
             return jnp.zeros(2, jnp.float32)
 
-    with pytest.raises(jb.ConfigurationError, match="memory None"):
+    with pytest.raises(jb.errors.ConfigurationError, match="memory None"):
         replay_of(sampler=Wrong()).init(ROW)
-    with pytest.raises(jb.ConfigurationError, match="sampler"):
+    with pytest.raises(jb.errors.ConfigurationError, match="sampler"):
         replay_of().count(replay_of(sampler=Right()).init(ROW))
 
 
 def test_a_state_whose_rows_lack_what_the_view_needs_is_refused():
     state = replay_of(jb.Sequences(2, "within")).init({"is_first": jnp.bool_(False)})
-    with pytest.raises(jb.MissingFieldError, match="Transitions"):
+    with pytest.raises(jb.errors.MissingFieldError, match="Transitions"):
         replay_of(jb.Transitions()).sample(state, jax.random.key(0))
 
 
@@ -166,7 +166,9 @@ def test_stacked_abstract_and_mapped_states_keep_their_maker():
     assert not jax.vmap(replay.can_sample)(stacked).any()
     abstract = jax.eval_shape(lambda: replay.init(ROW))
     assert jax.eval_shape(replay.add, abstract, rows()).made_by == state.made_by
-    with pytest.raises(jb.ShapeError, match=r"stacked, \(2, 4, 1\) instead of \(4, 1\): it goes through jax.vmap"):
+    with pytest.raises(
+        jb.errors.ShapeError, match=r"stacked, \(2, 4, 1\) instead of \(4, 1\): it goes through jax.vmap"
+    ):
         replay.count(stacked)
 
 
@@ -176,13 +178,13 @@ def test_stacked_abstract_and_mapped_states_keep_their_maker():
 )
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_is_no_state_is_refused(verb, wrong, words):
-    with pytest.raises(jb.StructureError, match=f"must be a jb.ReplayState, {words}"):
+    with pytest.raises(jb.errors.StructureError, match=f"must be a jb.ReplayState, {words}"):
         VERBS[verb](replay_of(), wrong)
 
 
 def test_a_buffer_where_its_state_belongs_is_refused_by_name():
     buffer = jb.HostReplay(replay_of(), {"x": np.float32})
-    with pytest.raises(jb.StructureError, match=r"got a HostReplay. Give its state, buffer.state"):
+    with pytest.raises(jb.errors.StructureError, match=r"got a HostReplay. Give its state, buffer.state"):
         replay_of().size(buffer)
 
 
@@ -212,7 +214,7 @@ def test_the_state_of_a_limiter_of_another_ratio_is_refused_and_another_toleranc
         (jb.RateLimiter(0.25, 3, 2), "samples_per_insert: the state has 1/4, this limiter has 1/2"),
         (jb.RateLimiter(0.5, 4, 2), "min_size: the state has 4, this limiter has 3"),
     ):
-        with pytest.raises(jb.ConfigurationError, match=words):
+        with pytest.raises(jb.errors.ConfigurationError, match=words):
             LIMITS[verb](LIMITER, other.init())
     LIMITS[verb](LIMITER, jb.RateLimiter(0.5, 3, 10).init())
 
@@ -229,14 +231,16 @@ STEPS = {
 @pytest.mark.parametrize("verb", STEPS)
 def test_the_state_of_a_recorder_of_another_mode_is_refused(verb):
     rec = jb.Recorder("next_step").init(OBS)
-    with pytest.raises(jb.ConfigurationError, match="mode: the state has next_step, this recorder has same_step"):
+    with pytest.raises(
+        jb.errors.ConfigurationError, match="mode: the state has next_step, this recorder has same_step"
+    ):
         STEPS[verb](jb.Recorder("same_step"), rec)
-    with pytest.raises(jb.StructureError, match=r"jb\.RecorderState"):
+    with pytest.raises(jb.errors.StructureError, match=r"jb\.RecorderState"):
         STEPS[verb](jb.Recorder("same_step"), replay_of().init(ROW))
 
 
 @pytest.mark.parametrize("verb", ["complete", "missing", "reset", "register"])
 def test_the_state_of_a_rollout_of_another_size_is_refused_by_every_verb(verb):
     state = jb.Rollout(4, 2).init(x=jax.ShapeDtypeStruct((), jnp.float32))
-    with pytest.raises(jb.ShapeError, match="'x'"):
+    with pytest.raises(jb.errors.ShapeError, match="'x'"):
         getattr(jb.Rollout(4, 3), verb)(state, *(["y"] if verb == "register" else []))

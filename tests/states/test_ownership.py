@@ -197,9 +197,9 @@ def test_rollouts_limiters_and_recorders_take_numpy_arrays_too():
 @pytest.mark.parametrize(
     "leaf, error, words",
     [
-        (np.array(1, ">i4"), jb.DtypeError, "leaf 'dropped' has dtype >i4"),
-        (np.array("1"), jb.DtypeError, "leaf 'dropped'"),
-        (1, jb.DtypeError, "leaf 'dropped' is 1 of type int"),
+        (np.array(1, ">i4"), jb.errors.DtypeError, "leaf 'dropped' has dtype >i4"),
+        (np.array("1"), jb.errors.DtypeError, "leaf 'dropped'"),
+        (1, jb.errors.DtypeError, "leaf 'dropped' is 1 of type int"),
     ],
 )
 def test_leaves_that_jax_cannot_hold_as_they_are_are_refused_by_name(leaf, error, words):

@@ -38,7 +38,7 @@ def test_stacked_states_come_back_too():
     jax.tree.map(
         np.testing.assert_array_equal, serialization.from_bytes(target, serialization.to_bytes(stacked)), stacked
     )
-    with pytest.raises(jb.ShapeError, match=r"leaf 'dropped' of shape \(2,\)"):
+    with pytest.raises(jb.errors.ShapeError, match=r"leaf 'dropped' of shape \(2,\)"):
         serialization.from_bytes(TWO.init(ROW), serialization.to_bytes(stacked))
 
 
@@ -55,14 +55,14 @@ def test_stacked_states_come_back_too():
 )
 def test_another_configuration_is_refused_and_what_differs_is_named(maker, target, words):
     saved = serialization.to_bytes(maker.init(ROW))
-    with pytest.raises(jb.ConfigurationError, match=words):
+    with pytest.raises(jb.errors.ConfigurationError, match=words):
         serialization.from_bytes(target.init(ROW), saved)
 
 
 def test_other_rows_are_refused():
     saved = serialization.to_bytes(replay_of().init({"x": jnp.float32(0), "y": jnp.int32(0)}))
     with pytest.raises(
-        jb.ConfigurationError, match="row: the saved state has x: float32, y: int32, the target has x: "
+        jb.errors.ConfigurationError, match="row: the saved state has x: float32, y: int32, the target has x: "
     ):
         serialization.from_bytes(replay_of().init({"x": jnp.int32(0), "y": jnp.int32(0)}), saved)
 
@@ -78,7 +78,7 @@ def test_functions_are_known_by_name():
     saved = serialization.to_bytes(replay_of(sampler=jb.Clustered(by_group, 2)).init(ROW))
     other = replay_of(sampler=jb.Clustered(another_by_group(), 2))
     assert other.count(serialization.from_bytes(other.init(ROW), saved)) == 0
-    with pytest.raises(jb.ConfigurationError, match=r"by=by_group.*by='group'"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"by=by_group.*by='group'"):
         serialization.from_bytes(replay_of(sampler=jb.Clustered("group", 2)).init(ROW), saved)
 
 
@@ -91,14 +91,26 @@ def tampered(change):
 @pytest.mark.parametrize(
     "change, error, words",
     [
-        (lambda saved: saved.pop("made_by"), jb.StructureError, "no saved ReplayState: it has no 'made_by'"),
-        (lambda saved: saved.pop("ring"), jb.StructureError, "'ring'"),
-        (lambda saved: saved.update(rows=1), jb.StructureError, "has more: 'rows'"),
-        (lambda saved: saved.update(made_by=np.zeros(3, np.uint8)), jb.StructureError, "does not say what made it"),
-        (lambda saved: saved.update(made_by="1"), jb.StructureError, "does not say what made it"),
-        (lambda saved: saved["ring"].update(time=np.zeros(2, np.int32)), jb.ShapeError, r"leaf 'ring.time' .*\(2,\)"),
-        (lambda saved: saved.update(dropped=np.zeros((), np.int64)), jb.DtypeError, "leaf 'dropped' .*int64.*int32"),
-        (lambda saved: saved.update(dropped={}), jb.StructureError, "the leaves"),
+        (lambda saved: saved.pop("made_by"), jb.errors.StructureError, "no saved ReplayState: it has no 'made_by'"),
+        (lambda saved: saved.pop("ring"), jb.errors.StructureError, "'ring'"),
+        (lambda saved: saved.update(rows=1), jb.errors.StructureError, "has more: 'rows'"),
+        (
+            lambda saved: saved.update(made_by=np.zeros(3, np.uint8)),
+            jb.errors.StructureError,
+            "does not say what made it",
+        ),
+        (lambda saved: saved.update(made_by="1"), jb.errors.StructureError, "does not say what made it"),
+        (
+            lambda saved: saved["ring"].update(time=np.zeros(2, np.int32)),
+            jb.errors.ShapeError,
+            r"leaf 'ring.time' .*\(2,\)",
+        ),
+        (
+            lambda saved: saved.update(dropped=np.zeros((), np.int64)),
+            jb.errors.DtypeError,
+            "leaf 'dropped' .*int64.*int32",
+        ),
+        (lambda saved: saved.update(dropped={}), jb.errors.StructureError, "the leaves"),
     ],
 )
 def test_what_is_no_whole_saved_state_is_refused_by_name(change, error, words):
@@ -127,7 +139,7 @@ def test_limiters_and_recorders_are_saved_likewise():
     ):
         data = serialization.to_bytes(saved)
         jax.tree.map(np.testing.assert_array_equal, serialization.from_bytes(same, data), saved)
-        with pytest.raises(jb.ConfigurationError, match=words):
+        with pytest.raises(jb.errors.ConfigurationError, match=words):
             serialization.from_bytes(other, data)
 
 
@@ -136,9 +148,9 @@ def test_a_buffer_takes_back_its_own_state_and_says_why_it_refuses_another():
     two, four = (jb.HostReplay(replay_of(jb.Sequences(n), jb.Prioritized()), fields) for n in (2, 4))
     for _ in range(3):
         two.insert(x=1.0)
-    with pytest.raises(jb.ConfigurationError, match="required rows: the state has 2, this replay has 4"):
+    with pytest.raises(jb.errors.ConfigurationError, match="required rows: the state has 2, this replay has 4"):
         four.state = two.state
-    with pytest.raises(jb.StructureError, match="required rows: 2"):
+    with pytest.raises(jb.errors.StructureError, match="required rows: 2"):
         four.from_bytes(two.to_bytes())
     restored = serialization.from_bytes(two.state, serialization.to_bytes(two.state))
     two.state = restored

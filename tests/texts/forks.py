@@ -10,7 +10,8 @@ from unittest import mock
 import numpy as np
 
 import jaxbuffers as jb
-from jaxbuffers import TextFileError, TextTable, WrongProcessError
+from jaxbuffers import TextTable
+from jaxbuffers.errors import TextFileError, WrongProcessError
 from jaxbuffers.texts import table as tables
 from texts.scenarios import Turn, do, ends_well, finish, forked, in_file, main, refused
 

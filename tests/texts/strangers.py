@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-from jaxbuffers import TextFileError, TextTable
+from jaxbuffers import TextTable
+from jaxbuffers.errors import TextFileError
 from texts.scenarios import Turn, ends_well, forked, in_file, main, refused
 
 

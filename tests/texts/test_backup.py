@@ -71,10 +71,10 @@ def test_nothing_is_overwritten_nor_read_into_it(make, tmp_path, suffix):
     table = make()
     table.intern("a")
     (tmp_path / f"b.db{suffix}").write_bytes(b"what was there")
-    with pytest.raises(jb.TextFileError, match=r"b.db exists already, or a -wal or -journal of that name"):
+    with pytest.raises(jb.errors.TextFileError, match=r"b.db exists already, or a -wal or -journal of that name"):
         table.backup(tmp_path / "b.db")
     assert (tmp_path / f"b.db{suffix}").read_bytes() == b"what was there"
-    with pytest.raises(jb.TextFileError, match=r"the folder of .*b.db does not exist; make it first"):
+    with pytest.raises(jb.errors.TextFileError, match=r"the folder of .*b.db does not exist; make it first"):
         table.backup(tmp_path / "nowhere" / "b.db")
 
 
@@ -90,7 +90,7 @@ def test_one_that_fails_leaves_nothing_and_can_be_repeated(make, tmp_path, monke
     name = f"jaxbuffers.texts.{'memory' if table.path is None else 'sqlite'}.fill"
     with monkeypatch.context() as patch:
         patch.setattr(name, full)
-        with pytest.raises(jb.TextFileError, match=r"b.db cannot be used: database or disk is full"):
+        with pytest.raises(jb.errors.TextFileError, match=r"b.db cannot be used: database or disk is full"):
             table.backup(tmp_path / "b.db")
     assert sorted(os.listdir(tmp_path)) == before
     with monkeypatch.context() as patch:

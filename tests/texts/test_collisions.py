@@ -41,7 +41,7 @@ def test_freeing_one_leaves_the_others(table, replay, commits, gone):
     assert table.sweep(state, pins=[x for x in ids if x != ids[gone]]) == 1
     for i, (text, known) in enumerate(zip(texts, ids, strict=True)):
         if i == gone:
-            with pytest.raises(jb.UnknownTextError):
+            with pytest.raises(jb.errors.UnknownTextError):
                 table.lookup(known)
         else:
             assert table.lookup(known) == text

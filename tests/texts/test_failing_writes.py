@@ -58,7 +58,7 @@ WRITES = ["BEGIN", "INSERT", "UPDATE", "COMMIT"]
 def test_a_commit_that_fails_can_be_repeated(tmp_path, opened, failing, words):
     table = opened(tmp_path / "t.db")
     ids = table.intern(["a", "b"])
-    with failing(table, words), pytest.raises(jb.TextFileError, match=r"t.db cannot be used: disk I/O error"):
+    with failing(table, words), pytest.raises(jb.errors.TextFileError, match=r"t.db cannot be used: disk I/O error"):
         table.commit()
     assert table.lookup(ids) == ["a", "b"]
     assert (table.intern(["a", "b"]) == ids).all()
@@ -66,7 +66,7 @@ def test_a_commit_that_fails_can_be_repeated(tmp_path, opened, failing, words):
     more = table.intern("c")
     table.commit()
     assert table.nbytes == 3
-    with pytest.raises(jb.TextFileError, match=r"open for writing already"):
+    with pytest.raises(jb.errors.TextFileError, match=r"open for writing already"):
         jb.TextTable(tmp_path / "t.db")
     assert opened(tmp_path / "t.db", read_only=True).lookup([*ids, more]) == ["a", "b", "c"]
 
@@ -75,7 +75,7 @@ def test_a_commit_that_fails_can_be_repeated(tmp_path, opened, failing, words):
 def test_closing_that_fails_loses_nothing(tmp_path, opened, failing, words):
     table = opened(tmp_path / "t.db")
     i = table.intern("a")
-    with failing(table, words), pytest.raises(jb.TextFileError):
+    with failing(table, words), pytest.raises(jb.errors.TextFileError):
         table.close()
     table.close()
     assert opened(tmp_path / "t.db").lookup(i) == "a"
@@ -86,7 +86,7 @@ def test_an_intern_that_must_write_first_stores_all_or_nothing(tmp_path, opened,
     monkeypatch.setattr("jaxbuffers.texts.sqlite.PENDING", 100)
     table = opened(tmp_path / "t.db")
     ids = table.intern(["x" * 200, "y"])
-    with failing(table, words), pytest.raises(jb.TextFileError):
+    with failing(table, words), pytest.raises(jb.errors.TextFileError):
         table.intern(["new", "x" * 200, "also new"])
     assert len(table) == 2
     assert table.nbytes == 201
@@ -104,11 +104,11 @@ def test_a_purge_that_fails_can_be_repeated(tmp_path, opened, failing, words, re
     ids = table.intern(["a", "bb", "ccc"])
     table.commit()
     table.sweep(state, pins=ids[:1])
-    with failing(table, words), pytest.raises(jb.TextFileError):
+    with failing(table, words), pytest.raises(jb.errors.TextFileError):
         table.purge()
     for _ in range(2):
         assert (len(table), table.nbytes) == (1, 1)
-        with pytest.raises(jb.UnknownTextError):
+        with pytest.raises(jb.errors.UnknownTextError):
             table.lookup(ids[1])
         table.purge()
     assert len(opened(tmp_path / "t.db", read_only=True)) == 1
@@ -149,7 +149,7 @@ def test_a_disk_that_is_full_and_has_room_again(tmp_path, opened, replay):
     table._store._file._database.execute(f"PRAGMA max_page_count = {pages + 2}")
     big = table.intern(["x" * 100_000, "y" * 100_000])
     for _ in range(3):
-        with pytest.raises(jb.TextFileError, match=r"t.db cannot be used: database or disk is full"):
+        with pytest.raises(jb.errors.TextFileError, match=r"t.db cannot be used: database or disk is full"):
             table.commit()
         assert table.lookup([first, *big]) == ["first", "x" * 100_000, "y" * 100_000]
     assert opened(tmp_path / "t.db", read_only=True).lookup(first) == "first"
@@ -167,7 +167,9 @@ def test_a_text_larger_than_sqlite_takes_is_refused_at_once(tmp_path, opened):
     """Not at the commit, where it would keep all others from being written."""
     table = opened(tmp_path / "t.db")
     table._store._file._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
-    with pytest.raises(jb.TextFileError, match=r"t.db cannot hold a text of 9990 bytes; SQLite takes up to 9936"):
+    with pytest.raises(
+        jb.errors.TextFileError, match=r"t.db cannot hold a text of 9990 bytes; SQLite takes up to 9936"
+    ):
         table.intern(["a", "x" * 9990])
     assert len(table) == 0
     ids = table.intern(["a", "x" * 9936])

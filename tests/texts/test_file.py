@@ -28,7 +28,7 @@ def test_what_is_committed_survives_and_the_rest_raises(tmp_path, opened, compre
     table = opened(tmp_path / "t.db")  # it knows whether it is compressed
     assert table.lookup(ids) == texts
     assert (table.intern(texts) == ids).all()
-    with pytest.raises(jb.UnknownTextError, match=r"never committed"):
+    with pytest.raises(jb.errors.UnknownTextError, match=r"never committed"):
         table.lookup(late)
     assert table.intern("late") > late
     kept = sum(len(x.encode("utf-8", "surrogatepass")) for x in texts)
@@ -39,9 +39,9 @@ def test_closing_commits_and_can_be_repeated(tmp_path, opened):
     with jb.TextTable(tmp_path / "t.db") as table:
         i = table.intern("a")
     table.close()
-    with pytest.raises(jb.TextFileError, match=r"t.db was closed; open it with"):
+    with pytest.raises(jb.errors.TextFileError, match=r"t.db was closed; open it with"):
         table.intern("b")
-    with pytest.raises(jb.TextFileError, match=r"closed"):
+    with pytest.raises(jb.errors.TextFileError, match=r"closed"):
         table.lookup(i + 1)
     assert opened(str(tmp_path / "t.db").encode()).lookup(i) == "a"
 
@@ -67,7 +67,7 @@ def test_freed_texts_stay_in_the_file_until_purge(tmp_path, opened, replay):
     assert table.lookup([saved[0], again]) == ["a", "b"]
     assert (len(table), table.nbytes) == (2, 2)
     for i in saved[1:]:
-        with pytest.raises(jb.UnknownTextError):
+        with pytest.raises(jb.errors.UnknownTextError):
             table.lookup(i)
     assert min(table.intern(["c", "d"])) > again
 
@@ -80,7 +80,7 @@ def test_one_writer_many_readers(tmp_path, opened):
     os.symlink(path, tmp_path / "link.db")
     for other in (path, tmp_path / "link.db", tmp_path / "." / "t.db"):
         with pytest.raises(
-            jb.TextFileError, match=r"is open for writing already; there is one writer at a time. Close"
+            jb.errors.TextFileError, match=r"is open for writing already; there is one writer at a time. Close"
         ):
             jb.TextTable(other)
     readers = [opened(path, read_only=True), opened(tmp_path / "link.db", read_only=True)]
@@ -101,7 +101,7 @@ def test_a_reader_changes_nothing(tmp_path, opened, replay):
     reader = opened(path, read_only=True)
     message = "t.db was opened with read_only=True: no text can be stored or freed"
     for change in (lambda: reader.intern(["a", "new"]), lambda: reader.sweep(state), reader.purge):
-        with pytest.raises(jb.TextFileError, match=message):
+        with pytest.raises(jb.errors.TextFileError, match=message):
             change()
     assert len(reader) == 2
     assert reader.lookup(ids) == ["a", "b"]
@@ -137,7 +137,7 @@ def test_a_process_killed_while_it_made_the_file(tmp_path, opened, size):
         other.close()
         assert path.stat().st_size
     with pytest.raises(
-        jb.TextFileError, match=r"does not exist or is empty; open it for writing first, without read_o"
+        jb.errors.TextFileError, match=r"does not exist or is empty; open it for writing first, without read_o"
     ):
         jb.TextTable(path, read_only=True)
     table = opened(path)
@@ -156,7 +156,7 @@ def test_a_table_that_nobody_closed_closes_itself_and_does_not_commit(tmp_path, 
         gc.collect()
     table = opened(path)  # its lock is gone as well
     assert table.lookup(ids) == ["a", "b"]
-    with pytest.raises(jb.UnknownTextError):
+    with pytest.raises(jb.errors.UnknownTextError):
         table.lookup(lost)
 
 

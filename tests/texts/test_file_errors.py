@@ -16,7 +16,7 @@ def path(tmp_path):
     return tmp_path / "t.db"
 
 
-def refused(path, message, error=jb.TextFileError, **options):
+def refused(path, message, error=jb.errors.TextFileError, **options):
     """Check that a file is refused, by writers and readers, and not changed."""
     before = path.read_bytes()
     for read_only in (False, True):
@@ -59,7 +59,7 @@ def test_compress_is_what_the_file_was_made_with(tmp_path, compress):
     with jb.TextTable(tmp_path / "t.db", compress=compress) as table:
         table.intern("a")
     message = f"t.db was made with compress={compress}; leave compress out, or start another file"
-    refused(tmp_path / "t.db", message, jb.ConfigurationError, compress=not compress)
+    refused(tmp_path / "t.db", message, jb.errors.ConfigurationError, compress=not compress)
     for value in (None, compress):
         jb.TextTable(tmp_path / "t.db", compress=value).close()
 
@@ -83,10 +83,10 @@ def test_a_text_with_a_bit_flipped(tmp_path, opened, compress):
         ids = table.intern(["good", "some words " * 10, "bad"])
     change(tmp_path / "t.db", f"UPDATE texts SET data = CAST('xx' || data AS BLOB) WHERE id = {ids[1]}")
     table = opened(tmp_path / "t.db")
-    with pytest.raises(jb.TextFileError, match=rf"t.db is damaged: text {ids[1]} does not have the digest"):
+    with pytest.raises(jb.errors.TextFileError, match=rf"t.db is damaged: text {ids[1]} does not have the digest"):
         table.lookup(ids)
     assert table.lookup(ids[[0, 2]]) == ["good", "bad"]
-    with pytest.raises(jb.TextFileError, match=r"is damaged"):
+    with pytest.raises(jb.errors.TextFileError, match=r"is damaged"):
         table.intern("some words " * 10)
 
 
@@ -109,14 +109,14 @@ def test_a_file_that_somebody_wrote_in(path, statement, message):
 
 
 def test_places_where_no_file_can_be(tmp_path):
-    with pytest.raises(jb.TextFileError, match=r"the folder of .*t.db does not exist; make it first"):
+    with pytest.raises(jb.errors.TextFileError, match=r"the folder of .*t.db does not exist; make it first"):
         jb.TextTable(tmp_path / "no folder" / "t.db")
-    with pytest.raises(jb.TextFileError, match=r"t.db does not exist or is empty"):
+    with pytest.raises(jb.errors.TextFileError, match=r"t.db does not exist or is empty"):
         jb.TextTable(tmp_path / "no folder" / "t.db", read_only=True)
     (tmp_path / "folder").mkdir()
     refused_folder = "folder cannot be used: "
     for read_only in (False, True):
-        with pytest.raises(jb.TextFileError, match=refused_folder):
+        with pytest.raises(jb.errors.TextFileError, match=refused_folder):
             jb.TextTable(tmp_path / "folder", read_only=read_only)
 
 
@@ -128,11 +128,13 @@ def test_a_lock_that_is_no_lock(path, monkeypatch):
     assert lock.read_text() == "not ours " * 1000
     with monkeypatch.context() as patch:
         patch.setattr(locks, "fcntl", None)
-        with pytest.raises(jb.TextFileError, match=r"t.db cannot be written: file is not a database \(.*t.db.lock\)"):
+        with pytest.raises(
+            jb.errors.TextFileError, match=r"t.db cannot be written: file is not a database \(.*t.db.lock\)"
+        ):
             jb.TextTable(path)
     lock.unlink()
     lock.mkdir()
-    with pytest.raises(jb.TextFileError, match=r"t.db cannot be written: .*t.db.lock"):
+    with pytest.raises(jb.errors.TextFileError, match=r"t.db cannot be written: .*t.db.lock"):
         jb.TextTable(path)
 
 

@@ -46,7 +46,7 @@ def test_the_same_ids_with_other_texts_differ(make, monkeypatch):
 def test_an_unknown_id_raises(table):
     i = int(table.intern("a"))
     for wrong in (i + 1, -2, 2**40, -(2**63)):
-        with pytest.raises(jb.UnknownTextError, match=f"text id {wrong} "):
+        with pytest.raises(jb.errors.UnknownTextError, match=f"text id {wrong} "):
             table.fingerprint([i, wrong])
-    with pytest.raises(jb.DtypeError, match="ids must be integers"):
+    with pytest.raises(jb.errors.DtypeError, match="ids must be integers"):
         table.fingerprint([1.5])

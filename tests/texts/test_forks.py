@@ -24,7 +24,7 @@ def test_forks(outcomes, scenario):
 @pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__)
 def test_a_table_is_not_copied_nor_sent_elsewhere(table, way):
     message = r"cannot be copied or sent to another process: both would give one id to two texts. Send texts, or"
-    with pytest.raises(jb.WrongProcessError, match=message):
+    with pytest.raises(jb.errors.WrongProcessError, match=message):
         way(table)
     assert table.lookup(table.intern("a")) == "a"
 
@@ -35,5 +35,5 @@ def test_what_has_a_table_is_not_sent_elsewhere(table):
     )
     buffer.insert(text="a")
     for thing in (buffer.sample(), jb.Tokens(table, str.split, 8)):
-        with pytest.raises(jb.WrongProcessError):
+        with pytest.raises(jb.errors.WrongProcessError):
             pickle.dumps(thing)

@@ -27,21 +27,23 @@ def texts(first, count):
 def test_an_id_never_given_raises(table):
     i = int(table.intern("a"))
     for wrong in (i + 1, i + 100_000, 2**31 - 1, 2**40, 2**63 - 1, -3, -(2**31), -(2**63)):
-        with pytest.raises(jb.UnknownTextError, match=rf"text id {wrong} is not in this table: it was freed by sweep"):
+        with pytest.raises(
+            jb.errors.UnknownTextError, match=rf"text id {wrong} is not in this table: it was freed by sweep"
+        ):
             table.lookup(np.array([i, wrong]))
-        with pytest.raises(jb.UnknownTextError, match=str(wrong)):
+        with pytest.raises(jb.errors.UnknownTextError, match=str(wrong)):
             table.digests(wrong)
 
 
 def test_an_unsigned_id_does_not_wrap_to_no_text(table):
     for wrong in (2**64 - 1, 2**63):
-        with pytest.raises(jb.UnknownTextError, match=f"text id {wrong} "):
+        with pytest.raises(jb.errors.UnknownTextError, match=f"text id {wrong} "):
             table.lookup(np.array([wrong], np.uint64))
 
 
 @pytest.mark.parametrize("wrong", [1.0, "a", True, [1.5], np.zeros(2, np.float32), 2**70], ids=str)
 def test_ids_must_be_integers(table, wrong):
-    with pytest.raises(jb.DtypeError, match=r"ids must be integers, got "):
+    with pytest.raises(jb.errors.DtypeError, match=r"ids must be integers, got "):
         table.lookup(wrong)
 
 
@@ -50,7 +52,7 @@ def test_the_id_of_another_table_of_the_process_raises(make):
     given = [(a, a.intern("of a")), (b, b.intern("of b")), (a, a.intern(texts(0, 5000))[-1])]
     for table, i in given:
         (other,) = {a, b} - {table}
-        with pytest.raises(jb.UnknownTextError):
+        with pytest.raises(jb.errors.UnknownTextError):
             other.lookup(i)
 
 
@@ -58,14 +60,16 @@ def test_exhaustion_is_an_error_that_stores_nothing(make, few_ids):
     table, other = make(), make()
     few_ids(2)
     first = table.intern(texts(0, 5))
-    with pytest.raises(jb.TextTableFullError, match=r"text ids are used up; ids are never reused. Start a new process"):
+    with pytest.raises(
+        jb.errors.TextTableFullError, match=r"text ids are used up; ids are never reused. Start a new process"
+    ):
         table.intern(texts(0, 5 + 8 + 8))
     assert len(table) == 5
     rest = table.intern(texts(5, 11))  # what is left is no less for that
     assert sorted([*first, *rest]) == list(range(first[0], first[0] + 16))
-    with pytest.raises(jb.TextTableFullError):
+    with pytest.raises(jb.errors.TextTableFullError):
         table.intern("one more")
-    with pytest.raises(jb.TextTableFullError):
+    with pytest.raises(jb.errors.TextTableFullError):
         other.intern("in another table")
     assert table.lookup([*first, *rest]) == texts(0, 16)
     assert (table.intern(texts(0, 16)) == [*first, *rest]).all(), "what is known needs no id"
@@ -75,7 +79,7 @@ def test_no_id_is_given_twice_after_exhaustion_and_a_crash(tmp_path, opened, few
     """Blocks that a failed intern took are noted in the file before an id of them is used."""
     few_ids(2)
     table = jb.TextTable(tmp_path / "t.db")
-    with pytest.raises(jb.TextTableFullError):
+    with pytest.raises(jb.errors.TextTableFullError):
         table.intern(texts(0, 30))
     given = table.intern(texts(0, 10)).tolist()
     table.commit()
@@ -92,14 +96,14 @@ def test_a_block_is_in_the_file_before_its_ids_are_given(tmp_path, opened, monke
     store = table._store
 
     def fail(*_):
-        raise jb.TextFileError("the disk is full")
+        raise jb.errors.TextFileError("the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(store._file, "write", fail)
-        with pytest.raises(jb.TextFileError):
+        with pytest.raises(jb.errors.TextFileError):
             table.intern("a")
         assert len(table) == 0
-        with pytest.raises(jb.TextFileError):  # the block that it holds is not in the file yet
+        with pytest.raises(jb.errors.TextFileError):  # the block that it holds is not in the file yet
             table.intern("a")
     i = table.intern("a")
     reserved = dict(store._file.query("SELECT name, value FROM meta"))["reserved"]

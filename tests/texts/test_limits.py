@@ -11,7 +11,7 @@ def test_over_the_limit_nothing_of_the_call_is_stored(make):
     before = table.nbytes
     more = [f"{i:08d}" for i in range(60)]
     with pytest.raises(
-        jb.TextTableFullError,
+        jb.errors.TextTableFullError,
         match=rf"60 new texts take \d+ bytes, the table has {before} of max_bytes=300. Sweep it, or raise the limit",
     ):
         table.intern(["a" * 8, *more])
@@ -28,7 +28,7 @@ def test_the_limit_is_exact_and_counts_what_is_kept(tmp_path, opened):
         table = opened(path, max_bytes=10)
         table.intern("é" * 3)
         assert table.nbytes == 6
-        with pytest.raises(jb.TextTableFullError):
+        with pytest.raises(jb.errors.TextTableFullError):
             table.intern("12345")
         table.intern(["1234", "1234", ""])
         assert table.nbytes == 10, i
@@ -50,7 +50,7 @@ def test_a_sweep_makes_room_also_before_purge_and_commit(make, replay):
         assert (len(table), table.nbytes) == (0, 0)
         if round == 3:
             table.purge()
-    with pytest.raises(jb.UnknownTextError):
+    with pytest.raises(jb.errors.UnknownTextError):
         table.lookup(1)
 
 
@@ -58,7 +58,9 @@ def test_a_limit_holds_for_what_a_file_has_already(tmp_path, opened):
     with jb.TextTable(tmp_path / "t.db") as table:
         table.intern("x" * 50)
     table = opened(tmp_path / "t.db", max_bytes=60)
-    with pytest.raises(jb.TextTableFullError, match=r"1 new texts take 11 bytes, the table has 50 of max_bytes=60"):
+    with pytest.raises(
+        jb.errors.TextTableFullError, match=r"1 new texts take 11 bytes, the table has 50 of max_bytes=60"
+    ):
         table.intern("y" * 11)
     table.intern("y" * 10)
 
@@ -67,7 +69,7 @@ def test_a_merge_that_does_not_fit_stores_nothing(make, opened):
     here, there = make(max_bytes=40), opened()
     here.intern("mine")
     there.intern([f"text {i}" for i in range(100)])
-    with pytest.raises(jb.TextTableFullError):
+    with pytest.raises(jb.errors.TextTableFullError):
         here.merge(there)
     assert len(here) == 1
 
@@ -82,5 +84,5 @@ def test_a_merge_that_does_not_fit_stores_nothing(make, opened):
     ],
 )
 def test_impossible_options(options, message):
-    with pytest.raises(jb.ConfigurationError, match=message):
+    with pytest.raises(jb.errors.ConfigurationError, match=message):
         jb.TextTable(**options)

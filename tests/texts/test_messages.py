@@ -36,11 +36,15 @@ def test_a_history_is_stored_once(table):
 @pytest.mark.parametrize(
     "prompts, error, message",
     [
-        ([["a"], ["a", "b", "c"]], jb.ShapeError, r"prompts\[1\] has 3 messages, more than size=2; nothing is cut off"),
-        ([["a"], "ab"], jb.DtypeError, r"prompts\[1\] is a str, expected a list of messages"),
-        (["ab"], jb.DtypeError, r"prompts\[0\] is a str"),
-        ([["a"], ["a", None]], jb.DtypeError, r"prompts\[1\] must be a list of str, got \['a', None\]"),
-        ([["a", b"b"]], jb.DtypeError, r"prompts\[0\] must be a list of str"),
+        (
+            [["a"], ["a", "b", "c"]],
+            jb.errors.ShapeError,
+            r"prompts\[1\] has 3 messages, more than size=2; nothing is cut off",
+        ),
+        ([["a"], "ab"], jb.errors.DtypeError, r"prompts\[1\] is a str, expected a list of messages"),
+        (["ab"], jb.errors.DtypeError, r"prompts\[0\] is a str"),
+        ([["a"], ["a", None]], jb.errors.DtypeError, r"prompts\[1\] must be a list of str, got \['a', None\]"),
+        ([["a", b"b"]], jb.errors.DtypeError, r"prompts\[0\] must be a list of str"),
     ],
 )
 def test_refused_before_anything_is_stored(table, prompts, error, message):
@@ -50,20 +54,20 @@ def test_refused_before_anything_is_stored(table, prompts, error, message):
 
 
 def test_sizes_and_shapes(table):
-    with pytest.raises(jb.ConfigurationError, match=r"size must be an int of at least 1"):
+    with pytest.raises(jb.errors.ConfigurationError, match=r"size must be an int of at least 1"):
         jb.intern_messages(table, [["a"]], size=0)
-    with pytest.raises(jb.ShapeError, match=r"ids must be an array \[..., M\]"):
+    with pytest.raises(jb.errors.ShapeError, match=r"ids must be an array \[..., M\]"):
         jb.lookup_messages(table, table.intern("a"))
     ids, mask = jb.intern_messages(table, [], size=3)
     assert ids.shape == mask.shape == (0, 3)
     assert jb.lookup_messages(table, ids) == []
-    with pytest.raises(jb.UnknownTextError):
+    with pytest.raises(jb.errors.UnknownTextError):
         jb.lookup_messages(table, np.array([2**31 - 1, -1]))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, (), (2, 0), "a", slice(2)], ids=str)
 def test_the_size_of_a_text_field(wrong):
-    with pytest.raises(jb.ShapeError, match=r"write jb.text or jb.text\[8\], with sizes of at least 1; got "):
+    with pytest.raises(jb.errors.ShapeError, match=r"write jb.text or jb.text\[8\], with sizes of at least 1; got "):
         jb.text[wrong]
 
 
@@ -72,7 +76,7 @@ def test_text_fields():
     assert jb.text[2, 3].shape == (2, 3)
     assert jb.text[2, 3] == jb.text[2, 3] != jb.text[3, 2]
     assert jb.text.dtype == np.int32
-    with pytest.raises(jb.ShapeError):
+    with pytest.raises(jb.errors.ShapeError):
         jb.text[2][3]
     with pytest.raises(TypeError):
         list(jb.text)

@@ -94,7 +94,7 @@ class Model(RuleBasedStateMachine):
         if not self.options.get("compress"):
             assert self.table.nbytes == sum(len(x.encode("utf-8", "surrogatepass")) for x in self.here.values())
         for i in self.ever.keys() - self.here.keys():
-            with pytest.raises(jb.UnknownTextError):
+            with pytest.raises(jb.errors.UnknownTextError):
                 self.table.lookup(i)
 
     def teardown(self):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.ring import Ring
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts.remap import Remap
 
 
@@ -33,7 +33,7 @@ def test_unknown_ids_become_one_that_no_table_looks_up(make):
     low, high = int(min(ids)), int(max(ids))
     wrong = np.array([low - 1, high + 1, 2**31 - 1, -2, -3, -(2**31), 1 if low > 1 else -9], np.int32)
     assert remap(wrong).tolist() == [-2 if w else 0 for w in wrong]
-    with pytest.raises(jb.UnknownTextError, match=r"text id -2 "):
+    with pytest.raises(jb.errors.UnknownTextError, match=r"text id -2 "):
         here.lookup(remap(wrong[1:]))
     empty = here.merge(make())
     assert empty(np.array([-1, 0, 1, low, 2**31 - 1], np.int32)).tolist() == [-1, 0, -2, -2, -2]
@@ -72,7 +72,7 @@ def test_its_size_is_that_of_the_texts_not_of_the_gap_between_their_ids():
 
 @pytest.mark.parametrize("wrong", [3, [1, 2], np.zeros(2, np.int64), np.zeros(2, np.float32), None], ids=str)
 def test_ids_are_int32(wrong):
-    with pytest.raises(jb.DtypeError, match=r"ids must be an int32 array, got "):
+    with pytest.raises(jb.errors.DtypeError, match=r"ids must be an int32 array, got "):
         Remap.of([1, 2], [3, 4])(wrong)
 
 
@@ -128,7 +128,9 @@ def test_rows_of_stacked_states(opened, replay):
 
 def test_rows_without_text_are_refused():
     replay = jb.Replay(capacity=4, num_envs=None, batch_size=2, view=jb.Items())
-    with pytest.raises(jb.StructureError, match=r"no text fields"):
+    with pytest.raises(jb.errors.StructureError, match=r"no text fields"):
         Remap.of([1], [2]).rows(replay.init({"text": jnp.int32(0)}))
-    with pytest.raises(jb.StructureError, match=r"expected a state of a replay, such as buffer.state, got HostReplay"):
+    with pytest.raises(
+        jb.errors.StructureError, match=r"expected a state of a replay, such as buffer.state, got HostReplay"
+    ):
         Remap.of([1], [2]).rows(jb.HostReplay(replay, {"text": jb.text}))

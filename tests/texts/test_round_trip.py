@@ -100,15 +100,16 @@ def test_digests_are_the_same_in_every_table_and_are_blake2b(table):
 )
 def test_what_is_no_text_is_refused_before_anything_is_stored(table, wrong):
     with pytest.raises(
-        (jb.DtypeError, jb.ShapeError), match=r"expected a str or a list|different lengths; fill them up with None"
+        (jb.errors.DtypeError, jb.errors.ShapeError),
+        match=r"expected a str or a list|different lengths; fill them up with None",
     ):
         table.intern(["kept?", wrong])
-    with pytest.raises((jb.DtypeError, jb.ShapeError)):
+    with pytest.raises((jb.errors.DtypeError, jb.errors.ShapeError)):
         table.intern(wrong)
     assert len(table) == 0
 
 
 def test_the_message_does_not_repeat_a_megabyte(table):
-    with pytest.raises(jb.DtypeError) as error:
+    with pytest.raises(jb.errors.DtypeError) as error:
         table.intern([b"a" * 2**20])
     assert len(str(error.value)) < 200

@@ -28,12 +28,12 @@ def test_a_file_that_is_gone_from_its_path(tmp_path, suffix, how, replay):
     if how != "deleted or moved":
         shutil.copy(tmp_path / "moved", f"{path}{suffix}")
     message = rf"t.db{suffix} was {how} while the table was open: .* save them with table.backup\(new_path\)"
-    with pytest.raises(jb.TextFileError, match=message):  # what was committed before is gone as well
+    with pytest.raises(jb.errors.TextFileError, match=message):  # what was committed before is gone as well
         table.commit()
     late = table.intern("late")
     table.sweep(state, pins=[ids[:2], late])
     for call in (table.commit, table.purge, table.close):
-        with pytest.raises(jb.TextFileError, match=message):
+        with pytest.raises(jb.errors.TextFileError, match=message):
             call()
     expected = {int(ids[0]): "a", int(ids[1]): "b", int(late): "late"}
     assert texts_of(table) == expected
@@ -47,7 +47,7 @@ def test_a_file_that_is_gone_from_its_path(tmp_path, suffix, how, replay):
 def test_an_id_is_not_given_where_the_file_cannot_note_it(tmp_path):
     table = jb.TextTable(tmp_path / "t.db")
     os.rename(tmp_path / "t.db", tmp_path / "moved")
-    with pytest.raises(jb.TextFileError, match=r"t.db was deleted or moved"):
+    with pytest.raises(jb.errors.TextFileError, match=r"t.db was deleted or moved"):
         table.intern("a")
     assert len(table) == 0
 
@@ -79,7 +79,7 @@ def test_a_file_that_goes_while_a_commit_ends(tmp_path, opened):
     file = table._store._file
     file._database = Moving(file._database, path)
     for _ in range(2):
-        with pytest.raises(jb.TextFileError, match=r"t.db was deleted or moved"):
+        with pytest.raises(jb.errors.TextFileError, match=r"t.db was deleted or moved"):
             table.commit()
     file._database = file._database.connection
     table.backup(tmp_path / "saved.db")
@@ -100,7 +100,7 @@ def test_a_second_name_for_a_file_is_refused(tmp_path, opened):
         i = table.intern("a")
     os.link(tmp_path / "t.db", tmp_path / "other.db")
     for name in ("t.db", "other.db"):
-        with pytest.raises(jb.TextFileError, match=rf"{name} has another name, a hard link"):
+        with pytest.raises(jb.errors.TextFileError, match=rf"{name} has another name, a hard link"):
             jb.TextTable(tmp_path / name)
     assert opened(tmp_path / "other.db", read_only=True).lookup(i) == "a"
     os.remove(tmp_path / "other.db")
@@ -115,9 +115,9 @@ def test_the_lock_is_let_go_of(tmp_path, monkeypatch, system):
     path = tmp_path / "t.db"
     with jb.TextTable(path) as table:
         i = table.intern("a")
-        with pytest.raises(jb.TextFileError, match=r"t.db is open for writing already"):
+        with pytest.raises(jb.errors.TextFileError, match=r"t.db is open for writing already"):
             jb.TextTable(path)
-    with pytest.raises(jb.ConfigurationError, match="made with compress=False"):
+    with pytest.raises(jb.errors.ConfigurationError, match="made with compress=False"):
         jb.TextTable(path, compress=True)
     table = jb.TextTable(path)
     assert table.lookup(i) == "a"

@@ -87,7 +87,7 @@ def test_the_wal_does_not_lose_a_reader(tmp_path, opened):
     reader = opened(tmp_path / "t.db", read_only=True)
     for step in range(20):
         i = writer.intern(f"{step}" * 100)
-        with pytest.raises(jb.UnknownTextError):
+        with pytest.raises(jb.errors.UnknownTextError):
             reader.lookup(i)
         writer.commit()
         assert reader.lookup([first, i]) == ["first", f"{step}" * 100]

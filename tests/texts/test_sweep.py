@@ -10,7 +10,7 @@ from jaxbuffers.texts import columns, live
 
 
 def gone(table, i):
-    with pytest.raises(jb.UnknownTextError):
+    with pytest.raises(jb.errors.UnknownTextError):
         table.lookup(i)
     return True
 
@@ -33,7 +33,7 @@ def test_a_fork_keeps_what_the_other_one_overwrote(table, replay, commits):
     again = table.intern(["a", "f"])
     assert again[0] not in old
     assert again[1] == new[1]
-    with pytest.raises(jb.UnknownTextError, match=f"text id {old[0]} is not in this table"):
+    with pytest.raises(jb.errors.UnknownTextError, match=f"text id {old[0]} is not in this table"):
         table.sweep([state, fork])  # it refers to what was freed
     assert len(table) == 5, "nothing was freed"
 
@@ -58,7 +58,7 @@ def test_pins_and_candidates(table, replay):
     assert table.sweep(state, pins, candidates=[]) == 0
     assert table.sweep(state, pins) == 2
     assert table.lookup(ids[:5]) == ["0", "1", "2", "3", "4"]
-    with pytest.raises(jb.UnknownTextError, match=f"text id {ids[7]} "):
+    with pytest.raises(jb.errors.UnknownTextError, match=f"text id {ids[7]} "):
         table.sweep(state, pins=[ids[7]])
     assert len(table) == 5
 
@@ -125,10 +125,10 @@ def test_what_is_no_state_is_refused(table, replay):
     table.intern("a")
     for wrong, name in ((None, "NoneType"), ([], "list"), ({"x": None}, "dict")):
         message = f"expected states of a replay, such as a buffer or buffer.state, got {name}"
-        with pytest.raises(jb.StructureError, match=message):
+        with pytest.raises(jb.errors.StructureError, match=message):
             table.sweep(wrong)
     for wrong in (np.zeros(2, np.float32), np.zeros(2, bool), "ab"):
-        with pytest.raises(jb.DtypeError, match=r"pins must be text ids, int32 arrays; got "):
+        with pytest.raises(jb.errors.DtypeError, match=r"pins must be text ids, int32 arrays; got "):
             table.sweep(state, pins=[wrong])
     assert len(table) == 1
 

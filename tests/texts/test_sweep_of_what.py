@@ -35,7 +35,7 @@ def test_another_buffer_on_the_same_table(buffer):
     buffer.table.intern("nobody's")
     assert buffer.sweep(states=other, everything=True) == 2
     assert texts(buffer.table) == ["text 0", *(f"text {i}" for i in range(2, 6))]
-    with pytest.raises(jb.StructureError, match=r"states\[1\] has its texts in another table"):
+    with pytest.raises(jb.errors.StructureError, match=r"states\[1\] has its texts in another table"):
         buffer.table.sweep([buffer, jb.HostReplay(buffer.replay, {"text": jb.text})])
     assert len(buffer.table) == 5
 
@@ -99,10 +99,10 @@ def test_a_stranger_is_refused_by_name_and_nothing_is_freed(opened, replay, wron
     _, state, add = replay
     table = opened()
     ids = table.intern(["a", "b", "c"])
-    with pytest.raises(jb.StructureError, match=message + ".*give its ids as pins"):
+    with pytest.raises(jb.errors.StructureError, match=message + ".*give its ids as pins"):
         table.sweep(wrong(ids))
     wrapped = message.replace("states", r"states\[1\]", 1)
-    with pytest.raises(jb.StructureError, match=wrapped):
+    with pytest.raises(jb.errors.StructureError, match=wrapped):
         table.sweep([add(state, ids[:1]), wrong(ids)])
     assert len(table) == 3
 
@@ -110,10 +110,10 @@ def test_a_stranger_is_refused_by_name_and_nothing_is_freed(opened, replay, wron
 def test_a_buffer_checks_before_it_frees(buffer):
     for wrong in ([buffer.state, np.zeros(2, np.int32)], np.zeros(2, np.int32), buffer.table):
         for everything in (False, True):
-            with pytest.raises(jb.StructureError, match="Nothing was freed"):
+            with pytest.raises(jb.errors.StructureError, match="Nothing was freed"):
                 buffer.sweep(states=wrong, everything=everything)
     for wrong in ("ab", np.zeros(2, np.float32), jax.random.key(0)):
-        with pytest.raises(jb.DtypeError, match="pins"):
+        with pytest.raises(jb.errors.DtypeError, match="pins"):
             buffer.sweep(pins=wrong)
     assert len(buffer.table) == 6
     assert buffer.sweep() == 2
@@ -138,12 +138,12 @@ def test_a_sweep_whose_file_cannot_be_read_frees_nothing(tmp_path, opened, repla
     def fails(statement, *values):
         calls.append(statement)
         if sum("LENGTH" in call for call in calls) > 1:
-            raise jb.TextFileError("disk I/O error")
+            raise jb.errors.TextFileError("disk I/O error")
         return query(statement, *values)
 
     with monkeypatch.context() as patch:
         patch.setattr(table._store._file, "query", fails)
-        with pytest.raises(jb.TextFileError):
+        with pytest.raises(jb.errors.TextFileError):
             table.sweep(state)
     assert len(table) == 1201
     assert table.nbytes == sum(len(text) for text in texts(table))

@@ -72,7 +72,7 @@ def test_readers_beside_a_writer_that_sweeps(make, hasty, monkeypatch):
         i, text = random.choice(list(newest))
         try:
             assert table.lookup(i) == text
-        except jb.UnknownTextError:
+        except jb.errors.UnknownTextError:
             assert i not in kept
 
     in_threads(write, read_kept, read_newest, read_newest)
@@ -80,7 +80,7 @@ def test_readers_beside_a_writer_that_sweeps(make, hasty, monkeypatch):
     assert sorted(table._store.ids()) == sorted(kept.tolist())
     for i, _ in newest:
         if i not in kept:
-            with pytest.raises(jb.UnknownTextError):
+            with pytest.raises(jb.errors.UnknownTextError):
                 table.lookup(i)
     if hasattr(table._store, "_cache"):
         cache = table._store._cache

@@ -104,7 +104,7 @@ def test_a_freed_text_raises_though_its_tokens_are_cached(table, letters, replay
     i = table.intern("a")
     tokens(i)
     table.sweep(state)
-    with pytest.raises(jb.UnknownTextError, match=f"text id {i} "):
+    with pytest.raises(jb.errors.UnknownTextError, match=f"text id {i} "):
         tokens(i)
     assert tokens(table.intern("a")).tokens[0] == ord("a")
 
@@ -127,20 +127,22 @@ def test_any_tokenizer(table, returned, encodes):
 )
 def test_what_is_no_sequence_of_ints_is_refused(table, returned):
     tokens = jb.Tokens(table, lambda text: returned, max_len=4)
-    with pytest.raises(jb.DtypeError, match=r"the tokenizer must return a sequence of ints, got .* for 'some text'"):
+    with pytest.raises(
+        jb.errors.DtypeError, match=r"the tokenizer must return a sequence of ints, got .* for 'some text'"
+    ):
         tokens(table.intern("some text"))
     assert not tokens._cache
 
 
 @pytest.mark.parametrize("token", [2**31, -(2**31) - 1, 2**63])
 def test_tokens_are_int32(table, token):
-    with pytest.raises(jb.DtypeError, match=f"the tokenizer returned {token}, which is no int32"):
+    with pytest.raises(jb.errors.DtypeError, match=f"the tokenizer returned {token}, which is no int32"):
         jb.Tokens(table, lambda text: np.array([token]), max_len=4)(table.intern("x"))
 
 
 @pytest.mark.parametrize("ids", [[1.5], np.ones(2, np.float32), True, ["a"]], ids=str)
 def test_ids_must_be_integers(table, letters, ids):
-    with pytest.raises(jb.DtypeError, match=r"ids must be integers"):
+    with pytest.raises(jb.errors.DtypeError, match=r"ids must be integers"):
         jb.Tokens(table, letters, max_len=4)(ids)
 
 
@@ -155,7 +157,7 @@ def test_ids_must_be_integers(table, letters, ids):
     ],
 )
 def test_impossible_options(table, options, message):
-    with pytest.raises(jb.ConfigurationError, match=message):
+    with pytest.raises(jb.errors.ConfigurationError, match=message):
         jb.Tokens(table, **{"tokenizer": list, **options})
 
 

@@ -79,7 +79,7 @@ def test_a_sampler_is_told_of_whole_batches_only(view):
     told = quick_jit(lambda state, index: replay.update(state, index).sampler["told"])
     assert int(told(state, index)) == 1
     assert int(told(state, part)) == 0
-    with pytest.raises(jb.ShapeError, match="priority"):
+    with pytest.raises(jb.errors.ShapeError, match="priority"):
         replay.update(state, part, priority=jnp.ones(4))
 
 

@@ -11,9 +11,9 @@ from oracle.exhaustive import LAPS, ROW, bank, cases, near_the_wrap
 from oracle.exhaustive import Config as Case
 
 import jaxbuffers as jb
-from jaxbuffers.bounded import Bounded
-from jaxbuffers.ring import Ring
 from jaxbuffers.row import RowSpec
+from jaxbuffers.storage.ring import Ring
+from jaxbuffers.windows.episode_bounds import Bounded
 
 
 def reward(achieved, desired):
@@ -112,7 +112,7 @@ def test_states_with_and_without_bounds_are_not_mixed_up():
     for view in (jb.Items(), jb.Transitions()):
         plain, bounded = jb.Replay(8, None, 1, view), jb.Replay(8, None, 1, hindsight(view))
         for ours, theirs in ((plain, bounded), (bounded, plain)):
-            with pytest.raises(jb.ConfigurationError, match="another configuration"):
+            with pytest.raises(jb.errors.ConfigurationError, match="another configuration"):
                 ours.sample(theirs.init(ROW), jax.random.key(0))
 
 
@@ -120,5 +120,5 @@ def test_flags_that_bounds_were_made_of_cannot_be_replaced():
     replay = jb.Replay(8, None, 2, hindsight(jb.Items()))
     state, index = replay.init(ROW), jb.Index(jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32))
     for flag in ("is_first", "is_last"):
-        with pytest.raises(jb.StructureError, match=flag):
+        with pytest.raises(jb.errors.StructureError, match=flag):
             replay.update(state, index, rows={flag: jnp.zeros(2, bool)})

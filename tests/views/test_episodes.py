@@ -133,13 +133,13 @@ def test_values_are_written_back_to_the_rows_of_an_episode_and_not_to_its_paddin
 
 def test_a_ring_shorter_than_the_longest_episode_is_refused_with_the_size_needed():
     jb.Replay(12, 2, 1, jb.Episodes(6))
-    with pytest.raises(jb.ConfigurationError, match="at least 12"):
+    with pytest.raises(jb.errors.ConfigurationError, match="at least 12"):
         jb.Replay(10, 2, 1, jb.Episodes(6))
 
 
 @pytest.mark.parametrize("longest", [0, -1, 2.0, True, None])
 def test_an_impossible_length_is_refused(longest):
-    with pytest.raises(jb.ConfigurationError, match="max_length"):
+    with pytest.raises(jb.errors.ConfigurationError, match="max_length"):
         jb.Episodes(longest)
 
 
@@ -147,7 +147,7 @@ def test_an_impossible_length_is_refused(longest):
 def test_a_row_without_the_flags_of_episodes_is_refused_by_name(missing):
     row = {"obs": np.float32(0), "is_first": np.False_, "is_last": np.False_}
     del row[missing]
-    with pytest.raises(jb.MissingFieldError, match=repr(missing)):
+    with pytest.raises(jb.errors.MissingFieldError, match=repr(missing)):
         jb.Replay(8, None, 1, jb.Episodes(2)).init(row)
 
 
@@ -155,12 +155,12 @@ def test_a_row_without_the_flags_of_episodes_is_refused_by_name(missing):
 @pytest.mark.parametrize("value", [np.int32(0), np.zeros(1, bool)], ids=["int32", "bool[1]"])
 def test_a_flag_that_is_not_one_bool_is_refused_by_name(flag, value):
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(**{flag: value})
-    with pytest.raises((jb.DtypeError, jb.ShapeError), match=flag):
+    with pytest.raises((jb.errors.DtypeError, jb.errors.ShapeError), match=flag):
         jb.Replay(8, None, 1, jb.Episodes(2)).init(row)
 
 
 def test_a_state_of_episodes_of_another_length_is_refused():
     row = jax.tree.map(lambda x: x[0], rows_of("F"))
     state = jb.Replay(8, None, 1, jb.Episodes(3)).init(row)
-    with pytest.raises(jb.ConfigurationError, match="another configuration"):
+    with pytest.raises(jb.errors.ConfigurationError, match="another configuration"):
         jb.Replay(8, None, 1, jb.Episodes(4)).sample(state, jax.random.key(0))

@@ -54,7 +54,7 @@ def test_items_need_no_names_at_all():
 def test_a_missing_field_is_named_at_init(view, missing):
     names = {"obs", "action", "reward", "is_first", "is_last", "is_terminal"} - {missing}
     row = {name: getattr(rows_of("F"), name)[0] for name in names}
-    with pytest.raises(jb.MissingFieldError, match=repr(missing)):
+    with pytest.raises(jb.errors.MissingFieldError, match=repr(missing)):
         jb.Replay(8, None, 1, view).init(row)
 
 
@@ -69,7 +69,7 @@ READS += [(view, "is_terminal") for view in FLAGGED[:2]]
 @pytest.mark.parametrize("value", [np.float32(0), np.int32(0), np.zeros(1, bool)], ids=["float32", "int32", "bool[1]"])
 def test_a_flag_that_is_not_one_bool_is_refused_at_init_by_name(view, flag, value):
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(**{flag: value})
-    with pytest.raises((jb.DtypeError, jb.ShapeError), match=flag):
+    with pytest.raises((jb.errors.DtypeError, jb.errors.ShapeError), match=flag):
         jb.Replay(8, None, 1, view).init(row)
 
 
@@ -77,14 +77,14 @@ def test_a_flag_that_is_not_one_bool_is_refused_at_init_by_name(view, flag, valu
 @pytest.mark.parametrize("reward", [np.int32(0), np.bool_(0)], ids=["int32", "bool"])
 def test_a_reward_that_is_no_float_is_refused_at_init_by_name(view, reward):
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(reward=reward)
-    with pytest.raises(jb.DtypeError, match="reward"):
+    with pytest.raises(jb.errors.DtypeError, match="reward"):
         jb.Replay(8, None, 1, view).init(row)
 
 
 @pytest.mark.parametrize("view", [jb.Transitions(), jb.Transitions(2)], ids=str)
 def test_a_reward_with_axes_of_its_own_is_refused_at_init_by_name(view):
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(reward=np.zeros(2, np.float32))
-    with pytest.raises(jb.ShapeError, match="reward"):
+    with pytest.raises(jb.errors.ShapeError, match="reward"):
         jb.Replay(8, None, 1, view).init(row)
 
 
@@ -106,7 +106,7 @@ BAD = [
 
 @pytest.mark.parametrize("make", BAD)
 def test_impossible_configurations_are_refused(make):
-    with pytest.raises(jb.ConfigurationError):
+    with pytest.raises(jb.errors.ConfigurationError):
         make()
 
 
@@ -124,7 +124,7 @@ def test_impossible_configurations_are_refused(make):
 def test_a_ring_too_small_for_one_window_is_refused_with_the_size_needed(view, needs):
     jb.Replay(3 * needs, 3, 1, view)
     if needs > 1:
-        with pytest.raises(jb.ConfigurationError, match=f"at least {3 * needs}"):
+        with pytest.raises(jb.errors.ConfigurationError, match=f"at least {3 * needs}"):
             jb.Replay(3 * (needs - 1), 3, 1, view)
 
 

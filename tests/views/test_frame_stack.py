@@ -179,14 +179,14 @@ def test_stacks_hold_what_was_written_back():
 @pytest.mark.parametrize("view, k, needs", [(jb.Items(), 4, 4), (jb.Transitions(3), 3, 6), (jb.Sequences(4), 2, 5)])
 def test_a_ring_too_small_for_one_window_and_its_history_is_refused_with_the_size_needed(view, k, needs):
     jb.Replay(2 * needs, 2, 1, jb.FrameStack(view, k))
-    with pytest.raises(jb.ConfigurationError, match=f"at least {2 * needs}"):
+    with pytest.raises(jb.errors.ConfigurationError, match=f"at least {2 * needs}"):
         jb.Replay(2 * (needs - 1), 2, 1, jb.FrameStack(view, k))
 
 
 def test_a_state_of_other_stacks_is_refused_where_windows_are_queued():
     row = jax.tree.map(lambda x: x[0], rows_of("F"))
     three, two = (jb.Replay(8, None, 1, jb.FrameStack(jb.Transitions(), k)) for k in (3, 2))
-    with pytest.raises(jb.ConfigurationError, match="another configuration"):
+    with pytest.raises(jb.errors.ConfigurationError, match="another configuration"):
         two.sample(three.init(row), jax.random.key(0))
 
 
@@ -202,7 +202,7 @@ BAD = [
 
 @pytest.mark.parametrize("make", BAD)
 def test_impossible_stacks_are_refused(make):
-    with pytest.raises(jb.ConfigurationError):
+    with pytest.raises(jb.errors.ConfigurationError):
         make()
 
 
@@ -210,7 +210,7 @@ def test_impossible_stacks_are_refused(make):
 def test_a_field_that_stacks_need_is_named_at_init(missing):
     row = {"obs": np.float32(0), "is_first": np.False_}
     del row[missing]
-    with pytest.raises(jb.MissingFieldError, match=re.escape(repr(missing))):
+    with pytest.raises(jb.errors.MissingFieldError, match=re.escape(repr(missing))):
         jb.Replay(8, None, 1, jb.FrameStack(jb.Items(), 2)).init(row)
 
 
@@ -218,11 +218,11 @@ def test_a_field_that_stacks_need_is_named_at_init(missing):
 @pytest.mark.parametrize("value", [np.float32(0), np.int32(0), np.zeros(1, bool)], ids=["float32", "int32", "bool[1]"])
 def test_a_flag_that_is_not_one_bool_is_refused_at_init_by_name(flag, value):
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(**{flag: value})
-    with pytest.raises((jb.DtypeError, jb.ShapeError), match=flag):
+    with pytest.raises((jb.errors.DtypeError, jb.errors.ShapeError), match=flag):
         jb.Replay(8, None, 1, jb.FrameStack(jb.Items(), 2)).init(row)
 
 
 def test_the_view_inside_checks_the_row_too():
     row = jax.tree.map(lambda x: x[0], rows_of("F")).replace(reward=np.int32(0))
-    with pytest.raises(jb.DtypeError, match="reward"):
+    with pytest.raises(jb.errors.DtypeError, match="reward"):
         jb.Replay(8, None, 1, jb.FrameStack(jb.Transitions(), 2)).init(row)

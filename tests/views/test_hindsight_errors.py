@@ -39,7 +39,7 @@ REWARDS = {
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_of_another_dtype_or_shape_than_the_stored_one_is_refused_when_traced(name):
     reward, message = REWARDS[name]
-    with pytest.raises(jb.ShapeError if "[" in message else jb.DtypeError, match=message):
+    with pytest.raises(jb.errors.ShapeError if "[" in message else jb.errors.DtypeError, match=message):
         sampled(reward)
 
 
@@ -50,25 +50,25 @@ def test_a_reward_that_is_a_float_scalar_is_taken():
 @pytest.mark.parametrize("name", ["achieved_goal", "desired_goal"])
 def test_a_goal_that_is_not_in_the_row_is_named(name):
     row = GOOD.replace(obs={key: value for key, value in GOOD.obs.items() if key != name})
-    with pytest.raises(jb.MissingFieldError, match=f"obs.{name}"):
+    with pytest.raises(jb.errors.MissingFieldError, match=f"obs.{name}"):
         init(row)
 
 
 def test_a_goal_in_a_field_that_is_not_there_is_refused_by_the_name_of_the_field():
-    with pytest.raises(jb.MissingFieldError, match="'goals'"):
+    with pytest.raises(jb.errors.MissingFieldError, match="'goals'"):
         init(GOOD, jb.Hindsight(jb.Items(), distance, desired="goals.desired"))
 
 
 def test_a_goal_that_is_no_array_but_a_tree_of_them_is_refused():
     for path in ("obs", "obs.achieved_goal"):
         row = GOOD.replace(obs={"achieved_goal": {"x": PLACE, "y": PLACE}, "desired_goal": PLACE})
-        with pytest.raises(jb.MissingFieldError, match=f"needs leaf '{path}'"):
+        with pytest.raises(jb.errors.MissingFieldError, match=f"needs leaf '{path}'"):
             init(row, jb.Hindsight(jb.Items(), distance, achieved=path))
 
 
 @pytest.mark.parametrize("other", [np.zeros(3, np.float32), np.float32(0), np.zeros(2, np.int32)], ids=str)
 def test_goals_that_are_not_alike_are_refused(other):
-    with pytest.raises(jb.ShapeError, match=r"one shape and dtype.*float32\(2,\)"):
+    with pytest.raises(jb.errors.ShapeError, match=r"one shape and dtype.*float32\(2,\)"):
         init(GOOD.replace(obs={"achieved_goal": PLACE, "desired_goal": other}))
 
 
@@ -77,17 +77,17 @@ def test_a_field_that_hindsight_needs_is_named(missing):
     row = {"obs": GOOD.obs, "reward": np.float32(0), "is_first": np.False_}
     init(row)
     del row[missing]
-    with pytest.raises(jb.MissingFieldError, match=repr(missing)):
+    with pytest.raises(jb.errors.MissingFieldError, match=repr(missing)):
         init(row)
 
 
 @pytest.mark.parametrize(
     "change, error",
     [
-        ({"reward": np.int32(0)}, jb.DtypeError),
-        ({"reward": np.zeros(2, np.float32)}, jb.ShapeError),
-        ({"is_first": np.int32(0)}, jb.DtypeError),
-        ({"is_last": np.zeros(1, bool)}, jb.ShapeError),
+        ({"reward": np.int32(0)}, jb.errors.DtypeError),
+        ({"reward": np.zeros(2, np.float32)}, jb.errors.ShapeError),
+        ({"is_first": np.int32(0)}, jb.errors.DtypeError),
+        ({"is_last": np.zeros(1, bool)}, jb.errors.ShapeError),
     ],
     ids=str,
 )
@@ -98,12 +98,12 @@ def test_a_reward_that_is_no_float_or_a_flag_that_is_no_bool_is_refused_by_name(
 
 def test_the_view_inside_checks_the_row_too():
     row = {"obs": GOOD.obs, "reward": np.float32(0), "is_first": np.False_}
-    with pytest.raises(jb.MissingFieldError, match="action"):
+    with pytest.raises(jb.errors.MissingFieldError, match="action"):
         init(row, jb.Hindsight(jb.Sequences(2, actions="previous"), distance))
 
 
 def test_a_ring_too_small_for_the_view_inside_is_refused_with_the_size_needed():
-    with pytest.raises(jb.ConfigurationError, match="at least 8"):
+    with pytest.raises(jb.errors.ConfigurationError, match="at least 8"):
         jb.Replay(6, 2, 1, jb.Hindsight(jb.Sequences(4), distance))
 
 
@@ -123,7 +123,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_an_impossible_configuration_is_refused(name):
-    with pytest.raises(jb.ConfigurationError):
+    with pytest.raises(jb.errors.ConfigurationError):
         BAD[name]()
 
 

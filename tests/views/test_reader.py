@@ -9,8 +9,8 @@ import numpy as np
 from oracle import check, quick_jit, read_all, rows_of
 
 import jaxbuffers as jb
-from jaxbuffers.random import bits64
-from jaxbuffers.ring import Ring
+from jaxbuffers.numerics.random_bits import bits64
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View
 
 

@@ -7,7 +7,7 @@ import pytest
 from oracle import WrappedOracle, leaves_of, quick_jit, row_at, small_row
 
 import jaxbuffers as jb
-from jaxbuffers.windows import Added
+from jaxbuffers.windows.base import Added
 
 LENGTH, STREAMS, CASES, STEPS = 6, 2, 24, 7
 ROW = small_row()

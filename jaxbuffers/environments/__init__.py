@@ -1,0 +1,1 @@
+"""From environments and episodes to rows."""

@@ -1,0 +1,126 @@
+"""A sum tree: draw one of millions of weights in proportion, change any of them, O(log n) each.
+
+Each node is the sum of its 16 children, added up from left to right: parents are recomputed from
+their children and never adjusted by differences, so rounding errors do not pile up, however many
+updates there were. A draw walks down by the same running sums, which is why it can tell exactly
+where each child begins: a child of weight zero has no room between two of them, and is never drawn.
+Levels are flat one-dimensional arrays (``docs/decisions/0005-sum-tree.md``).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxbuffers.numerics.materialize import after, once
+from jaxbuffers.numerics.pairs import Pair, plus_whole, quotient, unit
+
+FAN_OUT = 16
+Levels = tuple[jax.Array, ...]  # float32 [n], [n / 16], ..., [16]: leaves first, each padded to a multiple of 16
+
+
+def init(leaves: int) -> Levels:
+    """Allocate a tree of ``leaves`` zeros."""
+    sizes = [-(-leaves // FAN_OUT) * FAN_OUT]
+    while sizes[-1] > FAN_OUT:
+        sizes.append(-(-sizes[-1] // FAN_OUT**2) * FAN_OUT)
+    return tuple(jnp.zeros(size, jnp.float32) for size in sizes)
+
+
+def of(weight: jax.Array) -> Levels:
+    """Build the tree of given weights, float32 ``[n]``, finite and not negative: O(n)."""
+    levels = init(len(weight))
+    leaves = jnp.pad(weight, (0, len(levels[0]) - len(weight)))
+    return refresh((leaves, *levels[1:]), lax.iota(jnp.uint32, len(leaves)))
+
+
+def total(levels: Levels) -> jax.Array:
+    """Return the sum of all leaves: float32 ``[]``."""
+    return _running(_children(levels[-1], jnp.zeros((1,), jnp.uint32)))[-1][0]
+
+
+def write(levels: Levels, leaf: jax.Array, weight: jax.Array) -> Levels:
+    """Replace leaves, without their sums: see `refresh`.
+
+    Args:
+      levels: the tree.
+      leaf: uint32 ``[K]``; those beyond the last leaf and its padding are dropped. Of several weights for the same
+        leaf the largest stays, in whatever order the hardware writes them.
+      weight: float32 ``[K]``, finite and not negative.
+    """
+    leaf = after(leaf, levels[-1])  # which a refresh works out last
+    cleared = levels[0].at[leaf].set(jnp.zeros_like(weight), mode="drop")
+    return (cleared.at[leaf].max(weight, mode="drop"), *levels[1:])
+
+
+def clear(levels: Levels, leaf: jax.Array) -> Levels:
+    """Set leaves, uint32 ``[K]``, to zero, without their sums: see `refresh`."""
+    leaf = after(leaf, levels[-1])
+    return (levels[0].at[leaf].set(jnp.zeros(leaf.shape, jnp.float32), mode="drop"), *levels[1:])
+
+
+def refresh(levels: Levels, leaf: jax.Array) -> Levels:
+    """Recompute every sum above the given leaves, uint32 ``[K]``; those beyond the last leaf are dropped."""
+    fresh, node, exists = [levels[0]], leaf, leaf < len(levels[0])
+    for level in levels[1:]:
+        node = node // FAN_OUT
+        if len(fresh[-1]) // FAN_OUT <= len(leaf):  # so few nodes that all of them are cheaper than some
+            sums = _running([fresh[-1][i::FAN_OUT] for i in range(FAN_OUT)])[-1]
+            fresh.append(jnp.pad(sums, (0, len(level) - len(sums))))
+        else:
+            sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
+            fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
+    return (*fresh[:-1], once(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
+
+
+def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> jax.Array:
+    """Draw leaves in proportion to their weights: uint32 ``[B]``; any leaf if all are zero.
+
+    Args:
+      levels: the tree.
+      high: uint32 ``[B]``, random bits.
+      low: uint32 ``[B]``, further ones.
+      stratified: draw the i-th from the i-th of B equal shares of the total weight.
+    """
+    count, root = len(high), total(levels)
+    target = unit(high, low)
+    if stratified:
+        target = plus_whole(lax.iota(jnp.float32, count), target)
+    target = target.times(quotient(root, count if stratified else 1))
+    node = jnp.zeros((count,), jnp.uint32)
+    room = jnp.broadcast_to(root, (count,))
+    empty = root <= 0  # then no child has room, and the first is as good as any
+    for level in reversed(levels):
+        # Rounding may have moved the target out of the node: keep it just inside.
+        inside = target.below(room)
+        target = Pair(once(jnp.where(inside, target.high, _before(room))), once(jnp.where(inside, target.low, 0.0)))
+        weights = _children(level, node)
+        ends = _running(weights)
+        child, begin = jnp.zeros((count,), jnp.uint32), jnp.zeros((count,), jnp.float32)
+        room = weights[0]
+        for end, weight in zip(ends[:-1], weights[1:], strict=True):
+            beyond = ~(target.below(end) | empty)
+            child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
+            room = jnp.where(beyond, weight, room)
+        target, node = target.minus(begin), once(node * FAN_OUT + child)
+    return node
+
+
+def _children(level: jax.Array, node: jax.Array) -> list[jax.Array]:
+    """Return the 16 children of each node ``[K]``, as 16 arrays ``[K]``."""
+    window = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
+    first = (node * FAN_OUT)[:, None].astype(jnp.int32)
+    children = lax.gather(level, first, window, (FAN_OUT,), mode="promise_in_bounds")
+    return [children[:, i] for i in range(FAN_OUT)]
+
+
+def _running(weights: list[jax.Array]) -> list[jax.Array]:
+    ends = weights[:1]
+    for weight in weights[1:]:
+        ends.append(ends[-1] + weight)
+    return ends
+
+
+def _before(number: jax.Array) -> jax.Array:
+    """Return the float32 just below a positive one; zero for zero."""
+    bits = lax.bitcast_convert_type(number, jnp.uint32)
+    return lax.bitcast_convert_type(jnp.maximum(bits, 1) - 1, jnp.float32)

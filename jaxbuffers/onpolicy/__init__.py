@@ -1,0 +1,1 @@
+"""On-policy experience: rollouts, minibatches, returns and filters of trajectories."""

@@ -1,0 +1,1 @@
+"""Private: how rows lie in memory, and how they are written back."""

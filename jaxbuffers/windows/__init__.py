@@ -1,0 +1,1 @@
+"""Private: which windows are legal. What a sampler's author needs of it is in ``jaxbuffers`` itself."""
