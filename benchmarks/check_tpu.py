@@ -105,7 +105,7 @@ def _analyze(row: jb.Row, view: jb.View, envs: int, capacity: int, place: Any) -
             state = replay.update(state, batch.index, rows={"extras": {"latent": latent}})
         return state, sum(jnp.sum(x.astype(jnp.float32)) for x in jax.tree.leaves(batch.data))
 
-    queue = 0 if state.queue is None else state.queue.starts.size * 4
+    queue = 0 if state.windows is None else state.windows.starts.size * 4
     ring = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.ring.words, state.ring.blocks)))
     return {
         "add": _compile(replay.add, (state, rows), True, ring, place) | {"queue": queue},

@@ -20,7 +20,6 @@ from jaxbuffers.samplers import (
     Candidates,
     Clustered,
     Counted,
-    Legal,
     Mix,
     OnlineFirst,
     Prioritized,
@@ -30,9 +29,11 @@ from jaxbuffers.samplers import (
     Uniform,
     Weighted,
     WithoutReplacement,
+    WrappingSampler,
     importance_weights,
 )
 from jaxbuffers.stats import stats
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
 from jaxbuffers.views import (
     Episode,
@@ -45,11 +46,15 @@ from jaxbuffers.views import (
     Transition,
     Transitions,
     View,
+    WrappingView,
 )
+from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Added",
     "Batch",
     "BatchDataset",
     "ByEpisode",
@@ -84,6 +89,7 @@ __all__ = [
     "Remap",
     "Replay",
     "ReplayState",
+    "Ring",
     "Rollout",
     "RolloutState",
     "Row",
@@ -94,11 +100,15 @@ __all__ = [
     "Tokens",
     "Transition",
     "Transitions",
+    "Turnover",
     "Uniform",
     "View",
     "Weighted",
     "WindowDataset",
+    "Windows",
     "WithoutReplacement",
+    "WrappingSampler",
+    "WrappingView",
     "collate",
     "debug_checks",
     "episode_rows",

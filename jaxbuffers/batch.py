@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 
@@ -59,3 +60,33 @@ class Draw:
     start: jax.Array
     probability: jax.Array
     valid: jax.Array
+
+    @classmethod
+    def of(
+        cls, stream: jax.Array, start: jax.Array, probability: jax.Array | None = None, valid: jax.Array | None = None
+    ) -> "Draw":
+        """Return a draw whose invalid entries are zero throughout, as every sampler's must be.
+
+        Args:
+          stream: int32 ``[B]``.
+          start: int32 ``[B]``.
+          probability: float32 ``[B]``; None for 1.
+          valid: bool ``[B]``, or ``[]`` for all alike; None for True.
+
+        >>> import jax.numpy as jnp, jaxbuffers as jb
+        >>> jb.Draw.of(jnp.int32([1, 2]), jnp.int32([7, 8]), jnp.float32([0.5, 0.5]), jnp.bool_([True, False])).start
+        Array([7, 0], dtype=int32)
+        """
+        probability = jnp.ones(stream.shape, jnp.float32) if probability is None else probability
+        draw = cls(stream=stream, start=start, probability=probability, valid=jnp.ones(stream.shape, jnp.bool_))
+        return draw if valid is None else draw.only(valid)
+
+    def only(self, valid: jax.Array) -> "Draw":
+        """Return the draw with every entry invalid, and zero, where ``valid`` (``[B]`` or ``[]``) is False."""
+        valid = self.valid & valid
+        return Draw(
+            stream=jnp.where(valid, self.stream, 0),
+            start=jnp.where(valid, self.start, 0),
+            probability=jnp.where(valid, self.probability, 0),
+            valid=valid,
+        )

@@ -12,7 +12,6 @@ from jaxbuffers.batch import Index
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, StructureError, check
 from jaxbuffers.row import RowSpec, check_leaf, field, paths_of, refuse_masked, show
 from jaxbuffers.states.ownership import owned
-from jaxbuffers.storage.ring import Ring
 
 
 def positive(name: str, value: Any, minimum: int = 1) -> int:
@@ -154,6 +153,14 @@ def _seed(key: Any) -> str:
     return str(int(key)) if known else "seed"
 
 
+def block(rows: Any, mask: Any, replay: Any, spec: RowSpec) -> tuple[Any, jax.Array]:
+    """Return rows with leading axes ``[N, E]``, and the mask of those to write: bool ``[N, E]``."""
+    lead = spec.leading(rows)
+    shape = (block_size(lead, replay, spec), replay.num_streams)
+    written = row_mask(mask, lead).reshape(shape)
+    return jax.tree.map(lambda x: jnp.asarray(x).reshape(*shape, *x.shape[len(lead) :]), rows), written
+
+
 def block_size(lead: tuple[int, ...], replay: Any, spec: RowSpec) -> int:
     """Return N of rows with leading axes ``[N, E]``, 1 for ``[E]``; refuse others, and more than a stream keeps."""
     streams = () if replay.num_envs is None else (replay.num_envs,)
@@ -201,16 +208,16 @@ def checked_index(index: Index) -> Index:
     return owned(index)
 
 
-def check_places(ring: Ring, index: Index) -> None:
-    """Refuse an index that names streams or times that no row of this ring ever has, where its values are known."""
+def check_places(legal: Any, index: Index) -> None:
+    """Refuse an index that names streams or times that no row of this replay ever has, where its values are known."""
     stream, time = index.stream, index.time
-    real = (stream >= 0) & (stream < ring.num_streams) & (time < ring.cycle)
+    real = (stream >= 0) & (stream < legal.num_streams) & (time < legal.cycle)
     wrong = jnp.sum((time >= 0) & ~real, dtype=jnp.int32)
     check(wrong == 0, "update: {n} entries of the index name streams or times of another replay", n=wrong)
     if not isinstance(wrong, jax.core.Tracer) and wrong:
         raise ShapeError(
             f"{wrong} entries of the index name streams or times that this replay never has: it has streams 0 to "
-            f"{ring.num_streams - 1}. The index comes from another replay."
+            f"{legal.num_streams - 1}. The index comes from another replay."
         )
 
 

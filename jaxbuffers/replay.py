@@ -9,20 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers import checks
-from jaxbuffers.batch import Batch, Index
+from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.checks import one_of, positive, settle
 from jaxbuffers.errors import check
-from jaxbuffers.numerics.materialize import after, after_small, once
+from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers import Legal, Sampler, Uniform
-from jaxbuffers.states.made_by import MadeBy
-from jaxbuffers.states.naming import written
+from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.states.ownership import owned, unshared, verb
 from jaxbuffers.states.replay import ReplayState as ReplayState
+from jaxbuffers.states.replay import kind_of, maker, told
 from jaxbuffers.storage import writeback
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views import Items, Reader, View
-from jaxbuffers.windows.base import Added, Windows
+from jaxbuffers.windows.base import Added
+from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Replay:
         windows = self.view.windows(ring)
         sampler, zero = self.sampler.init(windows), jnp.zeros((), jnp.int32)
         checks.check_memory(self.sampler, sampler)
-        return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, self._made_by(spec, windows)))
+        return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, maker(self, spec, windows)))
 
     @verb
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
@@ -120,21 +120,17 @@ class Replay:
           StructureError, ShapeError, DtypeError: naming the leaf.
           ConfigurationError: the state comes from another configuration; every verb refuses it.
         """
-        lead = state.spec.leading(rows)
-        number = checks.block_size(lead, self, state.spec)
-        written = checks.row_mask(mask, lead)
-        if number == 0:
+        rows, written = checks.block(rows, mask, self, state.spec)
+        if not len(written):
             return state
-        full = (number, self.num_streams)
-        rows = jax.tree.map(lambda x: jnp.asarray(x).reshape(*full, *x.shape[len(lead) :]), rows)
-        written = written.reshape(full)
-
         first, last = checks.episode_flags(rows, written)
-        ring, time = self._ring(state).add(state.ring, rows, written)
+        kind = self.legal(state).kind
+        ring, time = kind.ring.add(state.ring, rows, written)
         added = Added(time, written, first, last)
-        queue, turnover = self._windows(state).add(state.queue, ring, added)
-        state = replace(state, ring=ring, queue=queue)
-        return self._told(state, self.sampler.add(state.sampler, self._legal(state), added, turnover))
+        windows, turnover = kind.add(state.windows, ring, added)
+        legal = Legal(kind, windows, ring)
+        state = replace(state, ring=ring, windows=windows)
+        return told(state, self.sampler.add(state.sampler, legal, added, turnover))
 
     @verb
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
@@ -151,11 +147,30 @@ class Replay:
         """
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
         checks.check_key(key)
-        draw = self.sampler.draw(state.sampler, self._legal(state), key, size)
-        valid = jnp.all(draw.valid)
-        check(valid, "sample: there is no legal window to draw, or too few for the sampler; see can_sample()")
-        data, index = self.view.read(Reader(self._windows(state), state.queue, state.ring, draw, key))
-        return Batch(data=data, index=index, probability=draw.probability, valid=valid)
+        draw = self.sampler.draw(state.sampler, self.legal(state), key, size)
+        check(
+            draw.valid.all(), "sample: there is no legal window to draw, or too few for the sampler; see can_sample()"
+        )
+        # One key serves both: samplers draw its first words, views take theirs from far behind (`Reader.bits`).
+        return self._read(state, draw, key)
+
+    @verb
+    def read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch:
+        """Read windows of your own choice, such as every legal one in turn.
+
+        Args:
+          state: from `add`.
+          draw: which windows (see `legal`). One that is not legal now is read as an invalid entry: zeros, masked.
+          key: a PRNG key for what the view leaves to chance, such as the goals of `Hindsight`; it is consumed.
+
+        >>> import jax, jax.numpy as jnp, jaxbuffers as jb
+        >>> replay = jb.Replay(capacity=4, num_envs=None)
+        >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(6.0))
+        >>> replay.read(state, jb.Draw.of(stream=jnp.int32([0, 0]), start=jnp.int32([2, 5])), jax.random.key(0)).data
+        Array([2., 5.], dtype=float32)
+        """
+        checks.check_key(key)
+        return self._read(state, draw.only(self.legal(state).known(draw.stream, draw.start)), key)
 
     @verb
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
@@ -187,29 +202,30 @@ class Replay:
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
         index = checks.checked_index(index)
-        checks.check_places(self._ring(state), index)
-        anchor = self.view.anchor(self._ring(state), index)
+        legal = self.legal(state)
+        checks.check_places(legal, index)
+        anchor = self.view.anchor(legal, index)
         if priority is not None:
             checks.check_priority(self.sampler, priority, index, anchor)
         state = state if rows is None else self._write(state, index, rows)
         if anchor is not None and index.time.size:
             if priority is not None:
                 # Priorities come from probabilities, so whatever was read for those has been read by then.
-                priority = once(jnp.asarray(priority))
+                priority = materialize(jnp.asarray(priority))
                 anchor = replace(anchor, time=after(anchor.time, priority))
-            used = self.sampler.update(state.sampler, self._legal(state), anchor, priority)
+            used = self.sampler.update(state.sampler, self.legal(state), anchor, priority)
             state = replace(state, sampler=used)
         return state
 
     def _write(self, state: ReplayState, index: Index, rows: Any) -> ReplayState:
-        if state.queue is not None:
+        if state.windows is not None:
             checks.check_no_flags(rows, self.view)
-        ring, dropped = writeback.write(self._ring(state), state.ring, index, rows)
+        ring, dropped = writeback.write(self.legal(state).kind.ring, state.ring, index, rows)
         check(dropped == 0, "update: {n} rows are stale: they have been overwritten", n=dropped)
         if not index.time.size:
             return state
         state = replace(state, ring=ring, dropped=state.dropped + dropped)
-        return self._told(state, self.sampler.rewritten(state.sampler, self._legal(state), index))
+        return told(state, self.sampler.rewritten(state.sampler, self.legal(state), index))
 
     @verb
     def size(self, state: ReplayState) -> jax.Array:
@@ -219,7 +235,7 @@ class Replay:
     @verb
     def count(self, state: ReplayState) -> jax.Array:
         """Count the legal windows, over all streams: int32 ``[]``."""
-        return jnp.sum(self._legal(state).count(), dtype=jnp.int32)
+        return jnp.sum(self.legal(state).count(), dtype=jnp.int32)
 
     @verb
     def can_sample(self, state: ReplayState, batch_size: int | None = None) -> jax.Array:
@@ -240,13 +256,13 @@ class Replay:
         (False, True)
         """
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
-        return self.sampler.can_draw(state.sampler, self._legal(state), size)
+        return self.sampler.can_draw(state.sampler, self.legal(state), size)
 
     @verb
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
         index = checks.checked_index(index)
-        return self._ring(state).age(state.ring, index.time, index.stream)
+        return kind_of(self, state).ring.age(state.ring, index.time, index.stream)
 
     @verb
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
@@ -261,9 +277,14 @@ class Replay:
           where the row has been overwritten, was never added or the address is not one.
         """
         index = checks.checked_index(index)
-        ring = self._ring(state)
-        present = ring.present(state.ring, index.time, index.stream)
-        return ring.read(state.ring, index.time, index.stream, present), present
+        legal = self.legal(state)
+        present = legal.present(index.stream, index.time)
+        return legal.read(index.stream, index.time, present), present
+
+    def legal(self, state: ReplayState) -> Legal:
+        """Return the rows and the legal windows of a state, for a closer look: counts, starts, ages, presence."""
+        state = self._ours(state)
+        return Legal(kind_of(self, state), state.windows, state.ring)
 
     def nbytes(self, row: Any) -> int:
         """Count the bytes that the state for rows like ``row`` takes, without allocating it."""
@@ -273,30 +294,9 @@ class Replay:
     def _ours(self, state: ReplayState) -> ReplayState:
         """Return a state that this configuration made, its arrays in JAX's hands."""
         checks.check_state(state, ReplayState)
-        self._windows(state)
+        kind_of(self, state)
         return owned(state)
 
-    def _windows(self, state: ReplayState) -> Windows:
-        # The configured layout was resolved by init; the state shows which one it was.
-        windows = self.view.windows(Ring(state.spec, self.length, self.num_streams))
-        said = {"sampler": written(self.sampler)} if self.sampler.memory is None else {}
-        state.made_by.require(self._made_by(state.spec, windows), "this replay", **said)
-        self.view.check(state.spec)
-        self.sampler.check(state.spec)
-        checks.check_streams(state, self.length, self.num_streams)
-        return windows
-
-    def _made_by(self, spec: RowSpec, windows: Windows) -> MadeBy:
-        facts = ("row", spec), ("rows of each stream", self.length)  # shapes say how many streams: shard_map changes it
-        return MadeBy((*facts, *windows.rule, ("sampler", self.sampler.memory)))
-
-    @staticmethod
-    def _told(state: ReplayState, sampler: Any) -> ReplayState:
-        """Replace what the sampler remembers; later verbs wait until it has read its arrays and the rows."""
-        return replace(state, sampler=sampler, ring=replace(state.ring, time=after_small(state.ring.time, sampler)))
-
-    def _ring(self, state: ReplayState) -> Ring:
-        return self._windows(state).ring
-
-    def _legal(self, state: ReplayState) -> Legal:
-        return Legal(self._windows(state), state.queue, state.ring)
+    def _read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch:
+        data, index = self.view.read(Reader(self.legal(state), draw, key))
+        return Batch(data=data, index=index, probability=draw.probability, valid=jnp.all(draw.valid))

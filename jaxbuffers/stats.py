@@ -1,25 +1,13 @@
 """stats: what a replay holds and how it has been used, as arrays that can be logged."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxbuffers.numerics import count_tree
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import field
-from jaxbuffers.samplers.clustered import ClusteredState
-from jaxbuffers.samplers.counted import CountedState
-from jaxbuffers.samplers.online_first import OnlineState
-from jaxbuffers.samplers.prioritized import PrioritizedState
-from jaxbuffers.samplers.rank_based import RankState
-from jaxbuffers.samplers.without_replacement import EpochState
+from jaxbuffers.samplers.reporting import under
 from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.storage.ring import Ring
-from jaxbuffers.windows.queue import QueueState
-
-BINS = 16
 
 
 def stats(state: ReplayState) -> dict[str, jax.Array]:
@@ -42,7 +30,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
       by weight, in equal steps of its logarithm), ``total_weight``, ``highest``, ``stale``, ``refused``; ``ranks``
       int32 ``[96]`` (`RankBased`: windows by class); ``missed`` and ``queued`` (`OnlineFirst`); ``to_come``
       and ``waiting`` (`WithoutReplacement`); ``groups`` int32 ``[G + 1]`` (`Clustered`: windows of
-      each group, and of none).
+      each group, and of none). A sampler of your own reports what the method ``stats()`` of its state returns.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=8, num_envs=2, batch_size=4, sampler=jb.Counted(jb.Uniform()))
@@ -63,12 +51,9 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
         "dropped": state.dropped,
     }
     found |= _episodes(state)
-    queue = getattr(state.queue, "windows", state.queue)
-    if isinstance(queue, QueueState):
-        length, streams = queue.starts.shape
-        windows = Ring(state.spec, length, streams).shift(queue.made, -queue.gone)
-        found |= {"windows": windows, "too_long": queue.too_long}
-    return unshared(found | {f"sampler/{name}": value for name, value in _sampler(state.sampler).items()}, given)
+    if state.windows is not None:
+        found |= state.windows.stats()
+    return unshared(found | under("sampler", state.sampler), given)
 
 
 def _episodes(state: ReplayState) -> dict[str, jax.Array]:
@@ -89,59 +74,3 @@ def _episodes(state: ReplayState) -> dict[str, jax.Array]:
     total = jnp.sum(state.ring.size, dtype=jnp.int32)
     mean = total.astype(jnp.float32) / jnp.maximum(count, 1).astype(jnp.float32)
     return {"episodes": count, "mean_episode_rows": mean}
-
-
-def _sampler(state: Any) -> dict[str, jax.Array]:
-    if isinstance(state, tuple):
-        return {f"{i}/{name}": value for i, part in enumerate(state) for name, value in _sampler(part).items()}
-    if isinstance(state, CountedState):
-        return _uses(state.uses) | _inside("counted", state.sampler)
-    if isinstance(state, OnlineState):
-        return {"queued": state.queued, "missed": state.missed} | _inside("then", state.then)
-    if isinstance(state, PrioritizedState):
-        return _priorities(state)
-    if isinstance(state, RankState):
-        return {"ranks": count_tree.sizes(state.tree), "stale": state.stale, "refused": state.refused}
-    if isinstance(state, ClusteredState):
-        return {"groups": count_tree.sizes(state.tree), "refused": state.refused}
-    if isinstance(state, EpochState):
-        to_come = jnp.sum(state.tree.group == state.side, dtype=jnp.int32)
-        return {"to_come": to_come, "waiting": jnp.sum(state.tree.group == 1 - state.side, dtype=jnp.int32)}
-    return {}
-
-
-def _inside(name: str, state: Any) -> dict[str, jax.Array]:
-    return {f"{name}/{key}": value for key, value in _sampler(state).items()}
-
-
-def _uses(uses: jax.Array) -> dict[str, jax.Array]:
-    real = uses >= 0
-    octave = jnp.zeros_like(uses)
-    for power in range(BINS - 1):
-        octave = octave + (uses >= 2**power).astype(jnp.int32)
-    total = jnp.sum(jnp.where(real, uses, 0).astype(jnp.float32))
-    mean = total / jnp.maximum(jnp.sum(real, dtype=jnp.int32), 1).astype(jnp.float32)
-    return {"uses": _histogram(octave, real), "mean_uses": mean}
-
-
-def _priorities(state: PrioritizedState) -> dict[str, jax.Array]:
-    weights = state.tree[0]
-    real = weights > 0
-    logs = jnp.log(jnp.where(real, weights, 1))
-    far = np.float32(128)  # farther than the logarithm of any float32
-    low = jnp.where(jnp.any(real), jnp.min(jnp.where(real, logs, far)), 0)
-    high = jnp.maximum(jnp.max(jnp.where(real, logs, -far)), low)
-    step = jnp.maximum((high - low) / BINS, np.float32(1e-6))
-    bin_of = jnp.clip(((logs - low) / step).astype(jnp.int32), 0, BINS - 1)
-    return {
-        "priorities": _histogram(bin_of, real),
-        "priority_edges": jnp.exp(low + step * jnp.arange(BINS + 1, dtype=jnp.float32)),
-        "total_weight": jnp.sum(weights),
-        "highest": state.highest,
-        "stale": state.stale,
-        "refused": state.refused,
-    }
-
-
-def _histogram(bin_of: jax.Array, real: jax.Array) -> jax.Array:
-    return jnp.stack([jnp.sum(real & (bin_of == b), dtype=jnp.int32) for b in range(BINS)])

@@ -47,14 +47,13 @@ def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal
     length, rng = 5, np.random.default_rng(0)
     replay = jb.Replay(length, None, 1, view)
     row = jb.Row(*[jnp.float32(0)] * 3, *[jnp.bool_(False)] * 3)
-    ring = replay._ring(replay.init(row))
-    windows, counted = view.windows(ring), 0
+    windows, counted = replay.legal(replay.init(row)).kind, 0
     for _ in range(40):
         state, firsts = replay.init(row), []
         for _ in range(4):
             number = int(rng.integers(1, length + 1))
             first = rng.random(number) < 0.3
-            queue = state.queue
+            queue = state.windows
             rows = jb.Row(*[jnp.zeros(number)] * 3, jnp.asarray(first), *[jnp.zeros(number, bool)] * 2)
             before = len(firsts)
             firsts += first.tolist()

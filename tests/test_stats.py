@@ -47,7 +47,7 @@ def test_rows_and_episodes_are_those_that_a_loop_finds(steps):
 def test_windows_are_counted_when_the_counters_of_their_queue_go_round():
     replay = jb.Replay(24, 3, 4, jb.Transitions())
     state, _, _ = filled(replay)
-    cycle, queue = 2**30, state.queue
+    cycle, queue = 2**30, state.windows
     moved = {name: (getattr(queue, name) + cycle - 8) % cycle for name in ("made", "gone")}
     assert (moved["made"] < moved["gone"]).any()
     later = replace(state, queue=replace(queue, **moved))

@@ -146,7 +146,7 @@ class ReadsBeyond(jb.View):
 
     def read(self, reader):
         index = reader.index([0, 1])
-        rows = reader.ring.read(reader.state, index.time, index.stream, jnp.ones_like(index.time, jnp.bool_))
+        rows = reader.legal.read(index.stream, index.time, jnp.ones_like(index.time, jnp.bool_))
         return rows, index
 
 
@@ -168,7 +168,7 @@ class ClaimsMissingRows(jb.View):
     def read(self, reader):
         index = reader.index([0, 1])
         first = index.time[:, :1]
-        after = jnp.where(first >= 0, reader.ring.shift(first, 1), -1)
+        after = jnp.where(first >= 0, reader.legal.shift(first, 1), -1)
         return reader.rows(index), jb.Index(index.stream, jnp.concatenate([first, after], axis=1))
 
 

@@ -215,10 +215,9 @@ def test_a_block_of_rows_adds_what_single_rows_add(view):
 def clock_near_its_wrap(replay, state, rows_before):
     cycle = 2**30 // replay.length * replay.length
     state = replace(state, ring=replace(state.ring, time=jnp.full_like(state.ring.time, cycle - rows_before)))
-    if state.queue is not None:
-        state = replace(
-            state, queue=replace(state.queue, made=state.queue.made + (cycle - 1), gone=state.queue.gone + (cycle - 1))
-        )
+    if state.windows is not None:
+        queue = state.windows
+        state = replace(state, windows=replace(queue, made=queue.made + (cycle - 1), gone=queue.gone + (cycle - 1)))
     return state, cycle
 
 

@@ -14,7 +14,6 @@ from jaxbuffers.host.batch import leaves_by_name, text_names
 from jaxbuffers.host.steps import TEXTS
 from jaxbuffers.numerics.search import locate
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.views import Reader
 
 AT_ONCE = 2**26  # bytes to read in one call, where more than one window is asked for
 
@@ -66,16 +65,15 @@ class Snapshot:
         return jax.tree.map(jnp.squeeze, read(number[None]), batch)
 
     def _windows(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
-        legal = self._replay._legal(state)
+        legal = self._replay.legal(state)
         count = legal.count()
         key = jax.random.fold_in(jax.random.key(0), number[0])  # what a view chooses depends on the window alone
         ends = jnp.cumsum(count, dtype=jnp.int32)
         stream = locate(ends, number)
         start = legal.start(stream, number - (ends[stream] - count[stream]))
         draw = Draw(stream, start, jnp.ones(len(number), jnp.float32), jnp.ones(len(number), jnp.bool_))
-        reader = Reader(legal.windows, state.queue, state.ring, draw, key)
-        data, index = self._replay.view.read(reader)
-        return data, index.time >= 0
+        batch = self._replay.read(state, draw, key)
+        return batch.data, batch.mask
 
 
 def _same(data: Any) -> Any:

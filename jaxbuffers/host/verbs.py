@@ -55,15 +55,16 @@ class Verbs:
 
     @partial(jax.jit, static_argnums=(0, 3))
     def _texts_replaced(self, state: ReplayState, mask: jax.Array, number: int) -> tuple[list, jax.Array]:
-        ring, size = self.replay._ring(state), state.ring.size
+        legal = self.replay.legal(state)
+        size = legal.size
         count = jnp.sum(mask.reshape(number, -1), axis=0, dtype=jnp.int32)
         place = jnp.broadcast_to(
             jnp.arange(number, dtype=jnp.int32)[:, None], (number, len(size))
         )  # from the oldest on
         gone = place < (size + count - self.replay.length)[None]
         stream = jnp.broadcast_to(jnp.arange(len(size), dtype=jnp.int32)[None], gone.shape)
-        time = ring.shift(state.ring.time[None], place - size[None])
-        rows = paths_of(ring.read(state.ring, time, stream, gone))
+        time = legal.shift(legal.time[None], place - size[None])
+        rows = paths_of(legal.read(stream, time, gone))
         return [rows[path] for path in state.spec.texts], gone
 
     @debug_checks(False)

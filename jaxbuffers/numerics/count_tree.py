@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
-from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.materialize import materialize
 
 FAN_OUT = 16
 NOWHERE = 0xFFFFFFFF  # an address beyond every leaf
@@ -46,7 +46,7 @@ def sizes(tree: CountTree) -> jax.Array:
 def group_at(tree: CountTree, leaf: jax.Array) -> jax.Array:
     """Return the group of each leaf ``[K]``, -1 for none and for those beyond the last."""
     # Once: fused into the place of a later write it would be a read that may come after it, and copy the leaves.
-    return once(tree.group.at[leaf].get(mode="fill", fill_value=-1))
+    return materialize(tree.group.at[leaf].get(mode="fill", fill_value=-1))
 
 
 def move(
@@ -64,15 +64,15 @@ def move(
     Returns:
       The tree, and which of the K moves counted, bool ``[K]``.
     """
-    leaf = once(leaf)
+    leaf = materialize(leaf)
     before = group_at(tree, leaf)
     # Each leaf keeps the highest of the numbers written to it, and so says which of its moves counts.
     number = lax.iota(jnp.int32, len(leaf))
     number = number if precedence is None else number + precedence * len(leaf)
     none = jnp.minimum(before, -1)  # reads before it writes, in this order: otherwise the leaves would be copied
     group = tree.group.at[leaf].set(none, mode="drop").at[leaf].max(number, mode="drop")
-    counted = once(group.at[leaf].get(mode="fill", fill_value=-1)) == number
-    winner = once(jnp.where(counted, leaf, jnp.uint32(NOWHERE)))
+    counted = materialize(group.at[leaf].get(mode="fill", fill_value=-1)) == number
+    winner = materialize(jnp.where(counted, leaf, jnp.uint32(NOWHERE)))
     group = group.at[winner].set(to, mode="drop")
     counts, node = [], winner
     for level in tree.counts:
@@ -103,7 +103,7 @@ def _descend(children: list[jax.Array], node: jax.Array, rank: jax.Array) -> tup
         end = end + count
         beyond = rank >= end
         child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
-    return once(node * FAN_OUT + child), once(rank - begin)
+    return materialize(node * FAN_OUT + child), materialize(rank - begin)
 
 
 def _place(level: jax.Array, groups: int, group: jax.Array, node: jax.Array) -> jax.Array:

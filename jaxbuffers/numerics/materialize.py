@@ -1,16 +1,16 @@
 """When XLA computes what: a vector once, and a write only after the reads that come before it.
 
-**Once.** XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a row by an
-address then works out the address 30 times, down to the 16 sums of each level of a tree. On CPU
+**Once** (`materialize`). XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a
+row by an address then works out the address 30 times, down to the 16 sums of each level of a tree. On CPU
 ``optimization_barrier`` is removed before fusion; a scatter is never fused into what follows
-(``docs/decisions/0005-sum-tree.md`` has the figures). Elsewhere `once` does nothing.
+(``docs/decisions/0005-sum-tree.md`` has the figures). Elsewhere `materialize` does nothing.
 
-**After.** A buffer is updated in place only if every read of its old content is known to come first. Within one
-verb the reads find the places to write, so they do. But the next verb works out its places from counters that
-know nothing of those reads, and XLA keeps a copy of the whole buffer for them. So a verb returns its counters
+**After** (`after`). A buffer is updated in place only if every read of its old content is known to come first.
+Within one verb the reads find the places to write, so they do. But the next verb works out its places from counters
+that know nothing of those reads, and XLA keeps a copy of the whole buffer for them. So a verb returns its counters
 `after` what it has read, and whatever is written later depends on the reads (``docs/decisions/0009-order.md``).
 A value with two consumers may be read twice, by two kernels of which only one is waited for: it goes through
-`once` first.
+`materialize` first.
 """
 
 import functools
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def once(x: jax.Array) -> jax.Array:
+def materialize(x: jax.Array) -> jax.Array:
     """Return ``x`` ``[K]``, computed once."""
     return lax.platform_dependent(x, cpu=_stored, default=lambda x: x)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbuffers.numerics.materialize import after, once
+from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.numerics.pairs import Pair, plus_whole, quotient, unit
 
 FAN_OUT = 16
@@ -69,7 +69,7 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
         else:
             sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
             fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
-    return (*fresh[:-1], once(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
+    return (*fresh[:-1], materialize(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
 
 
 def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> jax.Array:
@@ -92,7 +92,9 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
     for level in reversed(levels):
         # Rounding may have moved the target out of the node: keep it just inside.
         inside = target.below(room)
-        target = Pair(once(jnp.where(inside, target.high, _before(room))), once(jnp.where(inside, target.low, 0.0)))
+        target = Pair(
+            materialize(jnp.where(inside, target.high, _before(room))), materialize(jnp.where(inside, target.low, 0.0))
+        )
         weights = _children(level, node)
         ends = _running(weights)
         child, begin = jnp.zeros((count,), jnp.uint32), jnp.zeros((count,), jnp.float32)
@@ -101,7 +103,7 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
             beyond = ~(target.below(end) | empty)
             child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
             room = jnp.where(beyond, weight, room)
-        target, node = target.minus(begin), once(node * FAN_OUT + child)
+        target, node = target.minus(begin), materialize(node * FAN_OUT + child)
     return node
 
 

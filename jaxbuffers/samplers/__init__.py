@@ -1,6 +1,6 @@
 """Samplers: where to point."""
 
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.by_episode import ByEpisode
 from jaxbuffers.samplers.clustered import Clustered
 from jaxbuffers.samplers.counted import Counted
@@ -12,13 +12,13 @@ from jaxbuffers.samplers.recent import Recent
 from jaxbuffers.samplers.uniform import Uniform
 from jaxbuffers.samplers.weighted import Candidates, Weighted
 from jaxbuffers.samplers.without_replacement import WithoutReplacement
+from jaxbuffers.samplers.wrapping import WrappingSampler
 
 __all__ = [
     "ByEpisode",
     "Candidates",
     "Clustered",
     "Counted",
-    "Legal",
     "Mix",
     "OnlineFirst",
     "Prioritized",
@@ -28,5 +28,6 @@ __all__ = [
     "Uniform",
     "Weighted",
     "WithoutReplacement",
+    "WrappingSampler",
     "importance_weights",
 ]

@@ -1,7 +1,6 @@
 """What every sampler is: a way to point at legal windows."""
 
 import abc
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,51 +9,8 @@ import jax.numpy as jnp
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import RowSpec
-from jaxbuffers.storage.ring import RingState
 from jaxbuffers.windows.base import Added, Turnover, Windows
-
-
-@dataclass(frozen=True)
-class Legal:
-    """The legal windows of a replay at one moment: all that a sampler needs to see."""
-
-    windows: Windows
-    queue: Any
-    ring: RingState
-
-    def count(self) -> jax.Array:
-        """How many legal windows each stream has: int32 ``[E]``."""
-        return self.windows.count(self.queue, self.ring)
-
-    def start(self, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """When the window of this ``rank`` in its stream (0 is the oldest) begins."""
-        return self.windows.start(self.queue, self.ring, stream, rank)
-
-    def older(self, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """How many legal windows of the stream begin before ``start``, the time of a row present: int32."""
-        return self.windows.older(self.queue, self.ring, stream, start)
-
-    def alive(self, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """Whether windows that were legal once, beginning at ``start``, still are: bool."""
-        return self.windows.alive(self.ring, stream, start)
-
-    def age(self, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """How many rows of the stream came after the one at ``start``: int32."""
-        return self.windows.ring.shift(self.ring.time[stream], -1 - start)
-
-    def address(self, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """Number the places where windows may begin: uint32 below T * E; one for each slot of each stream."""
-        ring = self.windows.ring
-        return ring.slot(start) * jnp.uint32(ring.num_streams) + stream.astype(jnp.uint32)
-
-    def window_at(self, address: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return the stream and the start of the window at an `address` in use: int32."""
-        ring = self.windows.ring
-        streams = jnp.uint32(ring.num_streams)
-        stream, slot = (address % streams).astype(jnp.int32), (address // streams).astype(jnp.int32)
-        newest = ring.shift(self.ring.time[stream], -1)
-        back = ring.slot(newest).astype(jnp.int32) - slot
-        return stream, ring.shift(newest, -jnp.where(back < 0, back + ring.length, back))
+from jaxbuffers.windows.legal import Legal
 
 
 class Sampler(abc.ABC):
@@ -72,6 +28,11 @@ class Sampler(abc.ABC):
     def takes_priority(self) -> bool:
         """Whether ``Replay.update(priority=)`` is of use to it."""
         return False
+
+    @property
+    def says_probability(self) -> bool:
+        """Whether `probability` says how likely a window is; a `Mix` needs that."""
+        return type(self).probability is not Sampler.probability
 
     @property
     def memory(self) -> Any:
@@ -99,7 +60,10 @@ class Sampler(abc.ABC):
         return jnp.any(legal.count() > 0)
 
     def init(self, windows: Windows) -> Any:
-        """Return what the sampler remembers about an empty ring; nothing by default."""
+        """Return what the sampler remembers about an empty ring, any pytree; nothing by default.
+
+        Where it has a method ``stats()`` that returns named arrays, `jaxbuffers.stats` reports them.
+        """
         return ()
 
     def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> Any:

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxbuffers.batch import Index
 from jaxbuffers.errors import check
 from jaxbuffers.numerics.count_tree import NOWHERE
-from jaxbuffers.numerics.materialize import once
-from jaxbuffers.samplers.base import Legal
+from jaxbuffers.numerics.materialize import materialize
 from jaxbuffers.windows.base import Added, Turnover
+from jaxbuffers.windows.legal import Legal
 
 
 def turned_over(legal: Legal, added: Added, turnover: Turnover) -> tuple[jax.Array, jax.Array]:
@@ -19,7 +19,7 @@ def turned_over(legal: Legal, added: Added, turnover: Turnover) -> tuple[jax.Arr
     stream = jnp.broadcast_to(jnp.arange(added.time.shape[1], dtype=jnp.int32), added.time.shape)
     gone = only_where(added.mask, legal.address(stream, turnover.expired))
     new = only_where(turnover.completed, legal.address(stream, turnover.start))
-    return once(gone), once(new)
+    return materialize(gone), materialize(new)
 
 
 def living(legal: Legal, index: Index) -> jax.Array:

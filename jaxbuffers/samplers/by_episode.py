@@ -10,12 +10,13 @@ from flax import struct
 from jaxbuffers.batch import Draw
 from jaxbuffers.checks import number, settle
 from jaxbuffers.numerics import sum_tree
-from jaxbuffers.numerics.materialize import after, once
+from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import only_where
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -84,35 +85,41 @@ class ByEpisode(Sampler):
 
     def init(self, windows: Windows) -> EpisodesState:
         """No episode at all."""
-        length, streams = windows.ring.length, windows.ring.num_streams
-        zeros = [jnp.zeros(streams, jnp.int32) for _ in range(5)]
-        tables = [jnp.zeros((length, streams), jnp.int32) for _ in range(2)]
-        ended = jnp.zeros(streams, jnp.bool_)
-        tree = sum_tree.init(length * streams)
-        return EpisodesState(tree, tables[0], zeros[0], zeros[1], zeros[2], tables[1], zeros[3], zeros[4], ended)
+        length, streams = windows.length, windows.num_streams
+        return EpisodesState(
+            tree=sum_tree.init(length * streams),
+            begin=jnp.zeros((length, streams), jnp.int32),
+            made=jnp.zeros(streams, jnp.int32),
+            gone=jnp.zeros(streams, jnp.int32),
+            windows=jnp.zeros(streams, jnp.int32),
+            opened=jnp.zeros((length, streams), jnp.int32),
+            now=jnp.zeros(streams, jnp.int32),
+            last=jnp.zeros(streams, jnp.int32),
+            ended=jnp.zeros(streams, jnp.bool_),
+        )
 
     def add(self, state: EpisodesState, legal: Legal, added: Added, turnover: Turnover) -> EpisodesState:
         """Queue the episodes in which completed windows begin; let go of those that have lost their last one."""
-        ring, number = legal.windows.ring, len(added.time)
-        streams = jnp.arange(ring.num_streams, dtype=jnp.uint32)
+        number = len(added.time)
+        streams = jnp.arange(legal.num_streams, dtype=jnp.uint32)
         old = state
 
         def step(state: EpisodesState, row: tuple[Added, Turnover]) -> tuple[EpisodesState, None]:
             new, change = row
-            now = ring.shift(state.now, (new.mask & (new.first | state.ended)).astype(jnp.int32))
-            slot = after(jnp.where(new.mask, ring.slot(new.time), jnp.uint32(ring.length)), state.last)
+            now = legal.shift(state.now, (new.mask & (new.first | state.ended)).astype(jnp.int32))
+            slot = after(jnp.where(new.mask, legal.slot(new.time), jnp.uint32(legal.length)), state.last)
             opened = state.opened.at[slot, streams].set(now, mode="drop", unique_indices=True)
-            episode = once(opened.at[ring.slot(change.start), streams].get(mode="promise_in_bounds"))
+            episode = materialize(opened.at[legal.slot(change.start), streams].get(mode="promise_in_bounds"))
             opens = change.completed & ((episode != state.last) | (state.made == state.gone))
-            place = jnp.where(opens, ring.slot(state.made), jnp.uint32(ring.length))
+            place = jnp.where(opens, legal.slot(state.made), jnp.uint32(legal.length))
             return replace(
                 state,
                 begin=state.begin.at[place, streams].set(state.windows, mode="drop", unique_indices=True),
-                made=ring.shift(state.made, opens.astype(jnp.int32)),
-                windows=ring.shift(state.windows, change.completed.astype(jnp.int32)),
+                made=legal.shift(state.made, opens.astype(jnp.int32)),
+                windows=legal.shift(state.windows, change.completed.astype(jnp.int32)),
                 opened=opened,
                 now=now,
-                last=once(jnp.where(opens, episode, state.last)),
+                last=materialize(jnp.where(opens, episode, state.last)),
                 ended=jnp.where(new.mask, new.last, state.ended),
             ), None
 
@@ -120,52 +127,50 @@ class ByEpisode(Sampler):
         # At most N windows have expired, so at most N episodes, the front ones, have lost their last.
         # Those that the new ones have pushed out of the queue itself are among them.
         ahead = jnp.arange(number + 1, dtype=jnp.int32)[:, None]
-        queued = jnp.minimum(ring.shift(state.made, -old.gone), ring.length)
-        oldest = ring.shift(state.made, -queued)
-        front = ring.shift(oldest[None], ahead)
+        queued = jnp.minimum(legal.shift(state.made, -old.gone), legal.length)
+        oldest = legal.shift(state.made, -queued)
+        front = legal.shift(oldest[None], ahead)
         exists = ahead < queued[None]
         empty = exists & (self._windows(state, legal, front)[1] == 0)
-        state = replace(state, gone=ring.shift(oldest, jnp.sum(empty, axis=0, dtype=jnp.int32)))
+        state = replace(state, gone=legal.shift(oldest, jnp.sum(empty, axis=0, dtype=jnp.int32)))
         # Weights have changed at the front, where windows expired, and from the newest one of before on.
-        held = ring.shift(old.made, -old.gone)
-        back = ring.shift(old.gone[None], jnp.maximum(held - 1, 0)[None] + ahead)
-        reached = ring.shift(back, -old.gone[None]) < ring.shift(state.made, -old.gone)[None]
+        held = legal.shift(old.made, -old.gone)
+        back = legal.shift(old.gone[None], jnp.maximum(held - 1, 0)[None] + ahead)
+        reached = legal.shift(back, -old.gone[None]) < legal.shift(state.made, -old.gone)[None]
         episode, real = jnp.concatenate([front, back]), jnp.concatenate([exists, reached])
-        alive = real & (ring.shift(episode, -old.gone[None]) >= ring.shift(state.gone, -old.gone)[None])
+        alive = real & (legal.shift(episode, -old.gone[None]) >= legal.shift(state.gone, -old.gone)[None])
         count = jnp.where(alive, self._windows(state, legal, episode)[1], 0)
         weight = jnp.where(count > 0, count.astype(jnp.float32) ** np.float32(self.power), 0)
-        leaf = only_where(real, ring.slot(episode) * jnp.uint32(ring.num_streams) + streams[None])
+        leaf = only_where(real, legal.slot(episode) * jnp.uint32(legal.num_streams) + streams[None])
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight.reshape(-1)), leaf)
-        return replace(state, tree=tree, made=after(state.made, tree[-1], once(state.gone)))
+        return replace(state, tree=tree, made=after(state.made, tree[-1], materialize(state.gone)))
 
     def draw(self, state: EpisodesState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
-        ring, (high, low) = legal.windows.ring, bits64(key, 2 * batch_size)
+        high, low = bits64(key, 2 * batch_size)
         leaf = sum_tree.draw(state.tree, high[:batch_size], low[:batch_size], stratified=False)
-        stream = (leaf % jnp.uint32(ring.num_streams)).astype(jnp.int32)
-        newest = ring.shift(state.made[stream], -1)
-        back = ring.slot(newest).astype(jnp.int32) - (leaf // jnp.uint32(ring.num_streams)).astype(jnp.int32)
-        episode = ring.shift(newest, -jnp.where(back < 0, back + ring.length, back))
+        stream = (leaf % jnp.uint32(legal.num_streams)).astype(jnp.int32)
+        newest = legal.shift(state.made[stream], -1)
+        back = legal.slot(newest).astype(jnp.int32) - (leaf // jnp.uint32(legal.num_streams)).astype(jnp.int32)
+        episode = legal.shift(newest, -jnp.where(back < 0, back + legal.length, back))
         first, count = self._windows(state, legal, episode, stream)
         total = sum_tree.total(state.tree)
         valid = jnp.broadcast_to(total > 0, (batch_size,)) & (count > 0)
         rank = first + fraction_of(jnp.maximum(count, 0), high[batch_size:], low[batch_size:])
         start = legal.start(stream, jnp.where(valid, rank, 0))
-        probability = jnp.where(valid, self._share(total, count), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        return Draw.of(stream, start, self._share(total, count), valid)
 
     def probability(self, state: EpisodesState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the share of its episode, divided by the windows there."""
-        ring = legal.windows.ring
         rank = legal.older(stream, start)
         # The last episode whose first window is not younger than this one, by bisection.
-        low, high = jnp.zeros_like(rank), ring.shift(state.made, -state.gone)[stream]
-        for _ in range(ring.length.bit_length()):
+        low, high = jnp.zeros_like(rank), legal.shift(state.made, -state.gone)[stream]
+        for _ in range(legal.length.bit_length()):
             middle = (low + high) // 2
-            first, _ = self._windows(state, legal, ring.shift(state.gone[stream], middle), stream)
+            first, _ = self._windows(state, legal, legal.shift(state.gone[stream], middle), stream)
             older = (middle < high) & (first <= rank)
             low, high = jnp.where(older, middle + 1, low), jnp.where(older, high, middle)
-        episode = ring.shift(state.gone[stream], jnp.maximum(low - 1, 0))
+        episode = legal.shift(state.gone[stream], jnp.maximum(low - 1, 0))
         _, count = self._windows(state, legal, episode, stream)
         known = legal.alive(stream, start) & (count > 0)
         return jnp.where(known, self._share(sum_tree.total(state.tree), count), 0)
@@ -178,18 +183,17 @@ class ByEpisode(Sampler):
         self, state: EpisodesState, legal: Legal, episode: jax.Array, stream: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Return the rank of the first legal window of each queued episode and their number, 0 if all are gone."""
-        ring = legal.windows.ring
         if stream is None:
-            stream = jnp.broadcast_to(jnp.arange(ring.num_streams, dtype=jnp.int32), episode.shape)
-        oldest = ring.shift(state.windows, -legal.count())[stream]
-        following = ring.shift(episode, 1)
+            stream = jnp.broadcast_to(jnp.arange(legal.num_streams, dtype=jnp.int32), episode.shape)
+        oldest = legal.shift(state.windows, -legal.count())[stream]
+        following = legal.shift(episode, 1)
         newest = following == state.made[stream]
         begin, end = (
-            state.begin.at[ring.slot(number), stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
+            state.begin.at[legal.slot(number), stream.astype(jnp.uint32)].get(mode="promise_in_bounds")
             for number in (episode, following)
         )
-        first = jnp.maximum(_signed(ring.shift(begin, -oldest), ring.cycle), 0)
-        last = _signed(ring.shift(jnp.where(newest, state.windows[stream], end), -oldest), ring.cycle)
+        first = jnp.maximum(_signed(legal.shift(begin, -oldest), legal.cycle), 0)
+        last = _signed(legal.shift(jnp.where(newest, state.windows[stream], end), -oldest), legal.cycle)
         # The front episode may have begun any number of windows ago: the oldest window is its first one left.
         first = jnp.where(episode == state.gone[stream], 0, first)
         return first, jnp.maximum(last - first, 0)

@@ -13,13 +13,14 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import positive, settle
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError, check
 from jaxbuffers.numerics import count_tree
-from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.materialize import materialize
 from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.row import RowSpec, paths_of, show
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import living, only_where, turned_over
 from jaxbuffers.states.naming import written
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -33,6 +34,10 @@ class ClusteredState:
 
     tree: count_tree.CountTree
     refused: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """How many windows each group has, and how many were refused."""
+        return {"groups": count_tree.sizes(self.tree), "refused": self.refused}
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,7 +97,7 @@ class Clustered(Sampler):
 
     def init(self, windows: Windows) -> ClusteredState:
         """No window at all."""
-        leaves = windows.ring.length * windows.ring.num_streams
+        leaves = windows.length * windows.num_streams
         return ClusteredState(count_tree.init(leaves, self.groups + 1), jnp.zeros((), jnp.int32))
 
     def add(self, state: ClusteredState, legal: Legal, added: Added, turnover: Turnover) -> ClusteredState:
@@ -121,9 +126,7 @@ class Clustered(Sampler):
         size = sizes[group]
         leaf = count_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
-        valid = jnp.broadcast_to(used > 0, (batch_size,))
-        probability = jnp.where(valid, _share(used, size), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        return Draw.of(stream, start, _share(used, size), used > 0)
 
     def probability(self, state: ClusteredState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return 1 / (groups with a window) / (windows of its group)."""
@@ -136,13 +139,13 @@ class Clustered(Sampler):
     def _assign(self, state: ClusteredState, legal: Legal, leaf: jax.Array) -> ClusteredState:
         real = leaf != jnp.uint32(count_tree.NOWHERE)
         stream, start = legal.window_at(jnp.where(real, leaf, 0))
-        rows = legal.windows.ring.read(legal.ring, start, stream, real)
+        rows = legal.read(stream, start, real)
         group = paths_of(rows)[tuple(self.by.split("."))] if isinstance(self.by, str) else self.by(rows)
         if group.shape != leaf.shape:
             raise ShapeError(f"Clustered(by=...) must return one number a row, {list(leaf.shape)}, got {group.shape}.")
         if group.dtype != np.int32:
             raise DtypeError(f"Clustered(by=...) must return int32, got {group.dtype}; write .astype(jnp.int32).")
-        group = once(group)
+        group = materialize(group)
         bad = (group < 0) | (group >= self.groups)
         tree, counted = count_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
         refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window

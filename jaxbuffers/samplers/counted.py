@@ -1,19 +1,22 @@
 """Counted: another sampler, with a count of how often each window was used."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
-from jaxbuffers.batch import Draw, Index
+from jaxbuffers.batch import Index
 from jaxbuffers.checks import check_part
-from jaxbuffers.numerics.materialize import once
-from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.numerics.materialize import materialize
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import living, turned_over
+from jaxbuffers.samplers.reporting import BINS, histogram, under
+from jaxbuffers.samplers.wrapping import WrappingSampler
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 MOST = 2**30  # uses of a window after which it is not worth counting, and int32 would overflow some day
 
@@ -23,16 +26,26 @@ class CountedState:
     """How often each window was used.
 
     Attributes:
-      sampler: what the counted sampler remembers.
+      inner: what the counted sampler remembers.
       uses: int32 ``[T * E]``, by address: how often the window that begins there was used, -1 where none does.
     """
 
-    sampler: Any
+    inner: Any
     uses: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """How many windows were used 0, 1, 2-3, 4-7, ... times, and how often on average."""
+        real = self.uses >= 0
+        octave = jnp.zeros_like(self.uses)
+        for power in range(BINS - 1):
+            octave = octave + (self.uses >= 2**power).astype(jnp.int32)
+        total = jnp.sum(jnp.where(real, self.uses, 0).astype(jnp.float32))
+        mean = total / jnp.maximum(jnp.sum(real, dtype=jnp.int32), 1).astype(jnp.float32)
+        return {"uses": histogram(octave, real), "mean_uses": mean} | under("counted", self.inner)
 
 
 @dataclass(frozen=True)
-class Counted(Sampler):
+class Counted(WrappingSampler):
     """Draw as ``sampler`` does, and count the uses of each window, for `stats` to report.
 
     A use is an entry of a ``batch.index`` given to `Replay.update`; call it once for each batch. Beyond
@@ -52,56 +65,27 @@ class Counted(Sampler):
         check_part("the sampler of Counted()", self.sampler, Sampler)
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """What the sampler needs."""
-        return self.sampler.fields
+    @override
+    def inner(self) -> Sampler:
+        return self.sampler
 
-    @property
-    def takes_priority(self) -> bool:
-        """Whether the sampler takes one."""
-        return self.sampler.takes_priority
-
-    @property
-    def memory(self) -> tuple[str, Any]:
-        """The counts, and what the sampler remembers."""
-        return ("Counted", self.sampler.memory)
-
-    def check(self, spec: RowSpec) -> None:
-        """Let the sampler check the row."""
-        self.sampler.check(spec)
-
+    @override
     def init(self, windows: Windows) -> CountedState:
-        """No window, no use."""
-        addresses = windows.ring.length * windows.ring.num_streams
-        return CountedState(self.sampler.init(windows), jnp.full(addresses, -1, jnp.int32))
+        addresses = windows.length * windows.num_streams
+        return CountedState(inner=self.inner.init(windows), uses=jnp.full(addresses, -1, jnp.int32))
 
+    @override
     def add(self, state: CountedState, legal: Legal, added: Added, turnover: Turnover) -> CountedState:
-        """Expired windows leave, completed ones begin with no use."""
+        # Expired windows leave, completed ones begin with no use.
         gone, new = turned_over(legal, added, turnover)
         uses = state.uses.at[gone].set(-1, mode="drop").at[new].set(0, mode="drop")
-        return CountedState(self.sampler.add(state.sampler, legal, added, turnover), uses)
+        return replace(super().add(state, legal, added, turnover), uses=uses)
 
-    def can_draw(self, state: CountedState, legal: Legal, batch_size: int) -> jax.Array:
-        """Ask the sampler."""
-        return self.sampler.can_draw(state.sampler, legal, batch_size)
-
-    def draw(self, state: CountedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
-        return self.sampler.draw(state.sampler, legal, key, batch_size)
-
-    def probability(self, state: CountedState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """Return what the sampler says."""
-        return self.sampler.probability(state.sampler, legal, stream, start)
-
+    @override
     def update(self, state: CountedState, legal: Legal, index: Index, priority: jax.Array | None) -> CountedState:
-        """Count, and tell the sampler."""
         leaf = living(legal, index)
-        # Once: fused into the write it would be a read that may come after it, and copy the table.
-        before = once(state.uses.at[leaf].get(mode="fill", fill_value=-1))
+        # Fused into the write it would be a read that may come after it, and copy the table.
+        before = materialize(state.uses.at[leaf].get(mode="fill", fill_value=-1))
         counts = (before >= 0) & (before < MOST)
         uses = state.uses.at[leaf].add(counts.astype(jnp.int32), mode="drop")
-        return CountedState(self.sampler.update(state.sampler, legal, index, priority), uses)
-
-    def rewritten(self, state: CountedState, legal: Legal, index: Index) -> CountedState:
-        """Tell the sampler."""
-        return CountedState(self.sampler.rewritten(state.sampler, legal, index), state.uses)
+        return replace(super().update(state, legal, index, priority), uses=uses)

@@ -11,11 +11,12 @@ import numpy as np
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import check_part, number, settle
 from jaxbuffers.errors import ConfigurationError
-from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.materialize import materialize
 from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 Part = tuple[float, Sampler]
 
@@ -61,7 +62,7 @@ class Mix(Sampler):
             fraction, sampler = part
             check_part("a part's sampler", sampler, Sampler)
             checked.append((number("a fraction", fraction, 0, 1, above=True), sampler))
-            if type(sampler).probability is Sampler.probability:
+            if not sampler.says_probability:
                 raise ConfigurationError(
                     f"{type(sampler).__name__} does not say how likely a window is (Sampler.probability), "
                     f"so the probabilities of a mixture with it are unknown. OnlineFirst(then=Mix(...)) is possible."
@@ -146,7 +147,7 @@ class Mix(Sampler):
         for i, (sampler, part) in enumerate(zip(self.samplers, state, strict=True)):
             share = sampler.probability(part, legal, stream, start)
             mixture = mixture + np.float32(sizes[i] / batch_size) * jnp.where(drew == i, drawn.probability, share)
-        return Draw(stream, start, once(jnp.where(valid, mixture, 0)), valid)
+        return Draw(stream=stream, start=start, probability=materialize(jnp.where(valid, mixture, 0)), valid=valid)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the sum over the parts of their fraction times their probability."""

@@ -6,13 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import check_part
-from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
+from jaxbuffers.samplers.reporting import under
 from jaxbuffers.samplers.uniform import Uniform
+from jaxbuffers.samplers.wrapping import WrappingSampler
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -20,7 +23,7 @@ class OnlineState:
     """A queue of new windows that do not overlap.
 
     Attributes:
-      then: what the other sampler remembers.
+      inner: what the other sampler remembers.
       stream: int32 ``[Q]``, a ring of the streams of queued windows, in order of their completion.
       start: int32 ``[Q]``, likewise when they begin.
       head: int32 ``[]``, the number of the oldest one queued; numbers are modulo a multiple of Q.
@@ -30,7 +33,7 @@ class OnlineState:
       missed: int32 ``[]``, how many windows left the queue unseen: overwritten, or pushed out of it.
     """
 
-    then: Any
+    inner: Any
     stream: jax.Array
     start: jax.Array
     head: jax.Array
@@ -38,9 +41,13 @@ class OnlineState:
     free: jax.Array
     missed: jax.Array
 
+    def stats(self) -> dict[str, jax.Array]:
+        """How many windows are queued, and were missed."""
+        return {"queued": self.queued, "missed": self.missed} | under("then", self.inner)
+
 
 @dataclass(frozen=True)
-class OnlineFirst(Sampler):
+class OnlineFirst(WrappingSampler):
     """Draw each new window once, oldest first; fill the rest of the batch with another sampler.
 
     The online queue of DreamerV3 (Hafner et al. 2023): what has just been experienced is learned
@@ -73,46 +80,42 @@ class OnlineFirst(Sampler):
         check_part("the sampler of OnlineFirst()", self.then, Sampler)
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """What the other sampler needs."""
-        return self.then.fields
+    @override
+    def inner(self) -> Sampler:
+        return self.then
 
     @property
-    def takes_priority(self) -> bool:
-        """Whether the other sampler takes one."""
-        return self.then.takes_priority
+    @override
+    def says_probability(self) -> bool:
+        return False
 
-    @property
-    def memory(self) -> tuple[str, Any]:
-        """The queue, and what the other sampler remembers."""
-        return ("OnlineFirst", self.then.memory)
-
-    def check(self, spec: RowSpec) -> None:
-        """Let the other sampler check the row."""
-        self.then.check(spec)
-
+    @override
     def init(self, windows: Windows) -> OnlineState:
-        """An empty queue, with room for all windows that can be present without overlap."""
-        ring = windows.ring
-        places = ring.num_streams * (-(-ring.length // windows.required) + 1)
-        zero = [jnp.zeros((), jnp.int32) for _ in range(3)]
-        stream, start = jnp.zeros(places, jnp.int32), jnp.zeros(places, jnp.int32)
-        free = jnp.zeros(ring.num_streams, jnp.int32)
-        return OnlineState(self.then.init(windows), stream, start, zero[0], zero[1], free, zero[2])
+        # Room for all windows that can be present without overlap.
+        places = windows.num_streams * (-(-windows.length // windows.required) + 1)
+        return OnlineState(
+            inner=self.inner.init(windows),
+            stream=jnp.zeros(places, jnp.int32),
+            start=jnp.zeros(places, jnp.int32),
+            head=jnp.zeros((), jnp.int32),
+            queued=jnp.zeros((), jnp.int32),
+            free=jnp.zeros(windows.num_streams, jnp.int32),
+            missed=jnp.zeros((), jnp.int32),
+        )
 
+    @override
     def add(self, state: OnlineState, legal: Legal, added: Added, turnover: Turnover) -> OnlineState:
-        """Queue the completed windows that do not overlap a queued one."""
-        ring, required = legal.windows.ring, legal.windows.required
+        shift, required = legal.shift, legal.required
         # Windows completed now begin among the newest T rows. `free` keeps up with these: after half a cycle
         # without a window it would seem to lie ahead.
-        fallen = ring.shift(legal.ring.time, -state.free) > ring.length
-        free = jnp.where(fallen, ring.shift(legal.ring.time, -ring.length), state.free)
+        fallen = shift(legal.time, -state.free) > legal.length
+        free = jnp.where(fallen, shift(legal.time, -legal.length), state.free)
 
         def step(free: jax.Array, row: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             start, completed = row
             # Modulo the cycle, a start is from `free` on if it is less than half a cycle after it.
-            takes = completed & (ring.shift(start, -free) < ring.cycle // 2)
-            return jnp.where(takes, ring.shift(start, required), free), takes
+            takes = completed & (shift(start, -free) < legal.cycle // 2)
+            return jnp.where(takes, shift(start, required), free), takes
 
         unroll = min(len(turnover.start), 8)
         free, takes = jax.lax.scan(step, free, (turnover.start, turnover.completed), unroll=unroll)
@@ -124,38 +127,43 @@ class OnlineFirst(Sampler):
         place = jnp.where(kept, (state.head + state.queued + rank - 1) % places, past)
         stream = jnp.broadcast_to(jnp.arange(takes.shape[1], dtype=jnp.int32), takes.shape).reshape(-1)
         pushed = jnp.maximum(state.queued + rank[-1] - places, 0)
-        return OnlineState(
-            self.then.add(state.then, legal, added, turnover),
-            state.stream.at[place].set(stream, mode="drop", unique_indices=True),
-            state.start.at[place].set(turnover.start.reshape(-1), mode="drop", unique_indices=True),
-            (state.head + pushed) % places,
-            jnp.minimum(state.queued + rank[-1], places),
-            free,
-            state.missed + pushed,
+        return replace(
+            super().add(state, legal, added, turnover),
+            stream=state.stream.at[place].set(stream, mode="drop", unique_indices=True),
+            start=state.start.at[place].set(turnover.start.reshape(-1), mode="drop", unique_indices=True),
+            head=(state.head + pushed) % places,
+            queued=jnp.minimum(state.queued + rank[-1], places),
+            free=free,
+            missed=state.missed + pushed,
         )
 
+    @override
     def can_draw(self, state: OnlineState, legal: Legal, batch_size: int) -> jax.Array:
-        """Whether the queue has a whole batch, or the other sampler can draw one."""
         _, _, alive = self._front(state, legal, batch_size)
-        return jnp.all(alive) | self.then.can_draw(state.then, legal, batch_size)
+        return jnp.all(alive) | super().can_draw(state, legal, batch_size)
 
+    @override
     def draw(self, state: OnlineState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
-        then = self.then.draw(state.then, legal, key, batch_size)
+        then = super().draw(state, legal, key, batch_size)
         stream, start, alive = self._front(state, legal, batch_size)
         # Living windows of the queue first, in its order.
         order = jnp.argsort(~alive, stable=True)
         stream, start, online = stream[order], start[order], alive[order]
-        valid = jnp.broadcast_to(jnp.all(online | then.valid), online.shape)  # part of a batch is none
-        return Draw(
-            jnp.where(valid, jnp.where(online, stream, then.stream), 0),
-            jnp.where(valid, jnp.where(online, start, then.start), 0),
-            jnp.where(valid, jnp.where(online, 1, then.probability), 0),
-            valid,
+        valid = jnp.all(online | then.valid)  # part of a batch is none
+        return Draw.of(
+            stream=jnp.where(online, stream, then.stream),
+            start=jnp.where(online, start, then.start),
+            probability=jnp.where(online, 1, then.probability),
+            valid=valid,
         )
 
+    @override
+    def probability(self, state: OnlineState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+        return Sampler.probability(self, state, legal, stream, start)  # which refuses
+
+    @override
     def update(self, state: OnlineState, legal: Legal, index: Index, priority: jax.Array | None) -> OnlineState:
-        """Let go of the windows at the front of the queue that were used or are gone."""
+        # The windows at the front of the queue that were used or are gone leave it.
         stream, start, alive = self._front(state, legal, len(index.time))
         used = (stream[:, None] == index.stream[None]) & (start[:, None] == index.time[None])
         used = jnp.any(used & (index.time >= 0)[None], axis=1)
@@ -164,16 +172,11 @@ class OnlineFirst(Sampler):
         count = jnp.sum(done, dtype=jnp.int32)
         missed = jnp.sum((done > 0) & ~alive & ~used, dtype=jnp.int32)
         return replace(
-            state,
-            then=self.then.update(state.then, legal, index, priority),
+            super().update(state, legal, index, priority),
             head=(state.head + count) % len(state.stream),
             queued=state.queued - count,
             missed=state.missed + missed,
         )
-
-    def rewritten(self, state: OnlineState, legal: Legal, index: Index) -> OnlineState:
-        """Tell the other sampler."""
-        return replace(state, then=self.then.rewritten(state.then, legal, index))
 
     def _front(self, state: OnlineState, legal: Legal, count: int) -> tuple[jax.Array, ...]:
         """Return the stream and start of the first ``count`` queued windows, and whether each is there and legal."""

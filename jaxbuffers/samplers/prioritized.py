@@ -12,12 +12,14 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import number, settle
 from jaxbuffers.errors import ConfigurationError, DtypeError
 from jaxbuffers.numerics import sum_tree
-from jaxbuffers.numerics.materialize import once
+from jaxbuffers.numerics.materialize import materialize
 from jaxbuffers.numerics.random_bits import bits64
 from jaxbuffers.row import check_leaf
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import feedback, living, only_where, turned_over
+from jaxbuffers.samplers.reporting import BINS, histogram
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -36,6 +38,25 @@ class PrioritizedState:
     highest: jax.Array
     stale: jax.Array
     refused: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """A histogram of the weights, in equal steps of their logarithm, and the counters."""
+        weights = self.tree[0]
+        real = weights > 0
+        logs = jnp.log(jnp.where(real, weights, 1))
+        far = np.float32(128)  # farther than the logarithm of any float32
+        low = jnp.where(jnp.any(real), jnp.min(jnp.where(real, logs, far)), 0)
+        high = jnp.maximum(jnp.max(jnp.where(real, logs, -far)), low)
+        step = jnp.maximum((high - low) / BINS, np.float32(1e-6))
+        bin_of = jnp.clip(((logs - low) / step).astype(jnp.int32), 0, BINS - 1)
+        return {
+            "priorities": histogram(bin_of, real),
+            "priority_edges": jnp.exp(low + step * jnp.arange(BINS + 1, dtype=jnp.float32)),
+            "total_weight": jnp.sum(weights),
+            "highest": self.highest,
+            "stale": self.stale,
+            "refused": self.refused,
+        }
 
 
 @dataclass(frozen=True)
@@ -102,14 +123,18 @@ class Prioritized(Sampler):
     def init(self, windows: Windows) -> PrioritizedState:
         """A tree of zeros."""
         first = 1 if isinstance(self.initial, str) else self.initial
-        leaves = windows.ring.length * windows.ring.num_streams
+        leaves = windows.length * windows.num_streams
         if leaves * (first + self.eps) ** self.alpha > 1e38:
             raise ConfigurationError(
                 f"{leaves} windows of weight (initial + eps)**alpha = ({first} + {self.eps})**{self.alpha} are too "
                 f"much for float32; lower alpha, initial or eps."
             )
-        zero = jnp.zeros((), jnp.int32)
-        return PrioritizedState(sum_tree.init(leaves), jnp.asarray(np.float32(first)), zero, jnp.zeros((), jnp.int32))
+        return PrioritizedState(
+            tree=sum_tree.init(leaves),
+            highest=jnp.asarray(np.float32(first)),
+            stale=jnp.zeros((), jnp.int32),
+            refused=jnp.zeros((), jnp.int32),
+        )
 
     def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
         """Expired windows lose their weight, completed ones get the initial one."""
@@ -122,10 +147,8 @@ class Prioritized(Sampler):
         """Point at ``batch_size`` windows. The key is consumed."""
         leaf = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
         stream, start = legal.window_at(leaf)
-        weight, total = once(state.tree[0].at[leaf].get(mode="promise_in_bounds")), sum_tree.total(state.tree)
-        valid = weight > 0
-        probability = jnp.where(valid, weight / jnp.where(total > 0, total, 1), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        weight, total = materialize(state.tree[0].at[leaf].get(mode="promise_in_bounds")), sum_tree.total(state.tree)
+        return Draw.of(stream, start, weight / jnp.where(total > 0, total, 1), weight > 0)
 
     def probability(self, state: PrioritizedState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share of the total weight."""
@@ -141,18 +164,18 @@ class Prioritized(Sampler):
             return state
         # A weight above zero says that a legal window begins here: nothing else ever gets one.
         leaf = living(legal, index)
-        legal_now = once(state.tree[0].at[leaf].get(mode="fill", fill_value=0)) > 0
+        legal_now = materialize(state.tree[0].at[leaf].get(mode="fill", fill_value=0)) > 0
         good = (priority >= 0) & jnp.isfinite(priority)
         weight = self._weight(jnp.where(good, priority, 0))
         good = good & (weight <= np.float32(1e38 / len(state.tree[0])))
         stale, refused = feedback(index, legal_now, good)
-        leaf = once(only_where(legal_now & good, leaf))
+        leaf = materialize(only_where(legal_now & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)
         highest = state.highest
         if isinstance(self.initial, str):
             kept = highest * np.float32(self.decay)
             highest = jnp.maximum(kept, jnp.max(jnp.where(legal_now & good, priority, 0), initial=0))
-        return PrioritizedState(tree, highest, state.stale + stale, state.refused + refused)
+        return PrioritizedState(tree=tree, highest=highest, stale=state.stale + stale, refused=state.refused + refused)
 
     def _weight(self, priority: jax.Array) -> jax.Array:
         return (priority + np.float32(self.eps)) ** np.float32(self.alpha)

@@ -12,9 +12,10 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import number, settle
 from jaxbuffers.numerics import count_tree, sum_tree
 from jaxbuffers.numerics.random_bits import bits64, fraction_of
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import feedback, living, only_where, turned_over
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 CLASSES, HIGHEST = 96, 24  # half octaves: the first class ends at 2**-23.5, the last begins at 2**23.5
 ROOT = 0x3504F3  # the fraction bits of the largest float32 below the square root of 2
@@ -35,6 +36,10 @@ class RankState:
     best: jax.Array
     stale: jax.Array
     refused: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """How many windows each class has, and the counters."""
+        return {"ranks": count_tree.sizes(self.tree), "stale": self.stale, "refused": self.refused}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class RankBased(Sampler):
 
     def init(self, windows: Windows) -> RankState:
         """No window at all."""
-        leaves, zero = windows.ring.length * windows.ring.num_streams, jnp.zeros((), jnp.int32)
+        leaves, zero = windows.length * windows.num_streams, jnp.zeros((), jnp.int32)
         tree = count_tree.init(leaves, CLASSES)
         return RankState(tree, _class(jnp.ones((), jnp.float32)), zero, jnp.zeros((), jnp.int32))
 
@@ -97,9 +102,7 @@ class RankBased(Sampler):
         size = sizes[group]
         leaf = count_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)
-        valid = jnp.broadcast_to(total > 0, (batch_size,))
-        probability = jnp.where(valid, _divide(shares[group], total * size.astype(jnp.float32)), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        return Draw.of(stream, start, _divide(shares[group], total * size.astype(jnp.float32)), total > 0)
 
     def probability(self, state: RankState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's part of the share of its class."""

@@ -14,8 +14,9 @@ from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.random_bits import bits64, fraction_of
 from jaxbuffers.numerics.search import locate
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.windows.base import Windows
+from jaxbuffers.windows.legal import Legal
 
 BLOCK = 4096
 
@@ -86,10 +87,8 @@ class Recent(Sampler):
             stream = sum_tree.draw(sum_tree.of(self._weight(count)), *which, stratified=False).astype(jnp.int32)
             stream = jnp.minimum(stream, len(count) - 1)
             back = self._back(count[stream], *within)
-        valid = jnp.broadcast_to(jnp.any(recent > 0), (batch_size,))
         start = legal.start(stream, jnp.maximum(count[stream] - 1 - back, 0))
-        probability = jnp.where(valid, self._share(legal, count, stream, back), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        return Draw.of(stream, start, self._share(legal, count, stream, back), jnp.any(recent > 0))
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share, 0 beyond the horizon."""
@@ -110,7 +109,7 @@ class Recent(Sampler):
     def _recent(self, legal: Legal, count: jax.Array) -> jax.Array:
         """Count the windows within the horizon: int32 ``[E]``."""
         stream = jnp.arange(len(count), dtype=jnp.int32)
-        oldest = legal.windows.ring.shift(legal.ring.time, -min(self.horizon or 1, legal.windows.ring.length))
+        oldest = legal.shift(legal.time, -min(self.horizon or 1, legal.length))
         return count - legal.older(stream, oldest)
 
     @property

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxbuffers.batch import Draw
 from jaxbuffers.numerics.random_bits import below
 from jaxbuffers.numerics.search import locate
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
+from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,8 @@ class Uniform(Sampler):
         number = below(key, total, batch_size)
         stream = locate(ends, number)
         rank = number - (ends[stream] - count[stream])
-        valid = jnp.broadcast_to(total > 0, (batch_size,))
-        probability = jnp.where(valid, 1 / jnp.maximum(total, 1).astype(jnp.float32), jnp.float32(0))
-        return Draw(stream, legal.start(stream, rank), probability, valid)
+        share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
+        return Draw.of(stream, legal.start(stream, rank), jnp.broadcast_to(share, (batch_size,)), total > 0)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return 1 / (how many windows are legal), for each."""

@@ -13,8 +13,9 @@ from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.random_bits import bits64, split
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.states.naming import written
+from jaxbuffers.windows.legal import Legal
 
 LOWEST = np.finfo(np.float32).min
 
@@ -90,14 +91,12 @@ class Weighted(Sampler):
             noise = jax.random.gumbel(split(key, 1)[0], logits.shape, logits.dtype)
             score = jnp.where(possible, jnp.maximum(logits + noise, LOWEST / 2), LOWEST)
             _, choice = jax.lax.top_k(score, batch_size)
-        valid = jnp.broadcast_to(enough, (batch_size,))
-        stream, start, share = (jnp.where(valid, x[choice], 0) for x in (stream, start, share))
-        return Draw(stream, start, share, valid)
+        return Draw.of(stream[choice], start[choice], share[choice], enough)
 
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share of the total weight."""
         _, _, possible, logits = self._candidates(legal)
-        place = legal.older(stream, start) * legal.windows.ring.num_streams + stream
+        place = legal.older(stream, start) * legal.num_streams + stream
         return jnp.where(legal.alive(stream, start), _shares(possible, logits)[place], 0)
 
     def _enough(self, possible: jax.Array, batch_size: int) -> jax.Array:
@@ -110,13 +109,12 @@ class Weighted(Sampler):
 
         The k-th window of a stream is at ``k * E + stream``.
         """
-        ring = legal.windows.ring
-        shape = (ring.length, ring.num_streams)
+        shape = (legal.length, legal.num_streams)
         rank, stream = (jax.lax.broadcasted_iota(jnp.int32, shape, axis).reshape(-1) for axis in (0, 1))
         count = legal.count()[stream]
         real = rank < count
         start = jnp.where(real, legal.start(stream, jnp.where(real, rank, 0)), 0)
-        rows = ring.read(legal.ring, start, stream, real)
+        rows = legal.read(stream, start, real)
         age = jnp.where(real, legal.age(stream, start), 0)
         logits = self.fn(Candidates(rows, age, rank, count))
         if getattr(logits, "shape", None) != rank.shape:

@@ -11,9 +11,10 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.numerics import count_tree
 from jaxbuffers.numerics.partial_shuffle import shuffled_passes
 from jaxbuffers.numerics.random_bits import bits64
-from jaxbuffers.samplers.base import Legal, Sampler
+from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.samplers.bookkeeping import living, only_where, turned_over
 from jaxbuffers.windows.base import Added, Turnover, Windows
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -27,6 +28,11 @@ class EpochState:
 
     tree: count_tree.CountTree
     side: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """How many windows are still to come in this epoch, and how many wait for the next."""
+        to_come, waiting = (jnp.sum(self.tree.group == side, dtype=jnp.int32) for side in (self.side, 1 - self.side))
+        return {"to_come": to_come, "waiting": waiting}
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class WithoutReplacement(Sampler):
 
     def init(self, windows: Windows) -> EpochState:
         """No window at all: the first epoch begins with the first draw."""
-        leaves = windows.ring.length * windows.ring.num_streams
+        leaves = windows.length * windows.num_streams
         return EpochState(count_tree.init(leaves, 2), jnp.zeros((), jnp.int32))
 
     def add(self, state: EpochState, legal: Legal, added: Added, turnover: Turnover) -> EpochState:
@@ -73,10 +79,8 @@ class WithoutReplacement(Sampler):
         group = jnp.where(waiting, 1 - state.side, state.side)
         leaf = count_tree.find(state.tree, group, jnp.where(waiting, rank - left, rank))
         stream, start = legal.window_at(leaf)
-        valid = jnp.broadcast_to(everything > 0, (batch_size,))
         among = jnp.where(passes == 0, left, everything)
-        probability = jnp.where(valid, 1 / jnp.maximum(among, 1).astype(jnp.float32), 0)
-        return Draw(jnp.where(valid, stream, 0), jnp.where(valid, start, 0), probability, valid)
+        return Draw.of(stream, start, 1 / jnp.maximum(among, 1).astype(jnp.float32), everything > 0)
 
     def probability(self, state: EpochState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the probability that the next window of this epoch, or of a new one, is the given one."""

@@ -1,13 +1,18 @@
 """ReplayState: all that a replay remembers."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import jax
 from flax import struct
 
+from jaxbuffers.checks import check_streams
+from jaxbuffers.numerics.materialize import after_small
 from jaxbuffers.row import RowSpec
 from jaxbuffers.states.made_by import MadeBy, saved_with_maker
-from jaxbuffers.storage.ring import RingState
+from jaxbuffers.states.naming import written
+from jaxbuffers.storage.ring import Ring, RingState
+from jaxbuffers.windows.base import Windows
 
 
 @saved_with_maker
@@ -26,14 +31,14 @@ class ReplayState:
 
     Attributes:
       ring: the rows.
-      queue: the legal windows, where counting them needs a queue.
+      windows: the bookkeeping of the legal windows, None where arithmetic is enough.
       sampler: what the sampler remembers.
       dropped: int32 ``[]``, how many row writes of `Replay.update` were dropped as stale so far.
       made_by: what made it (static).
     """
 
     ring: RingState
-    queue: Any
+    windows: Any
     sampler: Any
     dropped: jax.Array
     made_by: MadeBy = struct.field(pytree_node=False)
@@ -42,3 +47,26 @@ class ReplayState:
     def spec(self) -> RowSpec:
         """What one row looks like (static)."""
         return cast(RowSpec, self.made_by["row"])
+
+
+def maker(replay: Any, spec: RowSpec, windows: Windows) -> MadeBy:
+    """Return what a state of this replay, for rows like ``spec``, is made by."""
+    facts = ("row", spec), ("rows of each stream", replay.length)  # shapes say how many streams: shard_map changes it
+    return MadeBy((*facts, *windows.rule, ("sampler", replay.sampler.memory)))
+
+
+def kind_of(replay: Any, state: ReplayState) -> Windows:
+    """Return what makes a window of this replay legal; refuse a state that another configuration has made."""
+    # The configured layout was resolved by init; the state shows which one it was.
+    windows: Windows = replay.view.windows(Ring(state.spec, replay.length, replay.num_streams))
+    said = {"sampler": written(replay.sampler)} if replay.sampler.memory is None else {}
+    state.made_by.require(maker(replay, state.spec, windows), "this replay", **said)
+    replay.view.check(state.spec)
+    replay.sampler.check(state.spec)
+    check_streams(state, replay.length, replay.num_streams)
+    return windows
+
+
+def told(state: ReplayState, sampler: Any) -> ReplayState:
+    """Replace what the sampler remembers; later verbs wait until it has read its arrays and the rows."""
+    return replace(state, sampler=sampler, ring=replace(state.ring, time=after_small(state.ring.time, sampler)))

@@ -151,12 +151,12 @@ def check_probability(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """Where a sampler says how likely windows are, those of all legal ones sum to 1, and none of 0 is drawn."""
     for steps in (replay.view.span + 2, 2 * replay.length + 3):
         state = filled(replay, row, make_rows, steps)
-        legal = replay._legal(state)
+        legal = replay.legal(state)
         count = np.asarray(legal.count())
         stream = jnp.asarray(np.repeat(np.arange(len(count), dtype=np.int32), count))
         rank = jnp.asarray(np.concatenate([np.arange(n, dtype=np.int32) for n in count]))
         batch = _sample(replay, state, jax.random.key(4))
-        anchor = replay.view.anchor(replay._ring(state), batch.index)
+        anchor = replay.view.anchor(legal, batch.index)
         assert anchor is not None, "view.anchor() does not know the index of its own batch"
         try:
             every = replay.sampler.probability(state.sampler, legal, stream, legal.start(stream, rank))

@@ -10,7 +10,6 @@ import numpy as np
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.testing.filling import MakeRows, states
-from jaxbuffers.views import Reader
 
 
 def check_windows(replay: Replay, row: Any, make_rows: MakeRows) -> None:
@@ -45,7 +44,7 @@ def check_can_sample(replay: Replay, row: Any, make_rows: MakeRows) -> None:
 @partial(jax.jit, static_argnums=0)
 def _look(replay: Replay, state: ReplayState) -> tuple[jax.Array, ...]:
     """Return of T windows of E streams: which are legal, (stream, start), the anchor, and whether priorities matter."""
-    legal, ring, length = replay._legal(state), replay._ring(state), replay.length
+    legal, length = replay.legal(state), replay.length
     stream = jnp.repeat(jnp.arange(replay.num_streams, dtype=jnp.int32), length)
     rank = jnp.tile(jnp.arange(length, dtype=jnp.int32), replay.num_streams)
     real = rank < legal.count()[stream]
@@ -53,8 +52,8 @@ def _look(replay: Replay, state: ReplayState) -> tuple[jax.Array, ...]:
 
     def one(stream: jax.Array, start: jax.Array, real: jax.Array) -> tuple[Index, jax.Array]:
         draw = Draw(stream[None], start[None], real[None].astype(jnp.float32), real[None])
-        _, index = replay.view.read(Reader(legal.windows, state.queue, state.ring, draw, jax.random.key(0)))
-        anchor = replay.view.anchor(ring, index)
+        index = replay.read(state, draw, jax.random.key(0)).index
+        anchor = replay.view.anchor(legal, index)
         assert anchor is not None, "view.anchor() does not know the index of its own batch"
         if not replay.sampler.takes_priority:
             return anchor, jnp.bool_(True)

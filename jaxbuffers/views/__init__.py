@@ -7,6 +7,7 @@ from jaxbuffers.views.hindsight import Hindsight
 from jaxbuffers.views.items import Items
 from jaxbuffers.views.sequences import Sequences
 from jaxbuffers.views.transitions import Transition, Transitions
+from jaxbuffers.views.wrapping import WrappingView
 
 __all__ = [
     "Episode",
@@ -19,4 +20,5 @@ __all__ = [
     "Transition",
     "Transitions",
     "View",
+    "WrappingView",
 ]

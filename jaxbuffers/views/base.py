@@ -13,8 +13,9 @@ import numpy as np
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.numerics.random_bits import FOR_VIEWS, bits64
 from jaxbuffers.row import RowSpec
-from jaxbuffers.storage.ring import Ring, RingState
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.windows.base import Contiguous, Windows
+from jaxbuffers.windows.legal import Legal
 from jaxbuffers.windows.queue import Queued
 
 Read = Callable[[Index], Any]
@@ -26,45 +27,31 @@ class Reader:
     """Reads rows relative to the windows of a draw, never one that is not there.
 
     Attributes:
-      windows: what is legal.
-      queue: the bookkeeping of the legal windows.
-      state: the rows.
+      legal: the rows, and which windows are legal.
       draw: where to read.
       key: the key of the sample; use it through `bits`.
-      edits: how views that wrap this one's reader change rows, the last closest to the ring (see `edited`).
-      reshapes: likewise those that change the shapes of leaves; they come after all `edits`.
+      edits: how wrapping views change rows that keep their shapes, in the order of application (see `edited`).
+      reshapes: how they change the shapes of leaves, in the order of application, after all `edits`.
     """
 
-    windows: Windows
-    queue: Any
-    state: RingState
+    legal: Legal
     draw: Draw
     key: jax.Array
     edits: tuple[Edit, ...] = ()
     reshapes: tuple[Edit, ...] = ()
 
-    @property
-    def ring(self) -> Ring:
-        """Where the rows are."""
-        return self.windows.ring
-
-    @property
-    def required(self) -> int:
-        """How many rows each window has for certain."""
-        return self.windows.required
-
     def edited(self, edit: Edit, reshapes: bool = False) -> "Reader":
         """Return a reader whose rows are changed on their way: how a view wraps another.
 
-        An outer view's edit is given what those of the views inside it make of the rows.
+        An inner view's edit comes first: an outer one is given what it makes of the rows.
 
         Args:
           edit: returns the rows of an index, from a function that reads rows and that index.
           reshapes: whether it changes the shapes of leaves; it then comes after all that do not.
         """
         if reshapes:
-            return replace(self, reshapes=(*self.reshapes, edit))
-        return replace(self, edits=(*self.edits, edit))
+            return replace(self, reshapes=(edit, *self.reshapes))
+        return replace(self, edits=(edit, *self.edits))
 
     def index(self, offsets: Sequence[int] | jax.Array) -> Index:
         """Address rows by their distance from each window's first required row.
@@ -77,33 +64,33 @@ class Reader:
         """
         steps = jnp.asarray(offsets, jnp.int32)
         steps = jnp.broadcast_to(steps, (len(self.draw.start), steps.shape[-1]))
-        time = self.ring.shift(self.draw.start[:, None], steps)
+        time = self.legal.shift(self.draw.start[:, None], steps)
         stream = jnp.broadcast_to(self.draw.stream[:, None], time.shape)
         present = jnp.broadcast_to(self.draw.valid[:, None], time.shape)
-        if isinstance(offsets, jax.Array) or not all(0 <= step < self.required for step in offsets):
+        if isinstance(offsets, jax.Array) or not all(0 <= step < self.legal.required for step in offsets):
             # Required rows are there, or the window would not be legal; others may not be, or serve as history only.
-            there = self.windows.alive(self.state, stream, time)
-            present = present & (there if self.windows.history else self.ring.present(self.state, time, stream))
+            there = self.legal.alive(stream, time)
+            present = present & (there if self.legal.history else self.legal.present(stream, time))
         return Index(stream, jnp.where(present, time, -1))
 
     def before(self, index: Index, steps: int) -> Index:
         """Address the rows 0 to ``steps`` rows before each row of ``index``, oldest first: ``[..., steps + 1]``."""
         back = jnp.arange(-steps, 1, dtype=jnp.int32).reshape((1,) * index.time.ndim + (-1,))
-        time = self.ring.shift(jnp.maximum(index.time, 0)[..., None], back)
+        time = self.legal.shift(jnp.maximum(index.time, 0)[..., None], back)
         stream = jnp.broadcast_to(index.stream[..., None], time.shape)
-        present = (index.time >= 0)[..., None] & self.ring.present(self.state, time, stream)
+        present = (index.time >= 0)[..., None] & self.legal.present(stream, time)
         return Index(stream, jnp.where(present, time, -1))
 
     def rows(self, index: Index) -> Any:
         """Read rows, zero where the index has no row."""
         read = self.stored
-        for edit in reversed((*self.reshapes, *self.edits)):
+        for edit in (*self.edits, *self.reshapes):
             read = functools.partial(edit, read)
         return read(index)
 
     def stored(self, index: Index) -> Any:
         """Read rows as they were stored, whatever the edits."""
-        return self.ring.read(self.state, index.time, index.stream, index.time >= 0)
+        return self.legal.read(index.stream, index.time, index.time >= 0)
 
     def bits(self, count: int) -> tuple[jax.Array, jax.Array]:
         """Return 64 random bits for each of ``count`` choices a view has to make: two uint32 arrays."""
@@ -163,7 +150,7 @@ class View(abc.ABC):
             return Queued(ring, self.required, self.within, self.period, self.history)
         return Contiguous(ring, self.required, self.history)
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
+    def anchor(self, legal: Legal, index: Index) -> Index | None:
         """Address the first required row of each window of a batch's index: ``[B]``.
 
         By default the first one along all axes but the leading one. Views return None for an index

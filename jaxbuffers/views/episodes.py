@@ -14,6 +14,7 @@ from jaxbuffers.storage.bits import zero_where_not
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
 from jaxbuffers.windows.base import Windows
+from jaxbuffers.windows.legal import Legal
 from jaxbuffers.windows.queue import WholeEpisodes
 
 
@@ -80,9 +81,9 @@ class Episodes(View):
         """Episodes that have ended."""
         return WholeEpisodes(ring, self.max_length)
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
+    def anchor(self, legal: Legal, index: Index) -> Index | None:
         """The first row."""
-        return super().anchor(ring, index) if index.time.shape[1:] == (self.max_length,) else None
+        return super().anchor(legal, index) if index.time.shape[1:] == (self.max_length,) else None
 
     def read(self, reader: Reader) -> tuple[Episode, Index]:
         """Read as many rows as the longest has, and keep those of the episode."""

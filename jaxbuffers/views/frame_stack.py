@@ -7,14 +7,15 @@ import jax.numpy as jnp
 
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import check_part, one_of, positive, settle
-from jaxbuffers.row import RowSpec, field, with_field
+from jaxbuffers.row import field, with_field
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Read, Reader, View, same_episode
+from jaxbuffers.views.wrapping import WrappingView
 from jaxbuffers.windows.base import Windows
 
 
 @dataclass(frozen=True)
-class FrameStack(View):
+class FrameStack(WrappingView):
     """Read another view with each observation stacked on the ``k - 1`` before it (Mnih et al. 2015).
 
     Every leaf of ``obs`` gets an axis of length ``k`` after the axes of ``batch.mask`` (of the row, for
@@ -46,21 +47,6 @@ class FrameStack(View):
         one_of("pad", self.pad, ("first", "zero"))
 
     @property
-    def required(self) -> int:
-        """As for the view."""
-        return self.view.required
-
-    @property
-    def within(self) -> bool:
-        """As for the view."""
-        return self.view.within
-
-    @property
-    def period(self) -> int:
-        """As for the view."""
-        return self.view.period
-
-    @property
     def history(self) -> int:
         """The frames before the first row."""
         return self.view.history + self.k - 1
@@ -75,18 +61,9 @@ class FrameStack(View):
         """What the view needs, observations and the flag of episode starts."""
         return tuple(dict.fromkeys((*self.view.fields, "obs", "is_first")))
 
-    def check(self, spec: RowSpec) -> None:
-        """Let the view check the row too."""
-        super().check(spec)
-        self.view.check(spec)
-
     def windows(self, ring: Ring) -> Windows:
         """The windows of the view, out of reach ``k - 1`` rows earlier."""
         return self.view.windows(ring).with_history(self.history)
-
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
-        """As for the view."""
-        return self.view.anchor(ring, index)
 
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Let the view read rows whose observations are stacks."""

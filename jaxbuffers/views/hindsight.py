@@ -17,12 +17,13 @@ from jaxbuffers.states.naming import written
 from jaxbuffers.storage.bits import exactly, expand
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Read, Reader, View
+from jaxbuffers.views.wrapping import WrappingView
 from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.episode_bounds import Bounded
 
 
 @dataclass(frozen=True, repr=False)
-class Hindsight(View):
+class Hindsight(WrappingView):
     """Read another view as if a goal that was reached had been the one (Andrychowicz et al. 2017).
 
     For a part of the windows, drawn anew in every sample, the desired goal of the rows of the episode
@@ -79,31 +80,6 @@ class Hindsight(View):
         return written(self)
 
     @property
-    def required(self) -> int:
-        """As for the view."""
-        return self.view.required
-
-    @property
-    def within(self) -> bool:
-        """As for the view."""
-        return self.view.within
-
-    @property
-    def period(self) -> int:
-        """As for the view."""
-        return self.view.period
-
-    @property
-    def history(self) -> int:
-        """As for the view."""
-        return self.view.history
-
-    @property
-    def span(self) -> int:
-        """As for the view."""
-        return self.view.span
-
-    @property
     def fields(self) -> tuple[str, ...]:
         """What the view needs, the goals, the reward and the flag of episode starts."""
         goals = (name.split(".")[0] for name in (self.achieved, self.desired))
@@ -112,7 +88,6 @@ class Hindsight(View):
     def check(self, spec: RowSpec) -> None:
         """Raise unless the two goals are alike and the reward is one float."""
         super().check(spec)
-        self.view.check(spec)
         spec.require_scalar("reward", np.floating, "Hindsight()")
         kinds = []
         for name in (self.achieved, self.desired):
@@ -133,17 +108,13 @@ class Hindsight(View):
         """The windows of the view, and the bounds of episodes."""
         return Bounded(self.view.windows(ring))
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
-        """As for the view."""
-        return self.view.anchor(ring, index)
-
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Choose a goal for each window, and let the view read rows with it."""
-        draw, shift, windows = reader.draw, reader.ring.shift, reader.windows
-        assert isinstance(windows, Bounded)
+        draw, legal = reader.draw, reader.legal
+        shift = legal.shift
         count = len(draw.start)
         high, low = reader.bits(2 * count)
-        first, last, began = windows.bounds(reader.queue, reader.state, draw.stream, draw.start)
+        first, last, began = legal.bounds(draw.stream, draw.start)
         begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
         choices = shift(shift(last, -begin), 1)  # none if the last row is past
         begin = shift(begin, fraction_of(choices, high[:count], low[:count]))

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxbuffers.batch import Index
-from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View
+from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Items(View):
         """One row."""
         return 1
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
+    def anchor(self, legal: Legal, index: Index) -> Index | None:
         """The row itself."""
         return index if index.time.ndim == 1 else None
 

@@ -11,8 +11,8 @@ from jaxbuffers.checks import one_of, positive, settle
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import field, with_field
 from jaxbuffers.storage.bits import zero_where_not
-from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
+from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Sequences(View):
         previous = self.actions == "previous"
         return ("is_first",) * (self.within or previous) + ("action",) * previous
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
+    def anchor(self, legal: Legal, index: Index) -> Index | None:
         """Find each window's first required row from any row that the index has."""
         axis, columns = (0 if self.time_major else 1), self.burn_in + self.length
         if index.time.ndim != 2 or index.time.shape[axis] != columns:
@@ -93,7 +93,7 @@ class Sequences(View):
         stream, time = (jnp.moveaxis(x, axis, 1) for x in (index.stream, index.time))
         column = jnp.argmax(time >= 0, axis=1)  # burn-in rows may be masked
         known = jnp.take_along_axis(time, column[:, None], axis=1)[:, 0]
-        first = ring.shift(jnp.maximum(known, 0), self.burn_in - column.astype(jnp.int32))
+        first = legal.shift(jnp.maximum(known, 0), self.burn_in - column.astype(jnp.int32))
         return Index(stream[:, 0], jnp.where(known >= 0, first, -1))
 
     def read(self, reader: Reader) -> tuple[Any, Index]:

@@ -11,8 +11,8 @@ from flax import struct
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import number, positive, settle
 from jaxbuffers.row import RowSpec, field
-from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View, episode_of
+from jaxbuffers.windows.legal import Legal
 
 
 @struct.dataclass
@@ -91,7 +91,7 @@ class Transitions(View):
         super().check(spec)
         spec.require_scalar("reward", np.floating, "Transitions()")
 
-    def anchor(self, ring: Ring, index: Index) -> Index | None:
+    def anchor(self, legal: Legal, index: Index) -> Index | None:
         """The row that the transition leaves."""
         return index if index.time.ndim == 1 else None
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.storage.ring import Ring, RingState
 
 Rule = tuple[tuple[str, Any], ...]
@@ -67,6 +68,16 @@ class Windows(abc.ABC):
     history: int
 
     @property
+    def length(self) -> int:
+        """T, the rows kept of each stream."""
+        return self.ring.length
+
+    @property
+    def num_streams(self) -> int:
+        """E."""
+        return self.ring.num_streams
+
+    @property
     def reach(self) -> int:
         """How many of a stream's newest rows a legal window may begin at."""
         return self.ring.length - self.history
@@ -115,6 +126,14 @@ class Windows(abc.ABC):
         present = self.ring.present(ring, start, stream)
         newest = ring.time[jnp.where(present, stream, 0)]
         return present & (self.ring.shift(newest, -jnp.where(present, start, 0)) <= self.reach)
+
+    def bounds(
+        self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Find the bounds of the episodes of rows; only `Bounded` windows know them."""
+        raise ConfigurationError(
+            "these windows do not keep the bounds of episodes; View.windows() must return Bounded."
+        )
 
     def _turnover(self, start: jax.Array, completed: jax.Array, ring: RingState, added: Added) -> Turnover:
         # Of many rows added at once, the last may have overwritten what the first have completed.

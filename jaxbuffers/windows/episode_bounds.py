@@ -24,6 +24,10 @@ class BoundedState:
     windows: Any
     episodes: QueueState
 
+    def stats(self) -> dict[str, jax.Array]:
+        """What the bookkeeping of the windows reports."""
+        return {} if self.windows is None else self.windows.stats()
+
 
 @dataclass(frozen=True)
 class Bounded(Windows):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxbuffers.numerics.materialize import after, once
+from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.storage.ring import Ring, RingState
 from jaxbuffers.windows.base import Added, Turnover, Windows
 
@@ -37,6 +37,12 @@ class QueueState:
     run: jax.Array
     ended: jax.Array
     too_long: jax.Array
+
+    def stats(self) -> dict[str, jax.Array]:
+        """How many legal windows each stream has, and how many episodes were too long."""
+        length = len(self.starts)
+        steps = self.made - self.gone
+        return {"windows": jnp.where(steps < 0, steps + 2**30 // length * length, steps), "too_long": self.too_long}
 
 
 @struct.dataclass
@@ -68,8 +74,14 @@ class Queue(Windows):
         def zeros() -> jax.Array:
             return jnp.zeros(streams, jnp.int32)
 
-        starts = jnp.zeros((self.ring.length, streams), jnp.int32)
-        return QueueState(starts, zeros(), zeros(), zeros() - 1, jnp.zeros(streams, jnp.bool_), zeros())
+        return QueueState(
+            starts=jnp.zeros((self.ring.length, streams), jnp.int32),
+            made=zeros(),
+            gone=zeros(),
+            run=zeros() - 1,
+            ended=jnp.zeros(streams, jnp.bool_),
+            too_long=zeros(),
+        )
 
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, Turnover]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
@@ -93,7 +105,7 @@ class Queue(Windows):
         age = self.ring.shift(ring.time[None], -begun)
         lost = jnp.sum((ahead < held[None]) & (age > self.reach), axis=0, dtype=jnp.int32)
         turnover = self._turnover(start, completed, ring, added)
-        gone = once(self.ring.shift(front, lost))
+        gone = materialize(self.ring.shift(front, lost))
         made = after(made, gone)
         return replace(found.state, starts=starts, made=made, gone=gone), turnover
 
@@ -137,7 +149,9 @@ class Queued(Queue):
 
         run, ended = _count(state, added, step)
         state = replace(state, run=run[-1], ended=ended)
-        return Completed(state, added.mask & (run == self.required - 1), jnp.full_like(run, self.required - 1))
+        return Completed(
+            state=state, completed=added.mask & (run == self.required - 1), back=jnp.full_like(run, self.required - 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -160,7 +174,7 @@ class WholeEpisodes(Queue):
         fits = run < self.max_length
         too_long = state.too_long + jnp.sum(over & ~fits, axis=0, dtype=jnp.int32)
         state = replace(state, run=run[-1], ended=ended, too_long=too_long)
-        return Completed(state, over & fits, jnp.maximum(run, 0))
+        return Completed(state=state, completed=over & fits, back=jnp.maximum(run, 0))
 
 
 def _count(

@@ -88,7 +88,7 @@ def test_compiled_it_is_counted_as_dropped_and_raises_under_debug_checks(used):
 
 def test_entries_without_a_row_may_name_any_stream(used):
     index = jb.Index(jnp.array([0, 9], jnp.int32), jnp.array([0, -1], jnp.int32))
-    checks.check_places(PRIORITIZED._ring(used), index)
+    checks.check_places(PRIORITIZED.legal(used), index)
 
 
 KEYS = [

@@ -138,8 +138,10 @@ def near_the_wrap(replay, state):
         almost = jnp.full_like(queue.made, cycle - 2)
         return replace(queue, made=almost, gone=almost)
 
-    queue = jax.tree.map(late, state.queue, is_leaf=lambda x: isinstance(x, QueueState))
-    return replace(state, ring=replace(state.ring, time=jnp.full_like(state.ring.time, cycle - 3)), queue=queue), cycle
+    windows = jax.tree.map(late, state.windows, is_leaf=lambda x: isinstance(x, QueueState))
+    return replace(
+        state, ring=replace(state.ring, time=jnp.full_like(state.ring.time, cycle - 3)), windows=windows
+    ), cycle
 
 
 def program(config):
@@ -157,7 +159,7 @@ def program(config):
             rows, mask = jax.tree.map(lambda x: x[0], rows), mask[0]
         state = replay.add(state, rows, None if config.num_envs is None else mask)
         batch = replay.sample(state, jax.random.key(0))
-        anchor = config.view.anchor(replay._ring(state), batch.index)
+        anchor = config.view.anchor(replay.legal(state), batch.index)
         return state, (batch, anchor, replay.size(state), replay.can_sample(state))
 
     def run(blocks, mask):

@@ -120,15 +120,15 @@ def use(replay, state, index, priority, group):
 
 def draw(replay, state, key):
     """The windows that each sampler points at: leaves ``[samplers, draws]``."""
-    drawn = replay.sampler.draw(state.sampler, replay._legal(state), key, replay.batch_size)
+    drawn = replay.sampler.draw(state.sampler, replay.legal(state), key, replay.batch_size)
     return jax.tree.map(lambda x: x.reshape(len(replay.sampler.samplers), -1), drawn)
 
 
 def tables(replay, state):
     """How likely each sampler says the window of each row is: float32 ``[samplers, E, T]``, by age."""
-    legal, shape = replay._legal(state), (replay.num_streams, replay.length)
+    legal, shape = replay.legal(state), (replay.num_streams, replay.length)
     stream, age = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
-    start = legal.windows.ring.shift(state.ring.time[:, None], -1 - age)
+    start = legal.shift(legal.time[:, None], -1 - age)
     nothing = jnp.zeros(shape, jnp.float32)  # OnlineFirst does not say
     return jnp.stack(
         [

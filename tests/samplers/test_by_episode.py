@@ -47,7 +47,7 @@ def test_an_episode_weighs_its_windows_to_the_power_and_shares_that_equally(powe
     want = OWN ** np.float64(power) / OWN
     want = want / (3.0**power + 1 + 6.0**power)
     stream = jnp.zeros(len(TIMES), jnp.int32)
-    got = replay.sampler.probability(state.sampler, replay._legal(state), stream, jnp.asarray(TIMES, jnp.int32))
+    got = replay.sampler.probability(state.sampler, replay.legal(state), stream, jnp.asarray(TIMES, jnp.int32))
     np.testing.assert_allclose(got, want, rtol=1e-6)
     batch = drawn(replay, state, size=40_000)
     counts = np.bincount(np.searchsorted(TIMES, batch.index.time), minlength=len(TIMES))
@@ -71,7 +71,7 @@ def test_an_episode_that_goes_on_in_the_next_block_is_still_one():
     state = quick_jit(replay.add)(state, jax.tree.map(lambda x: x[4:8, 0], rows))
     state = quick_jit(replay.add)(state, jax.tree.map(lambda x: x[8:, 0], rows))
     time = jnp.arange(12, dtype=jnp.int32)
-    got = replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time)
+    got = replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time)
     np.testing.assert_allclose(got, [1 / 10] * 5 + [1 / 14] * 7, rtol=1e-6)
 
 
@@ -81,7 +81,7 @@ def test_rows_that_are_masked_neither_begin_nor_end_an_episode():
     mask = ~np.isin(np.arange(12), [3, 8])  # the first start and the end were never written
     state = filled(replay, rows, mask)
     time = jnp.arange(10, dtype=jnp.int32)
-    got = replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time)
+    got = replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time)
     np.testing.assert_allclose(got, [1 / 10] * 10, rtol=1e-6)
     assert int(state.sampler.made[0]) == 2
 

@@ -43,7 +43,7 @@ def grouped(groups, count, view=None, by="group"):
 
 def probability(replay, state):
     time = jnp.arange(replay.length, dtype=jnp.int32)
-    return np.asarray(replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time))
+    return np.asarray(replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time))
 
 
 def test_lives_with_a_computed_group_agree_with_the_oracle():

@@ -75,7 +75,7 @@ def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
             quick_jit(lambda s, r=r, i=batch.index, v=values: r.update(s, i, **v))(s)
             for r, s in ((replay, state), (alone, plain))
         )
-        jax.tree.map(np.testing.assert_array_equal, state.sampler.sampler, plain.sampler)
+        jax.tree.map(np.testing.assert_array_equal, state.sampler.inner, plain.sampler)
 
 
 def test_it_asks_of_the_row_what_the_sampler_inside_asks():

@@ -24,11 +24,11 @@ def later(state, jump):
     def moved(x):
         return (x + jump) % CYCLE
 
-    queue = state.queue
+    queue = state.windows
     if isinstance(queue, QueueState):
         queue = replace(queue, made=moved(queue.made), gone=moved(queue.gone), starts=moved(queue.starts))
     sampler = replace(state.sampler, windows=moved(state.sampler.windows))
-    return replace(state, ring=replace(state.ring, time=moved(state.ring.time)), queue=queue, sampler=sampler)
+    return replace(state, ring=replace(state.ring, time=moved(state.ring.time)), windows=queue, sampler=sampler)
 
 
 def alike(count, first):
@@ -55,7 +55,7 @@ def test_an_episode_may_have_as_many_windows_as_it_likes_and_counts_as_one(view)
         state = replay.add(state, row)
         age = jnp.arange(LENGTH, dtype=jnp.int32)
         start = (state.ring.time[0] - 1 - age) % CYCLE
-        likely = replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(age), start)
+        likely = replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(age), start)
         return state, (likely, replay.sample(state, jax.random.key(0), 256))
 
     def run(jump):
@@ -84,7 +84,7 @@ def test_an_episode_as_long_as_the_clock_goes_round_is_not_taken_for_the_next_on
     assert int(state.ring.time[0]) == 5  # when the running episode began, by the clock
     state = add(state, jax.tree.map(lambda x: x[13:], rows))
     time = jnp.array([0, 4, 5, 6, 7], jnp.int32)
-    got = replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time)
+    got = replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time)
     np.testing.assert_allclose(got, [1 / 10, 1 / 10, 1 / 6, 1 / 6, 1 / 6], rtol=1e-6)
 
 
@@ -116,13 +116,13 @@ def test_an_endless_episode_has_one_beginning():
     add, state = quick_jit(replay.add), replay.init(row)
     for _ in range(12):
         state = add(state, row.replace(is_first=np.bool_(False)))
-    episodes = state.queue.episodes
+    episodes = state.windows.episodes
     run = jnp.where(episodes.run > 1, CYCLE - 5, episodes.run)  # as far as rows are counted
-    state = replace(state, queue=replace(state.queue, episodes=replace(episodes, run=run)))
+    state = replace(state, windows=replace(state.windows, episodes=replace(episodes, run=run)))
     for _ in range(10):
         state = add(state, row.replace(is_first=np.bool_(False)))
     newest = (state.ring.time - 1) % CYCLE
-    first, last, began = replay._windows(state).bounds(state.queue, state.ring, jnp.zeros(1, jnp.int32), newest)
+    first, last, began = replay.legal(state).bounds(jnp.zeros(1, jnp.int32), newest)
     assert (int(first[0]), int(last[0]), bool(began[0])) == (22 - LENGTH, 21, False)
 
 

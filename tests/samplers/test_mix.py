@@ -87,7 +87,7 @@ def test_each_part_draws_its_windows_in_order_and_every_window_has_the_mixtures_
 def of_every_row(sampler):
     replay, state = ten(sampler)
     time = jnp.arange(10, dtype=jnp.int32)
-    return np.asarray(replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time))
+    return np.asarray(replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time))
 
 
 def test_draws_are_as_frequent_as_the_mixture_says():

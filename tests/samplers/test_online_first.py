@@ -158,12 +158,12 @@ def test_priorities_and_writes_reach_the_other_sampler():
     assert replay.sampler.takes_priority
     alone = jb.Replay(12, None, 4, jb.Sequences(3), then)
     plain = filled(alone, told_apart(12))
-    jax.tree.map(np.testing.assert_array_equal, state.sampler.then, plain.sampler)
+    jax.tree.map(np.testing.assert_array_equal, state.sampler.inner, plain.sampler)
     index, priority = drawn(replay, state).index, np.float32([1, 2, 3, 4])
     state, plain = (
         quick_jit(lambda s, r=r: r.update(s, index, priority=priority))(s) for r, s in ((replay, state), (alone, plain))
     )
-    jax.tree.map(np.testing.assert_array_equal, state.sampler.then, plain.sampler)
+    jax.tree.map(np.testing.assert_array_equal, state.sampler.inner, plain.sampler)
     batch = drawn(replay, state, size=32)
     weight = np.array([1, 1, 1, 2, 1, 1, 3, 1, 1, 4])
     np.testing.assert_allclose(batch.probability, weight[batch.index.time[:, 0]] / 16, rtol=1e-6)
@@ -171,7 +171,7 @@ def test_priorities_and_writes_reach_the_other_sampler():
     state = grouped.add(grouped.init({"group": np.int32(0)}), {"group": np.int32([0, 0, 0, 1])})
     index = jb.Index(jnp.zeros(1, jnp.int32), jnp.array([1], jnp.int32))
     state = quick_jit(lambda s: grouped.update(s, index, rows={"group": jnp.ones(1, jnp.int32)}))(state)
-    assert state.sampler.then.tree.group[:4].tolist() == [0, 1, 0, 1]
+    assert state.sampler.inner.tree.group[:4].tolist() == [0, 1, 0, 1]
 
 
 def test_a_batch_is_valid_if_the_queue_fills_it_or_the_other_sampler_can():

@@ -106,7 +106,7 @@ def test_the_probability_of_every_window_adds_up_to_one():
     every = drawn(other, replace(state, sampler=(), made_by=other.init(example(told_apart(1))).made_by), size=11)
     time = every.index.time[every.probability > 0]
     np.testing.assert_array_equal(time, TIMES)
-    legal = replay._legal(state)
+    legal = replay.legal(state)
     stream = jnp.zeros(len(time), jnp.int32)
     got = replay.sampler.probability(state.sampler, legal, stream, jnp.asarray(time, jnp.int32))
     np.testing.assert_allclose(got, share(replay.sampler), rtol=1e-6)

@@ -42,7 +42,7 @@ def ranked(priorities, alpha=1, size=4):
 def probability(replay, state):
     """The probability of each row of one stream."""
     time = jnp.arange(replay.length, dtype=jnp.int32)
-    return np.asarray(replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(time), time))
+    return np.asarray(replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time))
 
 
 def sum_of_ranks(begin, end, alpha):
@@ -118,7 +118,7 @@ def grid(monkeypatch, replay, state, count):
     monkeypatch.setattr(rank_based, "bits64", lambda key, total: tuple(map(jnp.asarray, words)))
 
     def draw(state):
-        return replay.sampler.draw(state.sampler, replay._legal(state), jax.random.key(0), count)
+        return replay.sampler.draw(state.sampler, replay.legal(state), jax.random.key(0), count)
 
     return jax.tree.map(np.asarray, quick_jit(draw)(state))
 
@@ -150,7 +150,7 @@ def test_the_least_likely_class_is_drawn_too(monkeypatch):
     words = np.concatenate([targets, np.full(len(targets), 2**63, np.uint64)])
     halves = tuple(jnp.asarray(x.astype(np.uint32)) for x in (words >> 32, words & 0xFFFFFFFF))
     monkeypatch.setattr(rank_based, "bits64", lambda key, total: halves)
-    draw = sampler.draw(state.sampler, replay._legal(state), jax.random.key(0), len(targets))
+    draw = sampler.draw(state.sampler, replay.legal(state), jax.random.key(0), len(targets))
     np.testing.assert_array_equal(draw.start == 17, np.arange(0.02, 3, 0.04) < 1)
     np.testing.assert_allclose(draw.probability[0], share, rtol=1e-6)
 

@@ -29,7 +29,7 @@ def test_lives_with_other_sizes_agree_with_the_oracle(view, length, sampler):
 
 def probability(replay, state, stream, time):
     index = jnp.asarray(stream, jnp.int32), jnp.asarray(time, jnp.int32)
-    return np.asarray(replay.sampler.probability(state.sampler, replay._legal(state), *index))
+    return np.asarray(replay.sampler.probability(state.sampler, replay.legal(state), *index))
 
 
 @pytest.mark.parametrize("horizon", [2, 3, 5, 7, 8, 10**9])
@@ -170,7 +170,7 @@ def test_streams_without_a_window_have_no_room_on_the_line(half_life, monkeypatc
     words = np.concatenate([bits, np.full(len(bits), 2**63, np.uint64)])
     halves = (words >> np.uint64(32)).astype(np.uint32), words.astype(np.uint32)
     monkeypatch.setattr(recent, "bits64", lambda key, count: tuple(map(jnp.asarray, halves)))
-    draw = quick_jit(lambda s: replay.sampler.draw(s.sampler, replay._legal(s), jax.random.key(0), len(bits)))(state)
+    draw = quick_jit(lambda s: replay.sampler.draw(s.sampler, replay.legal(s), jax.random.key(0), len(bits)))(state)
     stream, start = np.asarray(draw.stream), np.asarray(draw.start)
     assert (start < lengths[stream]).all()
     counts = np.bincount(stream[-(2**16) :], minlength=1000)

@@ -64,7 +64,7 @@ def test_probability_is_that_of_the_first_draw():
         batch = drawn(replay, state)
         np.testing.assert_allclose(batch.probability, WEIGHTS[batch.index.time] / 16, rtol=1e-6)
         time = jnp.arange(4, dtype=jnp.int32)
-        got = sampler.probability((), replay._legal(state), jnp.zeros_like(time), time)
+        got = sampler.probability((), replay.legal(state), jnp.zeros_like(time), time)
         np.testing.assert_allclose(got, WEIGHTS / 16, rtol=1e-6)
 
 
@@ -117,7 +117,7 @@ def test_if_no_window_has_a_weight_the_batch_is_not_valid(odd, replace):
     assert not batch.mask.any()
     assert batch.probability.tolist() == [0]
     time = jnp.arange(4, dtype=jnp.int32)
-    got = replay.sampler.probability((), replay._legal(state), jnp.zeros_like(time), time)
+    got = replay.sampler.probability((), replay.legal(state), jnp.zeros_like(time), time)
     assert got.tolist() == [0] * 4
 
 
@@ -127,7 +127,7 @@ def test_only_differences_of_log_weights_count_however_large_they_are(shift, rep
     near = np.float32(shift) * np.float32([1, 1, 0.5, 1])  # the third is as far from the others as can be
     replay, state = four(jb.Weighted(lambda windows: jnp.asarray(near), replace), 3)
     time = jnp.arange(4, dtype=jnp.int32)
-    got = replay.sampler.probability((), replay._legal(state), jnp.zeros_like(time), time)
+    got = replay.sampler.probability((), replay.legal(state), jnp.zeros_like(time), time)
     want = [1 / 4] * 4 if shift == 0 else [0, 0, 1, 0] if shift < 0 else [1 / 3, 1 / 3, 0, 1 / 3]
     np.testing.assert_allclose(got, want, rtol=1e-6)
     batch = drawn(replay, state)
@@ -189,7 +189,7 @@ def test_small_weights_keep_their_place_on_the_line_and_zeros_have_none(monkeypa
     state = quick_jit(replay.add)(replay.init(np.float32(0)), np.zeros(size, np.float32))
     high = ((2 * np.arange(points, dtype=np.uint64) + 1) << np.uint64(11)).astype(np.uint32)
     monkeypatch.setattr(weighted, "bits64", lambda key, count: (jnp.asarray(high), jnp.zeros(points, jnp.uint32)))
-    draw = quick_jit(lambda s: replay.sampler.draw((), replay._legal(s), jax.random.key(0), points))(state)
+    draw = quick_jit(lambda s: replay.sampler.draw((), replay.legal(s), jax.random.key(0), points))(state)
     share = np.exp(table.astype(np.float64))
     counts = np.bincount(draw.start, minlength=size)
     assert not counts[share == 0].any()

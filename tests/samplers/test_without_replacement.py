@@ -139,7 +139,7 @@ def at(*time):
 def probabilities(replay, state, oldest=0):
     """How likely the next window is each of those that begin at one stream's rows, by time."""
     rows = oldest + jnp.arange(replay.length, dtype=jnp.int32)
-    return replay.sampler.probability(state.sampler, replay._legal(state), jnp.zeros_like(rows), rows)
+    return replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(rows), rows)
 
 
 def test_what_is_added_meanwhile_joins_at_the_next_epoch_and_what_is_overwritten_is_left_out():

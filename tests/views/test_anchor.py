@@ -59,14 +59,14 @@ def shape_of(view, batch):
 @every_view
 def test_an_index_of_another_shape_has_no_anchor(view):
     replay = jb.Replay(16, 2, 4, view)
-    ring = replay._ring(replay.init(jax.tree.map(lambda x: x[0], rows_of("F"))))
+    legal = replay.legal(replay.init(jax.tree.map(lambda x: x[0], rows_of("F"))))
     shape = shape_of(view, 5)
     others = {(), (5,), (5, 3), (3, 5), (4, 5), (5, 4), (5, 1), (1, 5), (*shape, 1), (1, *shape), (5, 3, 3)} - {shape}
     for other in others:
         index = jb.Index(jnp.zeros(other, jnp.int32), jnp.ones(other, jnp.int32))
-        assert view.anchor(ring, index) is None, other
+        assert view.anchor(legal, index) is None, other
     index = jb.Index(jnp.zeros(shape, jnp.int32), jnp.ones(shape, jnp.int32))
-    assert view.anchor(ring, index).time.shape == (5,)
+    assert view.anchor(legal, index).time.shape == (5,)
 
 
 @every_view
@@ -87,10 +87,10 @@ def test_a_sampler_is_told_of_whole_batches_only(view):
 def test_a_window_is_found_by_any_of_its_rows_and_not_if_all_are_masked(time_major):
     view = jb.Sequences(3, "pad", burn_in=1, actions="previous", time_major=time_major)
     replay = jb.Replay(8, None, 4, view)
-    ring = replay._ring(replay.init(jax.tree.map(lambda x: x[0], rows_of("F"))))
-    last = ring.cycle - 1
+    legal = replay.legal(replay.init(jax.tree.map(lambda x: x[0], rows_of("F"))))
+    last = legal.cycle - 1
     times = np.array([[4, 5, 6, -1], [-1, 5, 6, 7], [-1, -1, 6, 7], [-1, -1, -1, -1], [last, 0, 1, 2], [-1, -1, 0, 1]])
     times = jnp.asarray(times.T if time_major else times, jnp.int32)
-    anchor = view.anchor(ring, jb.Index(jnp.full_like(times, 3), times))
+    anchor = view.anchor(legal, jb.Index(jnp.full_like(times, 3), times))
     check(anchor.time, [5, 5, 5, -1, 0, last])
     check(anchor.stream, [3] * 6)

@@ -35,11 +35,11 @@ def test_bounds_are_those_of_the_rows_present_of_each_rows_episode(length, strea
 
     def step(state, rows):
         state = replay.add(state, *jax.tree.map(lambda x: x[0] if block == 1 else x, rows))
-        windows = replay._windows(state)
+        legal = replay.legal(state)
         stream = jnp.repeat(jnp.arange(streams, dtype=jnp.int32), length)
         age = jnp.tile(jnp.arange(length, dtype=jnp.int32), streams)
-        time = windows.ring.shift(state.ring.time[stream], -1 - age)
-        return state, windows.bounds(state.queue, state.ring, stream, time)
+        time = legal.shift(legal.time[stream], -1 - age)
+        return state, legal.bounds(stream, time)
 
     def run(blocks, mask):
         state = replay.init(ROW)
@@ -82,14 +82,12 @@ def test_the_windows_are_those_of_the_view_alone(view):
     def look(replay):
         def step(state, row):
             state = replay.add(state, *row)
-            windows, args = replay._windows(state), (state.queue, state.ring)
-            present = windows.ring.shift(
-                state.ring.time[stream], -1 - jnp.minimum(rank, jnp.maximum(state.ring.size[stream] - 1, 0))
-            )
-            real = rank < windows.count(*args)[stream]
-            start = jnp.where(real, windows.start(*args, stream, rank), -1)
-            older, alive = windows.older(*args, stream, present), windows.alive(state.ring, stream, present - 3)
-            return state, (windows.count(*args), start, older, alive)
+            legal = replay.legal(state)
+            age = jnp.minimum(rank, jnp.maximum(legal.size[stream] - 1, 0))
+            present = legal.shift(legal.time[stream], -1 - age)
+            start = jnp.where(rank < legal.count()[stream], legal.start(stream, rank), -1)
+            older, alive = legal.older(stream, present), legal.alive(stream, present - 3)
+            return state, (legal.count(), start, older, alive)
 
         return quick_jit(lambda: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1])()
 

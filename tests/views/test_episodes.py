@@ -64,9 +64,9 @@ def test_an_episode_too_long_is_never_drawn_and_counted_once_it_ends():
     state = quick_jit(replay.add)(
         replay.init(jax.tree.map(lambda x: x[0, 0], rows)), jax.tree.map(lambda x: x[:6], rows)
     )
-    check(state.queue.too_long, [1, 1])
+    check(state.windows.too_long, [1, 1])
     state = quick_jit(replay.add)(state, jax.tree.map(lambda x: x[6:], rows))
-    check(state.queue.too_long, [2, 1])
+    check(state.windows.too_long, [2, 1])
     batch = quick_jit(replay.sample)(state, jax.random.key(0))
     check(batch.index.time[batch.mask], [6])  # row 6 of the right stream: "FL" of the left one is overwritten
 

@@ -10,26 +10,11 @@ from oracle import check, quick_jit, read_all, rows_of
 
 import jaxbuffers as jb
 from jaxbuffers.numerics.random_bits import bits64
-from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import Reader, View
 
 
-class Wrapping(View):
-    """A view around another."""
-
-    view: View
-
-    required = property(lambda self: self.view.required)
-    within = property(lambda self: self.view.within)
-    span = property(lambda self: self.view.span)
-    history = property(lambda self: self.view.history)
-
-    def windows(self, ring: Ring) -> Any:
-        return self.view.windows(ring)
-
-
 @dataclass(frozen=True)
-class Changed(Wrapping):
+class Changed(jb.WrappingView):
     """Observations times ``by`` plus ``plus``: the order of two such edits shows."""
 
     view: View
@@ -126,7 +111,7 @@ def test_rows_that_are_history_only_are_not_addressed_but_found_before_others():
 def test_the_bits_of_a_view_are_its_own():
     """As many as it asks for, the same in every call, of the key, and none that a sampler draws with the same key."""
     key = jax.random.key(5)
-    reader = Reader(None, None, None, None, key)
+    reader = Reader(None, None, key)
     high, low = jax.tree.map(np.asarray, reader.bits(64))
     assert high.dtype == low.dtype == np.uint32
     assert len({*high.tolist(), *low.tolist()}) == 128

@@ -32,7 +32,7 @@ every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view).s
 
 
 def lives(view, block, look):
-    """Random rows in blocks: after each what ``look(windows, queue before it, state, rows added)`` returns.
+    """Random rows in blocks: after each what ``look(legal before it, legal after it, rows added)`` returns.
 
     Yields which rows were written, the legal windows before and after as the oracle lists them, the oracle, and what
     was seen.
@@ -45,10 +45,10 @@ def lives(view, block, look):
 
     def step(state, row):
         rows, mask = row
-        windows, queue = replay._windows(state), state.queue
-        _, time = replay._ring(state).add(state.ring, rows, mask)
+        before = replay.legal(state)
+        _, time = before.kind.ring.add(state.ring, rows, mask)
         state = replay.add(state, rows, mask)
-        return state, look(windows, queue, state, Added(time, mask, rows.is_first, rows.is_last))
+        return state, look(before, replay.legal(state), Added(time, mask, rows.is_first, rows.is_last))
 
     run = quick_jit(jax.vmap(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1]))
     seen, leaves = jax.tree.map(np.asarray, run(rows, mask)), leaves_of(rows)
@@ -65,8 +65,8 @@ def lives(view, block, look):
 @pytest.mark.parametrize("block", [1, 3, LENGTH])
 @every_view
 def test_the_legal_windows_are_those_of_before_less_the_expired_with_the_completed(view, block):
-    def look(windows, queue, state, added):
-        return windows.add(queue, state.ring, added)[1]
+    def look(before, after, added):
+        return after.kind.add(before.windows, after.ring, added)[1]
 
     counted = 0
     for mask, before, after, _, turnover in lives(view, block, look):
@@ -86,12 +86,11 @@ def test_windows_are_counted_ranked_and_known_to_be_alive_as_the_list_of_them_sa
     stream = jnp.repeat(jnp.arange(STREAMS, dtype=jnp.int32), LENGTH)
     rank = jnp.tile(jnp.arange(LENGTH, dtype=jnp.int32), STREAMS)
 
-    def look(windows, queue, state, added):
-        args = (state.queue, state.ring)
-        age = jnp.minimum(rank, jnp.maximum(state.ring.size[stream] - 1, 0))
-        time = windows.ring.shift(state.ring.time[stream], -1 - age)
-        alive = windows.alive(state.ring, stream, windows.ring.shift(time, -2))
-        return windows.count(*args), windows.start(*args, stream, rank), time, windows.older(*args, stream, time), alive
+    def look(before, legal, added):
+        age = jnp.minimum(rank, jnp.maximum(legal.size[stream] - 1, 0))
+        time = legal.shift(legal.time[stream], -1 - age)
+        alive = legal.alive(stream, legal.shift(time, -2))
+        return legal.count(), legal.start(stream, rank), time, legal.older(stream, time), alive
 
     counted = 0
     for _, before, after, oracle, (count, start, time, older, alive) in lives(view, 2, look):
