@@ -83,7 +83,7 @@ def test_the_count_of_episodes_too_long_is_that_of_a_plain_loop_with_any_mask_an
             return replay.add(state, {"is_first": rows[0], "is_last": rows[1]}, rows[2]), None
 
         state = replay.init({"is_first": no, "is_last": no})
-        return jax.lax.scan(step, state, (first, last, mask))[0].queue.too_long
+        return jax.lax.scan(step, state, (first, last, mask))[0].windows.too_long
 
     want = np.zeros((cases, streams), int)
     for case in range(cases):
