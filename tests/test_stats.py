@@ -50,7 +50,7 @@ def test_windows_are_counted_when_the_counters_of_their_queue_go_round():
     cycle, queue = 2**30, state.windows
     moved = {name: (getattr(queue, name) + cycle - 8) % cycle for name in ("made", "gone")}
     assert (moved["made"] < moved["gone"]).any()
-    later = replace(state, queue=replace(queue, **moved))
+    later = replace(state, windows=replace(queue, **moved))
     np.testing.assert_array_equal(quick_jit(jb.stats)(later)["windows"], quick_jit(jb.stats)(state)["windows"])
 
 
