@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from flax import struct
 from jax import lax
 
+from jaxbuffers.numerics.fan_out import FAN_OUT, padded, parents, sixteen
 from jaxbuffers.numerics.materialize import materialize
 
-FAN_OUT = 16
 NOWHERE = 0xFFFFFFFF  # an address beyond every leaf
 
 
@@ -31,11 +31,12 @@ class CountTree:
 
 def init(leaves: int, groups: int) -> CountTree:
     """Allocate a tree of leaves that are in no group."""
-    sizes = [-(-leaves // FAN_OUT**2) * FAN_OUT]
-    while sizes[-1] > FAN_OUT:
-        sizes.append(-(-sizes[-1] // FAN_OUT**2) * FAN_OUT)
-    padded = -(-leaves // FAN_OUT) * FAN_OUT
-    return CountTree(jnp.full(padded, -1, jnp.int32), tuple(jnp.zeros(size * groups, jnp.int32) for size in sizes))
+    # Even a single line of leaves has a parent: the root's counts are the sizes of the groups.
+    sizes = parents(padded(leaves)) or [FAN_OUT]
+    return CountTree(
+        group=jnp.full(padded(leaves), -1, jnp.int32),
+        counts=tuple(jnp.zeros(size * groups, jnp.int32) for size in sizes),
+    )
 
 
 def sizes(tree: CountTree) -> jax.Array:
@@ -66,14 +67,16 @@ def move(
     """
     leaf = materialize(leaf)
     before = group_at(tree, leaf)
-    # Each leaf keeps the highest of the numbers written to it, and so says which of its moves counts.
+    # 1. Of several moves of one leaf one counts: each leaf keeps the highest of the numbers written to it.
     number = lax.iota(jnp.int32, len(leaf))
     number = number if precedence is None else number + precedence * len(leaf)
     none = jnp.minimum(before, -1)  # reads before it writes, in this order: otherwise the leaves would be copied
     group = tree.group.at[leaf].set(none, mode="drop").at[leaf].max(number, mode="drop")
     counted = materialize(group.at[leaf].get(mode="fill", fill_value=-1)) == number
+    # 2. The moves that count are written over that.
     winner = materialize(jnp.where(counted, leaf, jnp.uint32(NOWHERE)))
     group = group.at[winner].set(to, mode="drop")
+    # 3. Above each of these leaves, the group it has left loses one and the group it has joined gains one.
     counts, node = [], winner
     for level in tree.counts:
         node = node // FAN_OUT
@@ -82,7 +85,7 @@ def move(
             real = counted & (where >= 0)
             level = level.at[jnp.where(real, place, jnp.uint32(NOWHERE))].add(jnp.int32(step), mode="drop")
         counts.append(level)
-    return CountTree(group, tuple(counts)), counted
+    return CountTree(group=group, counts=tuple(counts)), counted
 
 
 def find(tree: CountTree, group: jax.Array, rank: jax.Array) -> jax.Array:
@@ -90,9 +93,9 @@ def find(tree: CountTree, group: jax.Array, rank: jax.Array) -> jax.Array:
     groups, node = len(tree.counts[-1]) // FAN_OUT, jnp.zeros(rank.shape, jnp.uint32)
     for level in reversed(tree.counts):
         first = jnp.minimum(node * FAN_OUT, jnp.uint32(len(level) // groups - FAN_OUT))
-        children = _window(level, _place(level, groups, group, first))
+        children = sixteen(level, _place(level, groups, group, first))
         node, rank = _descend(children, node, rank)
-    children = _window(tree.group, jnp.minimum(node * FAN_OUT, jnp.uint32(len(tree.group) - FAN_OUT)))
+    children = sixteen(tree.group, jnp.minimum(node * FAN_OUT, jnp.uint32(len(tree.group) - FAN_OUT)))
     return _descend([(child == group).astype(jnp.int32) for child in children], node, rank)[0]
 
 
@@ -109,10 +112,3 @@ def _descend(children: list[jax.Array], node: jax.Array, rank: jax.Array) -> tup
 def _place(level: jax.Array, groups: int, group: jax.Array, node: jax.Array) -> jax.Array:
     nodes = len(level) // groups
     return jnp.maximum(group, 0).astype(jnp.uint32) * jnp.uint32(nodes) + jnp.minimum(node, jnp.uint32(nodes - 1))
-
-
-def _window(level: jax.Array, first: jax.Array) -> list[jax.Array]:
-    """Return the 16 entries from each ``first`` ``[K]`` on, as 16 arrays ``[K]``."""
-    window = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
-    entries = lax.gather(level, first[:, None].astype(jnp.int32), window, (FAN_OUT,), mode="promise_in_bounds")
-    return [entries[:, i] for i in range(FAN_OUT)]

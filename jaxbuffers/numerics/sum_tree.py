@@ -11,18 +11,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxbuffers.numerics.double_float import Double, add_float, fraction, multiply_finite, quotient
+from jaxbuffers.numerics.fan_out import FAN_OUT, padded, parents, sixteen
 from jaxbuffers.numerics.materialize import after, materialize
-from jaxbuffers.numerics.pairs import Pair, plus_whole, quotient, unit
 
-FAN_OUT = 16
 Levels = tuple[jax.Array, ...]  # float32 [n], [n / 16], ..., [16]: leaves first, each padded to a multiple of 16
 
 
 def init(leaves: int) -> Levels:
     """Allocate a tree of ``leaves`` zeros."""
-    sizes = [-(-leaves // FAN_OUT) * FAN_OUT]
-    while sizes[-1] > FAN_OUT:
-        sizes.append(-(-sizes[-1] // FAN_OUT**2) * FAN_OUT)
+    sizes = [padded(leaves), *parents(padded(leaves))]
     return tuple(jnp.zeros(size, jnp.float32) for size in sizes)
 
 
@@ -82,17 +80,17 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
       stratified: draw the i-th from the i-th of B equal shares of the total weight.
     """
     count, root = len(high), total(levels)
-    target = unit(high, low)
+    target = fraction(high, low)
     if stratified:
-        target = plus_whole(lax.iota(jnp.float32, count), target)
-    target = target.times(quotient(root, count if stratified else 1))
+        target = add_float(target, lax.iota(jnp.float32, count))
+    target = multiply_finite(target, quotient(root, count if stratified else 1))
     node = jnp.zeros((count,), jnp.uint32)
     room = jnp.broadcast_to(root, (count,))
     empty = root <= 0  # then no child has room, and the first is as good as any
     for level in reversed(levels):
         # Rounding may have moved the target out of the node: keep it just inside.
         inside = target.below(room)
-        target = Pair(
+        target = Double(
             materialize(jnp.where(inside, target.high, _before(room))), materialize(jnp.where(inside, target.low, 0.0))
         )
         weights = _children(level, node)
@@ -103,16 +101,13 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
             beyond = ~(target.below(end) | empty)
             child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
             room = jnp.where(beyond, weight, room)
-        target, node = target.minus(begin), materialize(node * FAN_OUT + child)
+        target, node = add_float(target, -begin), materialize(node * FAN_OUT + child)
     return node
 
 
 def _children(level: jax.Array, node: jax.Array) -> list[jax.Array]:
     """Return the 16 children of each node ``[K]``, as 16 arrays ``[K]``."""
-    window = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
-    first = (node * FAN_OUT)[:, None].astype(jnp.int32)
-    children = lax.gather(level, first, window, (FAN_OUT,), mode="promise_in_bounds")
-    return [children[:, i] for i in range(FAN_OUT)]
+    return sixteen(level, node * FAN_OUT)
 
 
 def _running(weights: list[jax.Array]) -> list[jax.Array]:

@@ -33,7 +33,7 @@ of an episode and the first of the next lies one that never happened. (An episod
 for the step before them ended an episode.
 
 **Dtypes.** Results have the dtype of ``reward``; ``value`` and the others must have it too, integers are
-refused. Rounding errors are carried along (`jaxbuffers.numerics.double_word`): results in float32 are as good as
+refused. Rounding errors are carried along (`jaxbuffers.numerics.double_float`): results in float32 are as good as
 float64 arithmetic rounded once, however long the episodes; in 16 bits, as float32 rounded once.
 
 **Gradients** flow through every float argument and through ``gamma`` and ``lam`` if they are arrays. Where a

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxbuffers.checks import positive
-from jaxbuffers.numerics.double_word import Double, add, backward, choose, constant, multiply, subtract
+from jaxbuffers.numerics.double_float import Double, add, choose, constant, multiply, subtract
+from jaxbuffers.onpolicy.returns.backward import backward
 from jaxbuffers.onpolicy.returns.steps import Number, check_steps, coefficient, counted, ends, is_zero
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxbuffers.numerics.double_word import zeros
+from jaxbuffers.numerics.double_float import zeros
 from jaxbuffers.onpolicy.returns.bootstrapped import mixture_of_returns
 from jaxbuffers.onpolicy.returns.steps import Number, check_steps
 

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxbuffers.checks import number
-from jaxbuffers.numerics.double_word import add, backward, choose, multiply, subtract, words
+from jaxbuffers.numerics import double_float as double
+from jaxbuffers.numerics.double_float import add, choose, multiply, subtract
+from jaxbuffers.onpolicy.returns.backward import backward
 from jaxbuffers.onpolicy.returns.steps import Number, check_steps, coefficient, counted, ends, is_zero
 
 
@@ -62,7 +64,7 @@ def vtrace(
         reward=reward, value=value, next_value=next_value, terminated=terminated, truncated=truncated, ratio=ratio
     )
     discount, mixture = (coefficient(name, x, r, dtype) for name, x in (("gamma", gamma), ("lam", lam)))
-    rho, c = (words(jnp.minimum(jnp.asarray(ratio), bar)) for bar in (rho_bar, c_bar))
+    rho, c = (double.of(jnp.minimum(jnp.asarray(ratio), bar)) for bar in (rho_bar, c_bar))
     cut = ends(terminated, truncated)
     arrived = counted(after, terminated, gamma)
     delta = subtract(add(r, multiply(discount, arrived)), before)

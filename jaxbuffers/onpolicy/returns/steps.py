@@ -8,7 +8,8 @@ import numpy as np
 from jax import lax
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
-from jaxbuffers.numerics.double_word import Double, choose, constant, words, zeros
+from jaxbuffers.numerics import double_float as double
+from jaxbuffers.numerics.double_float import Double, choose, constant, zeros
 from jaxbuffers.row import RowSpec
 
 Number = float | jax.Array | np.ndarray
@@ -35,7 +36,7 @@ def check_steps(**arrays: Any) -> tuple[np.dtype, tuple[Any, ...]]:
         if x.shape != reward.shape:
             raise ShapeError(f"{name} has shape {x.shape}, expected {reward.shape} like reward; nothing is broadcast.")
     taken = [jnp.asarray(x) for x in arrays.values()]
-    return dtype, tuple(x if x.dtype == jnp.bool_ else words(x) for x in taken)
+    return dtype, tuple(x if x.dtype == jnp.bool_ else double.of(x) for x in taken)
 
 
 def coefficient(name: str, x: Number, like: Double, dtype: np.dtype) -> Double:
@@ -48,7 +49,7 @@ def coefficient(name: str, x: Number, like: Double, dtype: np.dtype) -> Double:
         raise DtypeError(f"{name} has dtype {got}, expected {dtype} like reward, or a Python number.")
     if x.shape not in ((), like.high.shape):
         raise ShapeError(f"{name} has shape {x.shape}, expected () or {like.high.shape}; nothing is broadcast.")
-    return words(jnp.asarray(x))
+    return double.of(jnp.asarray(x))
 
 
 def is_zero(*numbers: Number) -> bool:

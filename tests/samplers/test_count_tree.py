@@ -88,9 +88,9 @@ def test_find_stays_inside_its_arrays_where_there_is_no_such_leaf(size):
         seen.append((int(jnp.max(first)), len(level)))
         return original(level, first)
 
-    original = count_tree._window
+    original = count_tree.sixteen
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(count_tree, "_window", windows)
+        patch.setattr(count_tree, "sixteen", windows)
         leaf = count_tree.find(tree, jnp.array([0, 1, 2], jnp.int32), jnp.array([size, 0, 7], jnp.int32))
     assert leaf.dtype == jnp.uint32
     assert all(first <= length - FAN_OUT for first, length in seen)
