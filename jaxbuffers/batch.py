@@ -1,10 +1,13 @@
 """What a sample returns, and what views and samplers say to each other."""
 
-from typing import Any
+from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import TypeVar
+
+Data = TypeVar("Data", default=Any)  # what a view reads: a row, a `Transition`, an `Episode`, ...
 
 
 @struct.dataclass
@@ -22,7 +25,7 @@ class Index:
 
 
 @struct.dataclass
-class Batch:
+class Batch(Generic[Data]):
     """B sampled windows.
 
     Attributes:
@@ -34,7 +37,7 @@ class Batch:
         `Replay.can_sample` says so beforehand.
     """
 
-    data: Any
+    data: Data
     index: Index
     probability: jax.Array
     valid: jax.Array

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers import checks
-from jaxbuffers.batch import Batch, Draw, Index
+from jaxbuffers.batch import Batch, Data, Draw, Index
 from jaxbuffers.checks import one_of, positive, settle
 from jaxbuffers.errors import check
 from jaxbuffers.numerics.materialize import after, materialize
@@ -26,7 +26,7 @@ from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Generic[Data]):
     """A replay buffer: a frozen configuration, compared by value, with pure methods.
 
     Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state
@@ -56,7 +56,7 @@ class Replay:
     capacity: int
     num_envs: int | None
     batch_size: int = 256
-    view: View = field(default_factory=Items)
+    view: View[Data] = field(default_factory=Items)
     sampler: Sampler = field(default_factory=Uniform)
     layout: Literal["auto", "flat", "tiled"] = "auto"
 
@@ -133,7 +133,7 @@ class Replay:
         return told(state, self.sampler.add(state.sampler, legal, added, turnover))
 
     @verb
-    def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch:
+    def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch[Data]:
         """Draw ``batch_size`` windows.
 
         Args:
@@ -155,7 +155,7 @@ class Replay:
         return self._read(state, draw, key)
 
     @verb
-    def read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch:
+    def read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch[Data]:
         """Read windows of your own choice, such as every legal one in turn.
 
         Args:
@@ -297,6 +297,6 @@ class Replay:
         kind_of(self, state)
         return owned(state)
 
-    def _read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch:
+    def _read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch[Data]:
         data, index = self.view.read(Reader(self.legal(state), draw, key))
         return Batch(data=data, index=index, probability=draw.probability, valid=jnp.all(draw.valid))

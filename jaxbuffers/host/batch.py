@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import jax
 import numpy as np
 
-from jaxbuffers.batch import Batch, Index
+from jaxbuffers.batch import Batch, Data, Index
 from jaxbuffers.errors import MissingFieldError, StructureError
 from jaxbuffers.row import Path, RowSpec, paths_of
 from jaxbuffers.texts import TextTable
@@ -15,7 +15,7 @@ from jaxbuffers.texts import TextTable
 
 @partial(jax.tree_util.register_dataclass, data_fields=["batch"], meta_fields=["table", "texts"])
 @dataclass(frozen=True)
-class HostBatch:
+class HostBatch(Generic[Data]):
     """A `Batch`, and its texts. Jitted functions take it as it is, or its ``batch``.
 
     Outside of ``jit``, ``batch["mission"]`` is a field of ``data``, decoded: texts are lists of ``str`` in the shape of
@@ -28,12 +28,12 @@ class HostBatch:
       texts: the names of the fields of ``data`` that hold texts, joined by dots.
     """
 
-    batch: Batch
+    batch: Batch[Data]
     table: TextTable
     texts: tuple[str, ...] = ()
 
     @property
-    def data(self) -> Any:
+    def data(self) -> Data:
         """What the view reads, leaves ``[B, ...]``; texts as int32 ids."""
         return self.batch.data
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal, NoReturn
+from typing import Any, Generic, Literal, NoReturn
 
 import jax
 import numpy as np
 
-from jaxbuffers.batch import Index
+from jaxbuffers.batch import Data, Index
 from jaxbuffers.checks import one_of, positive
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
@@ -25,7 +25,7 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
 
-class HostReplay:
+class HostReplay(Generic[Data]):
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
@@ -57,7 +57,7 @@ class HostReplay:
     (['a red door', 'a red door'], (2, 4), 2, 1)
     """
 
-    def __init__(self, replay: Replay, fields: Any, *, table: TextTable | None = None, seed: int = 0) -> None:
+    def __init__(self, replay: Replay[Data], fields: Any, *, table: TextTable | None = None, seed: int = 0) -> None:
         if not isinstance(replay, Replay):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
@@ -156,7 +156,7 @@ class HostReplay:
             gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
             self._store(self._verbs.add(self._shared)(self._state, arrays, mask), gone)
 
-    def sample(self, batch_size: int | None = None) -> HostBatch:
+    def sample(self, batch_size: int | None = None) -> HostBatch[Data]:
         """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
 
         Raises:
@@ -173,7 +173,7 @@ class HostReplay:
 
     def batches(
         self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
-    ) -> Iterator[HostBatch]:
+    ) -> Iterator[HostBatch[Data]]:
         """Iterate over batches, drawn ahead so that the device works while Python does.
 
         Several threads may share the iterator. `sweep` keeps the texts of the batches that were drawn ahead.

@@ -1,10 +1,11 @@
 """What every sampler is: a way to point at legal windows."""
 
 import abc
-from typing import Any
+from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import TypeVar
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.errors import ConfigurationError
@@ -12,8 +13,10 @@ from jaxbuffers.row import RowSpec
 from jaxbuffers.windows.base import Added, Turnover, Windows
 from jaxbuffers.windows.legal import Legal
 
+State = TypeVar("State", default=Any)  # what a sampler remembers
 
-class Sampler(abc.ABC):
+
+class Sampler(abc.ABC, Generic[State]):
     """A frozen configuration with pure methods; what it remembers is its own pytree.
 
     Subclasses are frozen dataclasses: equal configurations must be equal values.
@@ -48,10 +51,10 @@ class Sampler(abc.ABC):
         spec.require(self.fields, f"{type(self).__name__}()")
 
     @abc.abstractmethod
-    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
+    def draw(self, state: State, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         """Point at ``batch_size`` windows. The key is consumed."""
 
-    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+    def can_draw(self, state: State, legal: Legal, batch_size: int) -> jax.Array:
         """Say whether `draw` of so many windows will be valid, whatever the key: bool ``[]``.
 
         By default, whether any window is legal. A sampler that does not draw from every legal window, or never draws
@@ -59,18 +62,18 @@ class Sampler(abc.ABC):
         """
         return jnp.any(legal.count() > 0)
 
-    def init(self, windows: Windows) -> Any:
+    def init(self, windows: Windows) -> State:
         """Return what the sampler remembers about an empty ring, any pytree; nothing by default.
 
         Where it has a method ``stats()`` that returns named arrays, `jaxbuffers.stats` reports them.
         """
-        return ()
+        return ()  # type: ignore[return-value]
 
-    def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> Any:
+    def add(self, state: State, legal: Legal, added: Added, turnover: Turnover) -> State:
         """Account for rows just added, ``[N, E]``, and for the windows they completed and ended; nothing by default."""
         return state
 
-    def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> Any:
+    def update(self, state: State, legal: Legal, index: Index, priority: jax.Array | None) -> State:
         """Take note that the windows beginning at ``index`` ``[B]`` were used; nothing by default.
 
         Args:
@@ -81,10 +84,10 @@ class Sampler(abc.ABC):
         """
         return state
 
-    def rewritten(self, state: Any, legal: Legal, index: Index) -> Any:
+    def rewritten(self, state: State, legal: Legal, index: Index) -> State:
         """Take note that rows at ``index``, of any shape, have been replaced in the ring; nothing by default."""
         return state
 
-    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+    def probability(self, state: State, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the probability with which one draw points at each of these legal windows: float32."""
         raise ConfigurationError(f"{type(self).__name__} does not say how likely a window is: it cannot be mixed.")

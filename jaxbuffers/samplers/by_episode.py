@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.checks import number, settle
@@ -47,7 +48,7 @@ class EpisodesState:
 
 
 @dataclass(frozen=True)
-class ByEpisode(Sampler):
+class ByEpisode(Sampler[EpisodesState]):
     """Draw an episode, then one of the legal windows that begin in it, uniformly.
 
     An episode has the weight ``n**power``, where n is the number of legal windows that begin in it
@@ -73,18 +74,20 @@ class ByEpisode(Sampler):
         settle(self, power=number("power", self.power, 0, 4))
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The flag of episode starts."""
         return ("is_first",)
 
+    @override
     def check(self, spec: RowSpec) -> None:
         """Raise unless the flags are bools."""
         super().check(spec)
         for flag in ("is_first", "is_last"):
             spec.require_scalar(flag, np.bool_, "ByEpisode()")
 
+    @override
     def init(self, windows: Windows) -> EpisodesState:
-        """No episode at all."""
         length, streams = windows.length, windows.num_streams
         return EpisodesState(
             tree=sum_tree.init(length * streams),
@@ -98,6 +101,7 @@ class ByEpisode(Sampler):
             ended=jnp.zeros(streams, jnp.bool_),
         )
 
+    @override
     def add(self, state: EpisodesState, legal: Legal, added: Added, turnover: Turnover) -> EpisodesState:
         """Queue the episodes in which completed windows begin; let go of those that have lost their last one."""
         number = len(added.time)
@@ -145,8 +149,8 @@ class ByEpisode(Sampler):
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight.reshape(-1)), leaf)
         return replace(state, tree=tree, made=after(state.made, tree[-1], materialize(state.gone)))
 
+    @override
     def draw(self, state: EpisodesState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         high, low = bits64(key, 2 * batch_size)
         leaf = sum_tree.draw(state.tree, high[:batch_size], low[:batch_size], stratified=False)
         stream = (leaf % jnp.uint32(legal.num_streams)).astype(jnp.int32)
@@ -160,6 +164,7 @@ class ByEpisode(Sampler):
         start = legal.start(stream, jnp.where(valid, rank, 0))
         return Draw.of(stream, start, self._share(total, count), valid)
 
+    @override
     def probability(self, state: EpisodesState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the share of its episode, divided by the windows there."""
         rank = legal.older(stream, start)

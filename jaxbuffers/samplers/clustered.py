@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import positive, settle
@@ -41,7 +42,7 @@ class ClusteredState:
 
 
 @dataclass(frozen=True, repr=False)
-class Clustered(Sampler):
+class Clustered(Sampler[ClusteredState]):
     """Draw a group, each of those that have a legal window with the same probability, then a window of it uniformly.
 
     The group of a window is a stored value of its first required row: successful and failed
@@ -77,10 +78,12 @@ class Clustered(Sampler):
         return written(self)
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The top-level field that holds the group, if it is named."""
         return (self.by.split(".")[0],) if isinstance(self.by, str) else ()
 
+    @override
     def check(self, spec: RowSpec) -> None:
         """Raise unless the named field is one int32."""
         super().check(spec)
@@ -95,29 +98,32 @@ class Clustered(Sampler):
         if spec.shapes[place]:
             raise ShapeError(f"Clustered() needs {show(path)} to be a scalar; it has shape {spec.shapes[place]}.")
 
+    @override
     def init(self, windows: Windows) -> ClusteredState:
-        """No window at all."""
         leaves = windows.length * windows.num_streams
         return ClusteredState(count_tree.init(leaves, self.groups + 1), jnp.zeros((), jnp.int32))
 
+    @override
     def add(self, state: ClusteredState, legal: Legal, added: Added, turnover: Turnover) -> ClusteredState:
         """Expired windows leave, completed ones join their group."""
         gone, new = turned_over(legal, added, turnover)
         tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
         return self._assign(replace(state, tree=tree), legal, new)
 
+    @override
     def rewritten(self, state: ClusteredState, legal: Legal, index: Index) -> ClusteredState:
         """Windows that begin at rows with a new value change their group."""
         leaf = living(legal, Index(index.stream.reshape(-1), index.time.reshape(-1)))
         known = count_tree.group_at(state.tree, leaf) >= 0
         return self._assign(state, legal, only_where(known, leaf))
 
+    @override
     def can_draw(self, state: ClusteredState, legal: Legal, batch_size: int) -> jax.Array:
         """Whether any group has a window."""
         return jnp.any(count_tree.sizes(state.tree)[: self.groups] > 0)
 
+    @override
     def draw(self, state: ClusteredState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         sizes = count_tree.sizes(state.tree)[: self.groups]
         used = jnp.sum(sizes > 0, dtype=jnp.int32)
         high, low = bits64(key, 2 * batch_size)
@@ -128,6 +134,7 @@ class Clustered(Sampler):
         stream, start = legal.window_at(leaf)
         return Draw.of(stream, start, _share(used, size), used > 0)
 
+    @override
     def probability(self, state: ClusteredState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return 1 / (groups with a window) / (windows of its group)."""
         sizes = count_tree.sizes(state.tree)

@@ -45,7 +45,7 @@ class CountedState:
 
 
 @dataclass(frozen=True)
-class Counted(WrappingSampler):
+class Counted(WrappingSampler[CountedState]):
     """Draw as ``sampler`` does, and count the uses of each window, for `stats` to report.
 
     A use is an entry of a ``batch.index`` given to `Replay.update`; call it once for each batch. Beyond

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import check_part, number, settle
@@ -22,7 +23,7 @@ Part = tuple[float, Sampler]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class Mix(Sampler):
+class Mix(Sampler[tuple[Any, ...]]):
     """Draw a fixed part of each batch with each of several samplers.
 
     A batch of B windows has ``fraction * B`` from each, rounded so that they add up to B (largest remainder),
@@ -81,23 +82,24 @@ class Mix(Sampler):
         return tuple(sampler for _, sampler in self.parts)
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
-        """What any of them needs."""
         return tuple(dict.fromkeys(name for sampler in self.samplers for name in sampler.fields))
 
     @property
+    @override
     def takes_priority(self) -> bool:
-        """Whether any of them takes one."""
         return any(sampler.takes_priority for sampler in self.samplers)
 
     @property
+    @override
     def memory(self) -> tuple[Any, ...] | None:
         """What each remembers; None if none does. The fractions are not part of it."""
         parts = tuple(sampler.memory for sampler in self.samplers)
         return None if all(part is None for part in parts) else ("Mix", *parts)
 
+    @override
     def check(self, spec: RowSpec) -> None:
-        """Let each check the row."""
         for sampler in self.samplers:
             sampler.check(spec)
 
@@ -111,26 +113,28 @@ class Mix(Sampler):
             sizes[i] += 1
         return tuple(sizes)
 
+    @override
     def init(self, windows: Windows) -> tuple[Any, ...]:
         """What each remembers; ``()`` if none does."""
         states = tuple(sampler.init(windows) for sampler in self.samplers)
         return () if self.memory is None else states
 
+    @override
     def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> tuple[Any, ...]:
-        """Tell each."""
         if self.memory is None:
             return ()
         return tuple(
             sampler.add(part, legal, added, turnover) for sampler, part in zip(self.samplers, state, strict=True)
         )
 
+    @override
     def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
         """Whether each can that has a part of the batch."""
         parts = zip(self.samplers, self._states(state), self.sizes(batch_size), strict=True)
         return jnp.all(jnp.stack([sampler.can_draw(part, legal, size) for sampler, part, size in parts if size]))
 
+    @override
     def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         sizes, keys = self.sizes(batch_size), split(key, len(self.parts))
         state = self._states(state)
         draws = [
@@ -149,6 +153,7 @@ class Mix(Sampler):
             mixture = mixture + np.float32(sizes[i] / batch_size) * jnp.where(drew == i, drawn.probability, share)
         return Draw(stream=stream, start=start, probability=materialize(jnp.where(valid, mixture, 0)), valid=valid)
 
+    @override
     def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the sum over the parts of their fraction times their probability."""
         total = jnp.zeros(stream.shape, jnp.float32)
@@ -157,8 +162,8 @@ class Mix(Sampler):
             total = total + np.float32(fraction) * sampler.probability(part, legal, stream, start)
         return total
 
+    @override
     def update(self, state: Any, legal: Legal, index: Index, priority: jax.Array | None) -> tuple[Any, ...]:
-        """Tell each, with the priority if it takes one."""
         if self.memory is None:
             return ()
         return tuple(
@@ -166,8 +171,8 @@ class Mix(Sampler):
             for sampler, part in zip(self.samplers, state, strict=True)
         )
 
+    @override
     def rewritten(self, state: Any, legal: Legal, index: Index) -> tuple[Any, ...]:
-        """Tell each."""
         if self.memory is None:
             return ()
         return tuple(sampler.rewritten(part, legal, index) for sampler, part in zip(self.samplers, state, strict=True))

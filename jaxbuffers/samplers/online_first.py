@@ -47,7 +47,7 @@ class OnlineState:
 
 
 @dataclass(frozen=True)
-class OnlineFirst(WrappingSampler):
+class OnlineFirst(WrappingSampler[OnlineState]):
     """Draw each new window once, oldest first; fill the rest of the batch with another sampler.
 
     The online queue of DreamerV3 (Hafner et al. 2023): what has just been experienced is learned

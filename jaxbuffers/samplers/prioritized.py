@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import number, settle
@@ -60,7 +61,7 @@ class PrioritizedState:
 
 
 @dataclass(frozen=True)
-class Prioritized(Sampler):
+class Prioritized(Sampler[PrioritizedState]):
     """Draw legal windows with replacement, each with probability proportional to ``(priority + eps)**alpha``.
 
     Proportional prioritization (Schaul et al. 2016). Priorities are sent back by
@@ -116,12 +117,12 @@ class Prioritized(Sampler):
             raise ConfigurationError(f"stratified must be a bool, got {self.stratified!r}.")
 
     @property
+    @override
     def takes_priority(self) -> bool:
-        """Yes."""
         return True
 
+    @override
     def init(self, windows: Windows) -> PrioritizedState:
-        """A tree of zeros."""
         first = 1 if isinstance(self.initial, str) else self.initial
         leaves = windows.length * windows.num_streams
         if leaves * (first + self.eps) ** self.alpha > 1e38:
@@ -136,6 +137,7 @@ class Prioritized(Sampler):
             refused=jnp.zeros((), jnp.int32),
         )
 
+    @override
     def add(self, state: PrioritizedState, legal: Legal, added: Added, turnover: Turnover) -> PrioritizedState:
         """Expired windows lose their weight, completed ones get the initial one."""
         gone, new = turned_over(legal, added, turnover)
@@ -143,19 +145,21 @@ class Prioritized(Sampler):
         tree = sum_tree.write(sum_tree.clear(state.tree, gone), new, weight)
         return replace(state, tree=sum_tree.refresh(tree, jnp.concatenate([gone, new])))
 
+    @override
     def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         leaf = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
         stream, start = legal.window_at(leaf)
         weight, total = materialize(state.tree[0].at[leaf].get(mode="promise_in_bounds")), sum_tree.total(state.tree)
         return Draw.of(stream, start, weight / jnp.where(total > 0, total, 1), weight > 0)
 
+    @override
     def probability(self, state: PrioritizedState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share of the total weight."""
         weight = state.tree[0].at[legal.address(stream, start)].get(mode="promise_in_bounds")
         total = sum_tree.total(state.tree)
         return jnp.where(legal.alive(stream, start), weight / jnp.where(total > 0, total, 1), 0)
 
+    @override
     def update(
         self, state: PrioritizedState, legal: Legal, index: Index, priority: jax.Array | None
     ) -> PrioritizedState:

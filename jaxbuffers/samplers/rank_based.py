@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax import lax
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import number, settle
@@ -43,7 +44,7 @@ class RankState:
 
 
 @dataclass(frozen=True)
-class RankBased(Sampler):
+class RankBased(Sampler[RankState]):
     """Draw legal windows independently, with probability proportional to ``rank**-alpha``.
 
     Rank-based prioritization (Schaul et al. 2016, section 3.3): rank 1 is the highest priority. Windows whose
@@ -71,16 +72,17 @@ class RankBased(Sampler):
         settle(self, alpha=number("alpha", self.alpha, 0, 8))
 
     @property
+    @override
     def takes_priority(self) -> bool:
-        """Yes."""
         return True
 
+    @override
     def init(self, windows: Windows) -> RankState:
-        """No window at all."""
         leaves, zero = windows.length * windows.num_streams, jnp.zeros((), jnp.int32)
         tree = count_tree.init(leaves, CLASSES)
         return RankState(tree, _class(jnp.ones((), jnp.float32)), zero, jnp.zeros((), jnp.int32))
 
+    @override
     def add(self, state: RankState, legal: Legal, added: Added, turnover: Turnover) -> RankState:
         """Expired windows leave, completed ones join the highest class."""
         gone, new = turned_over(legal, added, turnover)
@@ -88,8 +90,8 @@ class RankBased(Sampler):
         tree, _ = count_tree.move(tree, new, jnp.broadcast_to(state.best, new.shape))
         return RankState(tree, state.best, state.stale, state.refused)
 
+    @override
     def draw(self, state: RankState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         sizes = count_tree.sizes(state.tree)
         shares = self._shares(sizes)
         # Small shares come first: after the large ones they would be lost to rounding.
@@ -104,6 +106,7 @@ class RankBased(Sampler):
         stream, start = legal.window_at(leaf)
         return Draw.of(stream, start, _divide(shares[group], total * size.astype(jnp.float32)), total > 0)
 
+    @override
     def probability(self, state: RankState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's part of the share of its class."""
         sizes = count_tree.sizes(state.tree)
@@ -113,6 +116,7 @@ class RankBased(Sampler):
         group = jnp.where(known, group, 0)
         return jnp.where(known, _divide(shares[group], jnp.sum(shares) * sizes[group].astype(jnp.float32)), 0)
 
+    @override
     def update(self, state: RankState, legal: Legal, index: Index, priority: jax.Array | None) -> RankState:
         """Windows join the class of their new priority, unless they are gone or it is not a number that can be one."""
         if priority is None:

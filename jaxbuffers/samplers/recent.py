@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.checks import number, positive, settle
@@ -22,7 +23,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Recent(Sampler):
+class Recent(Sampler[tuple[()]]):
     """Draw recent windows independently: uniformly over a horizon, or with exponentially falling weight.
 
     Give one of the two. A ring as short as the horizon would hold the same rows; with a horizon, other
@@ -54,9 +55,11 @@ class Recent(Sampler):
             settle(self, half_life=number("half_life", self.half_life, 0.1, 1e9))
 
     @property
+    @override
     def memory(self) -> None:
         """None: `init` only looks at the windows."""
 
+    @override
     def init(self, windows: Windows) -> Any:
         """Nothing to remember; refuse a horizon in which no window can begin."""
         if self.horizon is not None and self.horizon < windows.required:
@@ -66,13 +69,14 @@ class Recent(Sampler):
             )
         return ()
 
-    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+    @override
+    def can_draw(self, state: tuple[()], legal: Legal, batch_size: int) -> jax.Array:
         """Whether any window begins within the horizon."""
         count = legal.count()
         return jnp.any((count if self.horizon is None else self._recent(legal, count)) > 0)
 
-    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
+    @override
+    def draw(self, state: tuple[()], legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         count = legal.count()
         recent = count if self.horizon is None else self._recent(legal, count)
         high, low = bits64(key, 2 * batch_size)
@@ -90,7 +94,8 @@ class Recent(Sampler):
         start = legal.start(stream, jnp.maximum(count[stream] - 1 - back, 0))
         return Draw.of(stream, start, self._share(legal, count, stream, back), jnp.any(recent > 0))
 
-    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+    @override
+    def probability(self, state: tuple[()], legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share, 0 beyond the horizon."""
         count = legal.count()
         older = legal.older(stream, start)

@@ -1,10 +1,10 @@
 """Uniform: every legal window with the same probability."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.numerics.random_bits import below
@@ -14,7 +14,7 @@ from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
-class Uniform(Sampler):
+class Uniform(Sampler[tuple[()]]):
     """Draw legal windows independently, with replacement, each with probability 1 / (how many).
 
     A draw is one number below the count of legal windows: no rejection, O(E + B) whatever the
@@ -28,8 +28,8 @@ class Uniform(Sampler):
     Array([0.5, 0.5, 0.5, 0.5], dtype=float32)
     """
 
-    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
+    @override
+    def draw(self, state: tuple[()], legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         count = legal.count()
         ends = jnp.cumsum(count, dtype=jnp.int32)
         total = ends[-1]
@@ -39,7 +39,8 @@ class Uniform(Sampler):
         share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
         return Draw.of(stream, legal.start(stream, rank), jnp.broadcast_to(share, (batch_size,)), total > 0)
 
-    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+    @override
+    def probability(self, state: tuple[()], legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return 1 / (how many windows are legal), for each."""
         total = jnp.sum(legal.count(), dtype=jnp.int32)
         return jnp.where(legal.alive(stream, start), 1 / jnp.maximum(total, 1).astype(jnp.float32), 0)

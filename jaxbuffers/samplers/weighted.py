@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
@@ -38,7 +39,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, repr=False)
-class Weighted(Sampler):
+class Weighted(Sampler[tuple[()]]):
     """Draw windows with weights that a function computes afresh for every sample.
 
     Without replacement, the B windows are those with the largest ``log_weight + Gumbel noise`` (Efraimidis and
@@ -75,12 +76,13 @@ class Weighted(Sampler):
     def __repr__(self) -> str:
         return written(self)
 
-    def can_draw(self, state: Any, legal: Legal, batch_size: int) -> jax.Array:
+    @override
+    def can_draw(self, state: tuple[()], legal: Legal, batch_size: int) -> jax.Array:
         """Whether there are windows of positive weight, as many as the batch needs."""
         return self._enough(self._candidates(legal)[2], batch_size)
 
-    def draw(self, state: Any, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
+    @override
+    def draw(self, state: tuple[()], legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         stream, start, possible, logits = self._candidates(legal)
         share, enough = _shares(possible, logits), self._enough(possible, batch_size)
         if self.replace:
@@ -93,7 +95,8 @@ class Weighted(Sampler):
             _, choice = jax.lax.top_k(score, batch_size)
         return Draw.of(stream[choice], start[choice], share[choice], enough)
 
-    def probability(self, state: Any, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
+    @override
+    def probability(self, state: tuple[()], legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return each window's share of the total weight."""
         _, _, possible, logits = self._candidates(legal)
         place = legal.older(stream, start) * legal.num_streams + stream

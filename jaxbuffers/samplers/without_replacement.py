@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.numerics import count_tree
@@ -36,7 +37,7 @@ class EpochState:
 
 
 @dataclass(frozen=True)
-class WithoutReplacement(Sampler):
+class WithoutReplacement(Sampler[EpochState]):
     """Draw every legal window once an epoch, in random order; windows completed meanwhile join at the next one.
 
     `Replay.sample` does not change the state, so a window has come only once
@@ -58,11 +59,13 @@ class WithoutReplacement(Sampler):
     ([0.0, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0])
     """
 
+    @override
     def init(self, windows: Windows) -> EpochState:
         """No window at all: the first epoch begins with the first draw."""
         leaves = windows.length * windows.num_streams
         return EpochState(count_tree.init(leaves, 2), jnp.zeros((), jnp.int32))
 
+    @override
     def add(self, state: EpochState, legal: Legal, added: Added, turnover: Turnover) -> EpochState:
         """Expired windows leave, completed ones wait for the next epoch."""
         gone, new = turned_over(legal, added, turnover)
@@ -70,8 +73,8 @@ class WithoutReplacement(Sampler):
         tree, _ = count_tree.move(tree, new, jnp.broadcast_to(1 - state.side, new.shape))
         return EpochState(tree, state.side)
 
+    @override
     def draw(self, state: EpochState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        """Point at ``batch_size`` windows. The key is consumed."""
         sizes = count_tree.sizes(state.tree)
         left, everything = sizes[state.side], jnp.sum(sizes, dtype=jnp.int32)
         passes, rank = shuffled_passes(left, jnp.maximum(everything, 1), *bits64(key, batch_size))
@@ -82,6 +85,7 @@ class WithoutReplacement(Sampler):
         among = jnp.where(passes == 0, left, everything)
         return Draw.of(stream, start, 1 / jnp.maximum(among, 1).astype(jnp.float32), everything > 0)
 
+    @override
     def probability(self, state: EpochState, legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Return the probability that the next window of this epoch, or of a new one, is the given one."""
         sizes = count_tree.sizes(state.tree)
@@ -92,6 +96,7 @@ class WithoutReplacement(Sampler):
         share = 1 / jnp.maximum(among, 1).astype(jnp.float32)
         return jnp.where(to_come & legal.alive(stream, start), share, 0)
 
+    @override
     def update(self, state: EpochState, legal: Legal, index: Index, priority: Any) -> EpochState:
         """Windows used wait for the next epoch; once none is left, it begins, and the rest of a batch counts in it."""
         leaf, side = living(legal, index), state.side

@@ -9,12 +9,12 @@ from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
 from jaxbuffers.row import RowSpec
-from jaxbuffers.samplers.base import Sampler
+from jaxbuffers.samplers.base import Sampler, State
 from jaxbuffers.windows.base import Added, Turnover, Windows
 from jaxbuffers.windows.legal import Legal
 
 
-class WrappingSampler(Sampler):
+class WrappingSampler(Sampler[State]):
     """A sampler that holds another and draws as that one does unless it says otherwise.
 
     Subclasses say which one (`inner`), return from `init` a dataclass with a field ``inner``, what that one remembers
@@ -52,7 +52,7 @@ class WrappingSampler(Sampler):
 
     @abc.abstractmethod
     @override
-    def init(self, windows: Windows) -> Any: ...
+    def init(self, windows: Windows) -> State: ...
 
     @override
     def add(self, state: Any, legal: Legal, added: Added, turnover: Turnover) -> Any:

@@ -4,13 +4,13 @@ import abc
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.batch import Draw, Index
+from jaxbuffers.batch import Data, Draw, Index
 from jaxbuffers.numerics.random_bits import FOR_VIEWS, bits64
 from jaxbuffers.row import RowSpec
 from jaxbuffers.storage.ring import Ring
@@ -97,7 +97,7 @@ class Reader:
         return bits64(self.key, count, FOR_VIEWS)
 
 
-class View(abc.ABC):
+class View(abc.ABC, Generic[Data]):
     """A frozen configuration with pure methods that says which windows are legal and reads them.
 
     Subclasses are frozen dataclasses: equal configurations must be equal values.
@@ -162,7 +162,7 @@ class View(abc.ABC):
         return Index(index.stream[first], index.time[first])
 
     @abc.abstractmethod
-    def read(self, reader: Reader) -> tuple[Any, Index]:
+    def read(self, reader: Reader) -> tuple[Data, Index]:
         """Return the data of the drawn windows and the `Index` of the rows behind it."""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import positive, settle
@@ -32,7 +33,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Episodes(View):
+class Episodes(View[Episode]):
     """Read whole episodes: `Episode`, with ``index`` and ``mask`` of shape ``[B, max_length]``.
 
     An episode is legal from the row with ``is_last`` on until its first row is overwritten. One
@@ -58,33 +59,39 @@ class Episodes(View):
         settle(self, max_length=positive("max_length", self.max_length))
 
     @property
+    @override
     def required(self) -> int:
         """The first row; the rest is there as long as it is."""
         return 1
 
     @property
+    @override
     def within(self) -> bool:
-        """An episode is one episode."""
         return True
 
     @property
+    @override
     def span(self) -> int:
         """The longest episode."""
         return self.max_length
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The flags of where episodes begin and end."""
         return ("is_first", "is_last")
 
+    @override
     def windows(self, ring: Ring) -> Windows:
         """Episodes that have ended."""
         return WholeEpisodes(ring, self.max_length)
 
+    @override
     def anchor(self, legal: Legal, index: Index) -> Index | None:
         """The first row."""
         return super().anchor(legal, index) if index.time.shape[1:] == (self.max_length,) else None
 
+    @override
     def read(self, reader: Reader) -> tuple[Episode, Index]:
         """Read as many rows as the longest has, and keep those of the episode."""
         index = reader.index(range(self.max_length))

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax.numpy as jnp
+from typing_extensions import override
 
-from jaxbuffers.batch import Index
+from jaxbuffers.batch import Data, Index
 from jaxbuffers.checks import check_part, one_of, positive, settle
 from jaxbuffers.row import field, with_field
 from jaxbuffers.storage.ring import Ring
@@ -15,7 +16,7 @@ from jaxbuffers.windows.base import Windows
 
 
 @dataclass(frozen=True)
-class FrameStack(WrappingView):
+class FrameStack(WrappingView[Data]):
     """Read another view with each observation stacked on the ``k - 1`` before it (Mnih et al. 2015).
 
     Every leaf of ``obs`` gets an axis of length ``k`` after the axes of ``batch.mask`` (of the row, for
@@ -37,7 +38,7 @@ class FrameStack(WrappingView):
     [(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 2.0), (3.0, 3.0, 3.0)]
     """
 
-    view: View
+    view: View[Data]
     k: int
     pad: Literal["first", "zero"] = "first"
 
@@ -47,25 +48,30 @@ class FrameStack(WrappingView):
         one_of("pad", self.pad, ("first", "zero"))
 
     @property
+    @override
     def history(self) -> int:
         """The frames before the first row."""
         return self.view.history + self.k - 1
 
     @property
+    @override
     def span(self) -> int:
         """What the view reads, and the frames before it."""
         return self.view.span + self.k - 1
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """What the view needs, observations and the flag of episode starts."""
         return tuple(dict.fromkeys((*self.view.fields, "obs", "is_first")))
 
+    @override
     def windows(self, ring: Ring) -> Windows:
         """The windows of the view, out of reach ``k - 1`` rows earlier."""
         return self.view.windows(ring).with_history(self.history)
 
-    def read(self, reader: Reader) -> tuple[Any, Index]:
+    @override
+    def read(self, reader: Reader) -> tuple[Data, Index]:
         """Let the view read rows whose observations are stacks."""
 
         def stacked(read: Read, index: Index) -> Any:

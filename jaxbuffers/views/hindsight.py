@@ -7,8 +7,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
-from jaxbuffers.batch import Index
+from jaxbuffers.batch import Data, Index
 from jaxbuffers.checks import check_part, number, one_of, settle
 from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError
 from jaxbuffers.numerics.random_bits import fraction_of
@@ -23,7 +24,7 @@ from jaxbuffers.windows.episode_bounds import Bounded
 
 
 @dataclass(frozen=True, repr=False)
-class Hindsight(WrappingView):
+class Hindsight(WrappingView[Data]):
     """Read another view as if a goal that was reached had been the one (Andrychowicz et al. 2017).
 
     For a part of the windows, drawn anew in every sample, the desired goal of the rows of the episode
@@ -59,7 +60,7 @@ class Hindsight(WrappingView):
     [(1.0, 4.0, -1.0), (2.0, 4.0, -1.0), (3.0, 4.0, -1.0), (4.0, 4.0, 0.0)]
     """
 
-    view: View
+    view: View[Data]
     reward: Callable[[jax.Array, jax.Array], jax.Array]
     goals: Literal["future", "final", "episode"] = "future"
     fraction: float = 0.8
@@ -80,11 +81,13 @@ class Hindsight(WrappingView):
         return written(self)
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """What the view needs, the goals, the reward and the flag of episode starts."""
         goals = (name.split(".")[0] for name in (self.achieved, self.desired))
         return tuple(dict.fromkeys((*self.view.fields, *goals, "reward", "is_first")))
 
+    @override
     def check(self, spec: RowSpec) -> None:
         """Raise unless the two goals are alike and the reward is one float."""
         super().check(spec)
@@ -104,11 +107,13 @@ class Hindsight(WrappingView):
                 f"{self.desired} is {kinds[1][1]}{kinds[1][0]}."
             )
 
+    @override
     def windows(self, ring: Ring) -> Windows:
         """The windows of the view, and the bounds of episodes."""
         return Bounded(self.view.windows(ring))
 
-    def read(self, reader: Reader) -> tuple[Any, Index]:
+    @override
+    def read(self, reader: Reader) -> tuple[Data, Index]:
         """Choose a goal for each window, and let the view read rows with it."""
         draw, legal = reader.draw, reader.legal
         shift = legal.shift

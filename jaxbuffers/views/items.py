@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from jaxbuffers.batch import Index
 from jaxbuffers.views.base import Reader, View
 from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
-class Items(View):
+class Items(View[Any]):
     """Read single rows, as they were stored. Needs no flags: any pytree will do.
 
     ``data`` has leaves ``[B, ...]``; ``index`` and ``mask`` are ``[B]``.
@@ -22,16 +24,16 @@ class Items(View):
     """
 
     @property
+    @override
     def required(self) -> int:
-        """One row."""
         return 1
 
+    @override
     def anchor(self, legal: Legal, index: Index) -> Index | None:
-        """The row itself."""
         return index if index.time.ndim == 1 else None
 
+    @override
     def read(self, reader: Reader) -> tuple[Any, Index]:
-        """Return the rows and their index."""
         index = reader.index([0])
         index = Index(index.stream[:, 0], index.time[:, 0])
         return reader.rows(index), index

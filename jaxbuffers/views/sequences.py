@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import one_of, positive, settle
@@ -16,7 +17,7 @@ from jaxbuffers.windows.legal import Legal
 
 
 @dataclass(frozen=True)
-class Sequences(View):
+class Sequences(View[Any]):
     """Read windows of ``length`` consecutive rows of one stream.
 
     ``data`` is a row with leaves ``[B, burn_in + length, ...]``, or ``[burn_in + length, B, ...]``
@@ -60,31 +61,37 @@ class Sequences(View):
             raise ConfigurationError(f"time_major must be a bool, got {self.time_major!r}.")
 
     @property
+    @override
     def required(self) -> int:
         """The whole window, or its first row if the rest may be padding."""
         return 1 if self.episodes == "pad" else self.length
 
     @property
+    @override
     def within(self) -> bool:
         """Whether a window stays inside one episode."""
         return self.episodes != "cross"
 
     @property
+    @override
     def history(self) -> int:
         """The row before the first one, if its action is read."""
         return int(self.actions == "previous")
 
     @property
+    @override
     def span(self) -> int:
         """Burn-in, window and history."""
         return self.burn_in + self.length + self.history
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The flag of episode starts, where it matters, and actions if they are shifted."""
         previous = self.actions == "previous"
         return ("is_first",) * (self.within or previous) + ("action",) * previous
 
+    @override
     def anchor(self, legal: Legal, index: Index) -> Index | None:
         """Find each window's first required row from any row that the index has."""
         axis, columns = (0 if self.time_major else 1), self.burn_in + self.length
@@ -96,6 +103,7 @@ class Sequences(View):
         first = legal.shift(jnp.maximum(known, 0), self.burn_in - column.astype(jnp.int32))
         return Index(stream[:, 0], jnp.where(known >= 0, first, -1))
 
+    @override
     def read(self, reader: Reader) -> tuple[Any, Index]:
         """Read the rows, mask those of another episode, shift the actions."""
         shifted = self.actions == "previous"

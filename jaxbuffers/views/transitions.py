@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import number, positive, settle
@@ -38,7 +39,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Transitions(View):
+class Transitions(View[Transition]):
     """Read `Transition` s of up to ``n_step`` steps (Sutton 1988; Sutton and Barto 2018, section 7.1).
 
     Every row with a successor in its episode is a legal start, the last steps of an episode too.
@@ -67,34 +68,41 @@ class Transitions(View):
         settle(self, n_step=positive("n_step", self.n_step), gamma=number("gamma", self.gamma, 0, 1))
 
     @property
+    @override
     def required(self) -> int:
         """A row and its successor."""
         return 2
 
     @property
+    @override
     def within(self) -> bool:
         """A transition never spans two episodes."""
         return True
 
     @property
+    @override
     def span(self) -> int:
         """The row and ``n_step`` successors."""
         return self.n_step + 1
 
     @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The episode flags and what a transition is made of."""
         return ("obs", "action", "reward", "is_first", "is_terminal")
 
+    @override
     def check(self, spec: RowSpec) -> None:
         """Raise unless the reward is one float; the discount takes its dtype."""
         super().check(spec)
         spec.require_scalar("reward", np.floating, "Transitions()")
 
+    @override
     def anchor(self, legal: Legal, index: Index) -> Index | None:
         """The row that the transition leaves."""
         return index if index.time.ndim == 1 else None
 
+    @override
     def read(self, reader: Reader) -> tuple[Transition, Index]:
         """Fold the rewards, then read the two ends."""
         if self.n_step == 1:

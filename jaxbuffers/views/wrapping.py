@@ -2,7 +2,7 @@
 
 from typing_extensions import override
 
-from jaxbuffers.batch import Index
+from jaxbuffers.batch import Data, Index
 from jaxbuffers.row import RowSpec
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views.base import View
@@ -10,14 +10,14 @@ from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.legal import Legal
 
 
-class WrappingView(View):
+class WrappingView(View[Data]):
     """A view that holds another, ``view``, and reads as that one does unless it says otherwise.
 
     Subclasses are frozen dataclasses with a field ``view``. `read` hands the inner view a reader that changes rows on
     their way (`Reader.edited`); `windows`, `history` and `fields` say what that needs beyond what the inner view does.
     """
 
-    view: View
+    view: View[Data]
 
     @property
     @override

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from typing_extensions import override
 
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.storage.ring import Ring, RingState
@@ -149,24 +150,29 @@ class Contiguous(Windows):
     required: int
     history: int = 0
 
+    @override
     def init(self) -> None:
-        """Nothing needs to be kept."""
+        return None
 
+    @override
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[None, Turnover]:
         """A row completes a window unless it is among the first ones present."""
         later = jnp.flip(jnp.cumsum(jnp.flip(added.mask, axis=0), axis=0, dtype=jnp.int32), axis=0) - 1
         completed = added.mask & (ring.size[None] - later >= self.required)
         return None, self._turnover(self.ring.shift(added.time, 1 - self.required), completed, ring, added)
 
+    @override
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Every start within reach whose ``required`` rows are present is legal."""
         return jnp.maximum(jnp.minimum(ring.size, self.reach) - (self.required - 1), 0)
 
+    @override
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Every row within reach before ``start`` begins a window, up to the last that does."""
         rows = jnp.minimum(ring.size[stream], self.reach) - self.ring.shift(ring.time[stream], -start)
         return jnp.clip(rows, 0, self.count(state, ring)[stream])
 
+    @override
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """The k-th oldest window begins at the k-th oldest row within reach."""
         return self.ring.shift(ring.time[stream] - jnp.minimum(ring.size[stream], self.reach), rank)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.storage.ring import Ring, RingState
 from jaxbuffers.windows.base import Added, Rule, Turnover, Windows
@@ -35,52 +36,54 @@ class Bounded(Windows):
 
     inner: Windows
 
+    @override
     def with_history(self, history: int) -> Windows:
-        """As for the windows."""
         return Bounded(self.inner.with_history(history))
 
     @property
+    @override
     def ring(self) -> Ring:  # type: ignore[override]
-        """The rows."""
         return self.inner.ring
 
     @property
+    @override
     def required(self) -> int:  # type: ignore[override]
-        """As for the windows."""
         return self.inner.required
 
     @property
+    @override
     def history(self) -> int:  # type: ignore[override]
-        """As for the windows."""
         return self.inner.history
 
     @property
+    @override
     def rule(self) -> Rule:
         """The rule of the windows, and that bounds are kept."""
         return (("bounds of episodes", "queued"), *self.inner.rule)
 
+    @override
     def init(self) -> BoundedState:
-        """No window, no episode."""
         return BoundedState(self.inner.init(), self._episodes.init())
 
+    @override
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[BoundedState, Turnover]:
-        """Account for the rows in both."""
         windows, turnover = self.inner.add(state.windows, ring, added)
         episodes, _ = self._episodes.add(state.episodes, ring, added)
         return BoundedState(windows, episodes), turnover
 
+    @override
     def count(self, state: Any, ring: RingState) -> jax.Array:
-        """As for the windows."""
         return self.inner.count(state.windows, ring)
 
+    @override
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """As for the windows."""
         return self.inner.start(state.windows, ring, stream, rank)
 
+    @override
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
-        """As for the windows."""
         return self.inner.older(state.windows, ring, stream, start)
 
+    @override
     def bounds(
         self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:

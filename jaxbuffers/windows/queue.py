@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from typing_extensions import override
 
 from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.storage.ring import Ring, RingState
@@ -67,6 +68,7 @@ class Queue(Windows):
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """Say which of the new rows complete a window; keep count of the rows of each episode."""
 
+    @override
     def init(self) -> QueueState:
         """An empty queue; no row has come, so the next one opens an episode."""
         streams = self.ring.num_streams
@@ -83,6 +85,7 @@ class Queue(Windows):
             too_long=zeros(),
         )
 
+    @override
     def add(self, state: Any, ring: RingState, added: Added) -> tuple[QueueState, Turnover]:
         """Queue the windows that the new rows complete; let go of those that lost a row."""
         number = len(added.mask)
@@ -109,10 +112,12 @@ class Queue(Windows):
         made = after(made, gone)
         return replace(found.state, starts=starts, made=made, gone=gone), turnover
 
+    @override
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Those made less those gone."""
         return self.ring.shift(state.made, -state.gone)
 
+    @override
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
         """One read of the queue."""
         place = self.ring.slot(self.ring.shift(state.gone[stream], rank))
@@ -133,6 +138,7 @@ class Queued(Queue):
     period: int | None = 1
     history: int = 0
 
+    @override
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """A row completes a window if it has enough predecessors in its episode, and the period says so.
 
@@ -163,6 +169,7 @@ class WholeEpisodes(Queue):
     required: int = 1
     history: int = 0
 
+    @override
     def _complete(self, state: QueueState, added: Added) -> Completed:
         """The last row completes its episode, unless it is too long."""
 
