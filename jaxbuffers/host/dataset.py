@@ -8,7 +8,6 @@ import numpy as np
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, StructureError
 from jaxbuffers.host.batch import HostBatch
-from jaxbuffers.host.demonstrations import Demonstrations, only_open
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.snapshot import Snapshot, named
 from jaxbuffers.texts import TextTable
@@ -20,20 +19,21 @@ class WindowDataset:
     """Every legal window of a replay, as it is now, once: item i is a dict of NumPy arrays and texts.
 
     Names are those of the view's data, joined by dots: ``"obs.image"``; where windows have several rows, ``"mask"``
-    says which are there. Transitions of `Demonstrations` have the names that they were inserted with. Give it to a
-    ``DataLoader`` with ``collate_fn=jb.collate``, or ``functools.partial(jb.collate, convert=torch.from_numpy)``.
+    says which are there. Give it to a ``DataLoader`` with ``collate_fn=jb.collate``, or
+    ``functools.partial(jb.collate, convert=torch.from_numpy)``. `Demonstrations.dataset` returns one.
 
     All windows are read at once, into NumPy arrays and ``str``: worker processes, forked or spawned, need no JAX. (JAX
     warns of every fork; these workers do not use it.) Windows that overlap are copied as often as they overlap:
     where that takes too much memory, ``copy=False`` reads each window when it is asked for.
 
     Args:
-      buffer: a `HostReplay` or `Demonstrations`.
+      buffer: the `HostReplay`.
+      fields: from the data of a window to the items' fields, a (nested) dict of arrays, traced by JAX; None for all of
+        the data as it is. A text field that it passes on unchanged is a text of the items, too.
       copy: whether to copy all windows. If not, the dataset works in this process only, without worker processes.
 
     Raises:
       StructureError: two fields would have one name once they are joined by dots, or one is called ``"mask"`` too.
-      EmptyReplayError: of `Demonstrations` there is nothing but a trajectory that is still open.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
@@ -46,14 +46,14 @@ class WindowDataset:
     (3, 'task 1', 1.0)
     """
 
-    def __init__(self, buffer: HostReplay | Demonstrations, copy: bool = True) -> None:
-        fields = None
-        if isinstance(buffer, Demonstrations):
-            if buffer.open_steps and not len(buffer):
-                raise only_open(buffer.open_steps)
-            fields, buffer = buffer.fields_of, buffer.buffer
+    def __init__(
+        self, buffer: HostReplay, fields: Callable[[Any], dict[str, Any]] | None = None, *, copy: bool = True
+    ) -> None:
         if not isinstance(buffer, HostReplay):
-            raise StructureError(f"expected a HostReplay or Demonstrations, got {type(buffer).__name__}.")
+            hint = " Write demonstrations.dataset()." if hasattr(buffer, "dataset") else ""
+            raise StructureError(f"expected a HostReplay, got {type(buffer).__name__}.{hint}")
+        if fields is not None and not callable(fields):
+            raise ConfigurationError(f"fields must be a function from data to a dict of arrays, got {fields!r}.")
         if not isinstance(copy, bool):
             raise ConfigurationError(f"copy must be True or False, got {copy!r}.")
         snapshot = Snapshot(buffer.replay, buffer.state, fields)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError, StructureError
 from jaxbuffers.host import opened
 from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.dataset import WindowDataset
 from jaxbuffers.host.layouts import Independent, Trajectories
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.steps import TEXTS, Step, checked, continues, declared_features
@@ -112,7 +113,7 @@ class Demonstrations:
         Takes what the transitions of `insert_trajectory` hold. Where a trajectory is cut off, `finish` it. An
         independent transition is stored at once.
         """
-        with self.buffer._section():  # one call, for other threads and for signals
+        with self.buffer.section():  # one call, for other threads and for signals
             step = self._checked(transition, len(self._open))
             if self._open:
                 continues(self._open[-1], step, len(self._open))
@@ -125,7 +126,7 @@ class Demonstrations:
 
     def finish(self, store: bool = True) -> None:
         """End the trajectory that `insert` began: store what there is of it, as one that was cut off, or forget it."""
-        with self.buffer._section():
+        with self.buffer.section():
             if store and self._open:
                 self._store(self._open)
             self._open = []
@@ -144,7 +145,7 @@ class Demonstrations:
           StructureError: the transitions do not follow one another. Nothing is stored.
           ShapeError, DtypeError: naming the field. Nothing is stored.
         """
-        with self.buffer._section():
+        with self.buffer.section():
             self._store(self._trajectory(transitions))
 
     def extend(self, trajectories: Iterable[Iterable[dict[str, Any]]], top: float = 1.0) -> np.ndarray:
@@ -157,7 +158,7 @@ class Demonstrations:
         Returns:
           bool ``[N]``, which were stored.
         """
-        with self.buffer._section():
+        with self.buffer.section():
             given = [self._trajectory(transitions) for transitions in trajectories]
             scores = np.array([sum(float(step["reward"]) for step in each) for each in given], np.float32)
             keep = np.asarray(filters.top_quantile(scores, top))
@@ -184,6 +185,22 @@ class Demonstrations:
         """Iterate over batches like those of `sample`; see `HostReplay.batches`."""
         return _Named(self, self.buffer.batches(steps, batch_size, prefetch))
 
+    def dataset(self, copy: bool = True) -> WindowDataset:
+        """Return every transition as an item of a map-style dataset, by the names of the fields inserted.
+
+        Raises:
+          EmptyReplayError: there is nothing but a trajectory that is still open.
+
+        >>> import jaxbuffers as jb
+        >>> demos = jb.Demonstrations(capacity=10)
+        >>> demos.insert(observation="a", action="go", next_observation="b", reward=0.5, done=True)
+        >>> demos.dataset()[0]["next_observation"]
+        'b'
+        """
+        if self._open and not len(self):
+            raise only_open(self.open_steps)
+        return WindowDataset(self.buffer, self.fields_of, copy=copy)
+
     def to_bytes(self) -> bytes:
         """Return everything but the stored texts: the trajectory that is open too. Commit the table first.
 
@@ -196,7 +213,7 @@ class Demonstrations:
         >>> other.sample()["next_observation"]
         ['b', 'b']
         """
-        with self.buffer._section():
+        with self.buffer.section():
             return opened.pack(self._kind(), self.buffer.to_bytes(), self._open)
 
     def from_bytes(self, data: bytes) -> None:
@@ -207,7 +224,7 @@ class Demonstrations:
           UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
         """
         buffer, steps = opened.unpack(self._kind(), data, self._features)
-        with self.buffer._section():
+        with self.buffer.section():
             self.buffer.from_bytes(buffer)
             self._open = steps
 

@@ -1,6 +1,7 @@
 """HostReplay: a replay driven from a Python loop, which holds the state and takes NumPy arrays, numbers and ``str``."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Generic, Literal, NoReturn
 
@@ -64,7 +65,7 @@ class HostReplay(Generic[Data]):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
         self.replay = replay
         self.table = TextTable() if table is None else table
-        self._section = Guard(self.table)
+        self._guard = Guard(self.table)
         self._key = first_key(seed)
         self._state = replay.init(declared(fields))
         self._rows = Rows(replay, self._state.spec, self.table)
@@ -80,13 +81,13 @@ class HostReplay(Generic[Data]):
 
         Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
         """
-        with self._section():
+        with self._guard():
             self._shared = True
             return self._state
 
     @state.setter
     def state(self, state: ReplayState) -> None:
-        with self._section():
+        with self._guard():
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
             self._state = saving.adopted(self.replay, self._state, state)
             self._shared, self._drawable = True, set()
@@ -99,7 +100,7 @@ class HostReplay(Generic[Data]):
 
     @key.setter
     def key(self, key: jax.Array) -> None:
-        with self._section():
+        with self._guard():
             beside(self._state, {("key",): one_key(key)})
             self._key = key
 
@@ -114,7 +115,7 @@ class HostReplay(Generic[Data]):
         >>> len(other), other.sample().data["reward"].tolist()
         (1, [0.5, 0.5])
         """
-        with self._section():
+        with self._guard():
             return saving.pack(self.replay, self._state, self._key, self.table)
 
     def from_bytes(self, data: bytes) -> None:
@@ -125,13 +126,13 @@ class HostReplay(Generic[Data]):
           UnknownTextError: the table lacks texts that the rows refer to, or has others under their ids, because it is
             another one; nothing has changed.
         """
-        with self._section():
+        with self._guard():
             state, key = saving.unpack(self.replay, self._state, self.table, data)
             self.state, self._key = state, key
 
     def __len__(self) -> int:
         """How many rows are present."""
-        with self._section.looking():
+        with self._guard.looking():
             return int(self.replay.size(self._state))
 
     def insert(self, /, **fields: Any) -> None:
@@ -151,7 +152,7 @@ class HostReplay(Generic[Data]):
           StructureError, ShapeError, DtypeError: naming the field; nothing is written.
           TextTableFullError: there is no room for the texts; nothing is written.
         """
-        with self._section():
+        with self._guard():
             arrays, mask, lead = self._rows.arrays(self._state, rows, mask)
             gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
             self._store(self._verbs.add(self._shared)(self._state, arrays, mask), gone)
@@ -164,10 +165,10 @@ class HostReplay(Generic[Data]):
           ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
         size = self._size(batch_size)
-        with self._section.looking():
+        with self._guard.looking():
             drawn = self._draw(size)
         if not drawn.valid():
-            with self._section():
+            with self._guard():
                 raise self._undo([drawn])
         return drawn.batch
 
@@ -189,7 +190,7 @@ class HostReplay(Generic[Data]):
         prefetch = positive("prefetch", prefetch, minimum=0)
         steps = None if steps is None else positive("steps", steps, minimum=0)
         draw = partial(self._draw, self._size(batch_size))
-        return Batches(self._section, draw, self._undo, steps, prefetch)
+        return Batches(self._guard, draw, self._undo, steps, prefetch)
 
     def update(
         self, index: Index, *, priority: Any = None, rows: Any = None, stale: Literal["error", "drop"] = "error"
@@ -201,7 +202,8 @@ class HostReplay(Generic[Data]):
           priority: float32 ``[B]``.
           rows: the fields to replace.
           stale: what to do about rows that have been overwritten since: ``"error"``, or ``"drop"`` what was meant
-            for them, for loops that add between a sample and its update; ``state.dropped`` counts such rows.
+            for them, for loops that add between a sample and its update; ``state.dropped`` counts such rows, and so
+            it does those of streams that this replay does not have.
 
         Raises:
           PriorityError: a priority is NaN, infinite or negative; nothing is written.
@@ -213,7 +215,7 @@ class HostReplay(Generic[Data]):
         index = addresses(index)
         if priority is not None:
             priority = priorities(priority)
-        with self._section():
+        with self._guard():
             if rows is not None:
                 rows = self._rows.replacements(rows, index.time.shape)
             beside(self._state, paths_of({"index": index, "rows": rows}))
@@ -227,13 +229,13 @@ class HostReplay(Generic[Data]):
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
         index = addresses(index)
-        with self._section.looking():
+        with self._guard.looking():
             beside(self._state, paths_of(index))
             return self.replay.get(self._state, index)
 
     def text_ids(self) -> np.ndarray:
         """Return the ids of all texts in use, int64 ``[n]``: of its rows, and of batches that were drawn ahead."""
-        with self._section():
+        with self._guard():
             return np.concatenate([ids_of(self._state), *waiting_ids(self.table)])
 
     def sweep(self, states: Any = (), pins: Any = (), everything: bool = False) -> int:
@@ -244,14 +246,18 @@ class HostReplay(Generic[Data]):
           pins: further ids to keep, such as those of batches still in use or of a checkpoint.
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
-        with self._section():
+        with self._guard():
             if not isinstance(everything, bool):
                 raise ConfigurationError(f"everything must be True or False, got {everything!r}.")
             return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
 
+    def section(self) -> AbstractContextManager[Any]:
+        """Return what makes several calls one, ``with buffer.section(): ...``, for other threads and for signals."""
+        return self._guard()
+
     def count(self) -> int:
         """How many legal windows there are."""
-        with self._section.looking():
+        with self._guard.looking():
             return int(self.replay.count(self._state))
 
     def __reduce__(self) -> NoReturn:

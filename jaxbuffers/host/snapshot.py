@@ -11,7 +11,6 @@ import numpy as np
 from jaxbuffers.batch import Draw
 from jaxbuffers.errors import StructureError
 from jaxbuffers.host.batch import leaves_by_name, text_names
-from jaxbuffers.host.steps import TEXTS
 from jaxbuffers.numerics.search import locate
 from jaxbuffers.replay import Replay, ReplayState
 
@@ -21,19 +20,27 @@ AT_ONCE = 2**26  # bytes to read in one call, where more than one window is aske
 class Snapshot:
     """Every legal window of a state: window ``i`` is the same whenever, and beside whichever others, it is read.
 
-    ``fields`` names what the view reads of demonstrations.
+    Args:
+      replay: the configuration.
+      state: the state to read.
+      fields: from the data of a window to the fields to return; None for the data as it is.
     """
 
     def __init__(self, replay: Replay, state: ReplayState, fields: Callable[[Any], Any] | None) -> None:
         self._replay, self._state, self._fields = replay, state, fields or _same
         self.count = int(replay.count(state))
 
-        def one(number: jax.Array) -> tuple[Any, Any, jax.Array]:
-            data, mask = self._window(state, number)
-            return data, self._fields(data), mask
+        self.texts: tuple[str, ...] = ()
 
-        data, found, mask = jax.eval_shape(one, jax.ShapeDtypeStruct((), jnp.int32))
-        self.texts = TEXTS if fields else text_names(data, state.spec)
+        def one(number: jax.Array) -> tuple[Any, jax.Array]:
+            data, mask = self._window(state, number)
+            found, leaves = self._fields(data), leaves_by_name(data)
+            ids = [leaves[name] for name in text_names(data, state.spec)]
+            named_texts = leaves_by_name(found).items()
+            self.texts = tuple(name for name, leaf in named_texts if any(leaf is each for each in ids))
+            return found, mask
+
+        found, mask = jax.eval_shape(one, jax.ShapeDtypeStruct((), jnp.int32))
         self.leaves: dict[str, jax.ShapeDtypeStruct] = named(found, mask, mask.ndim > 0)
         self._read = jax.jit(jax.vmap(self._window, in_axes=(None, 0)))
 

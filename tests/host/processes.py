@@ -64,7 +64,7 @@ def fork(_):
     inside, leave = threading.Event(), threading.Event()
 
     def hold():
-        with buffer._section():
+        with buffer.section():
             inside.set()
             leave.wait()
 

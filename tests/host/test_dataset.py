@@ -172,3 +172,23 @@ def test_collate_takes_missing_texts():
 def test_items_that_cannot_be_put_together(items, error):
     with pytest.raises(error):
         jb.collate(items)
+
+
+def test_fields_choose_and_rename_what_an_item_holds_and_texts_stay_texts():
+    buffer = shell()
+    buffer.insert(mission="a", notes=["b"], reward=2)
+
+    def fields(data):
+        return {"goal": data["mission"], "twice": data["reward"] * 2, "id": data["mission"] + 0}
+
+    for copy in (True, False):
+        (item,) = jb.WindowDataset(buffer, fields, copy=copy)
+        assert (item["goal"], item["twice"], sorted(item)) == ("a", 4, ["goal", "id", "twice"])
+        assert item["id"] == buffer.table.intern("a")  # computed: a number like any other
+
+
+def test_demonstrations_say_how_to_make_a_dataset_of_them():
+    with pytest.raises(jb.errors.StructureError, match=r"got Demonstrations. Write demonstrations.dataset\(\)"):
+        jb.WindowDataset(jb.Demonstrations(capacity=4))
+    with pytest.raises(jb.errors.ConfigurationError, match="fields must be a function"):
+        jb.WindowDataset(shell(), "mission")

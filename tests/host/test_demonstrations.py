@@ -196,7 +196,7 @@ def test_an_open_trajectory_is_named_where_nothing_can_be_sampled():
     demos = demonstrations()
     for step in trajectory(2, done=False):
         demos.insert(**step)
-    reads = demos.sample, lambda: next(demos.batches()), lambda: jb.WindowDataset(demos)
+    reads = demos.sample, lambda: next(demos.batches()), lambda: demos.dataset()
     for read in reads:
         with pytest.raises(jb.errors.EmptyReplayError, match=r"trajectory of 2 steps is open.*finish\(\)"):
             read()
@@ -204,7 +204,7 @@ def test_an_open_trajectory_is_named_where_nothing_can_be_sampled():
     assert sorted(transitions(demos)) == [0, 1]
     demos.insert(**trajectory(1, first=9, done=False)[0])
     assert sorted(transitions(demos)) == [0, 1]  # the open one is not among them
-    assert len(jb.WindowDataset(demos)) == len(demos) == 2
+    assert len(demos.dataset()) == len(demos) == 2
 
 
 @pytest.mark.parametrize("top, kept", [(1.0, [0, 1, 2, 3]), (0.5, [1, 3]), (0.25, [3]), (0.01, [3])])

@@ -113,7 +113,7 @@ def test_a_transition_takes_its_own_bytes_and_no_second_row():
 def test_dataset_and_names():
     demos = independent()
     demos.insert_trajectory(steps(3)[::-1])
-    items = list(jb.WindowDataset(demos))
+    items = list(demos.dataset())
     assert [item["observation"] for item in items] == ["o2", "o1", "o0"]
     assert [item["next_observation"] for item in items] == ["o3", "o2", "o1"]
     assert set(items[0]) == set(demos.sample().keys()) == set(steps(1)[0])

@@ -46,7 +46,7 @@ def test_texts_and_features_of_every_kind():
     other = jb.Demonstrations(8, features, table=one.buffer.table)
     other.from_bytes(one.to_bytes())
     other.finish()
-    (item,) = jb.WindowDataset(other)
+    (item,) = other.dataset()
     assert (item["observation"], item["action"]) == ("ü\0\ud800", "")
     np.testing.assert_array_equal(item["next_image_features"], features + 2)
     assert item["next_image_features"].dtype == features.dtype

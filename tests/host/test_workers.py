@@ -22,7 +22,7 @@ STARTS = [pytest.param("fork", marks=FORK), "spawn"]
 def datasets():
     demos = demonstrations()
     demos.insert_trajectory(trajectory(10))
-    return jb.WindowDataset(demos), jb.BatchDataset([demos.sample(4) for _ in range(10)])
+    return demos.dataset(), jb.BatchDataset([demos.sample(4) for _ in range(10)])
 
 
 @pytest.mark.parametrize("start", STARTS)

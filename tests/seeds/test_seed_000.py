@@ -126,7 +126,7 @@ def test_cloning(independent, tmp_path):
 @MODES
 def test_numbers_become_arrays_without_axes_and_others_are_refused(independent):
     buffer = filled(independent)
-    (item, *_) = jb.WindowDataset(buffer)
+    (item, *_) = buffer.dataset()
     assert {np.shape(item[name]) for name in ("reward", "done", "mc_return")} == {()}
     transition = expert_trajectories(1)[0][0]
     for name in ("reward", "done", "mc_return"):
@@ -142,7 +142,7 @@ def test_transitions_of_many_environments_come_interleaved():
             buffer.insert(**transition)
     batch = buffer.sample(64)
     check(batch, 64)
-    assert len(jb.WindowDataset(buffer)) == 12
+    assert len(buffer.dataset()) == 12
 
 
 def test_the_oldest_are_overwritten():
@@ -151,4 +151,4 @@ def test_the_oldest_are_overwritten():
         for transition in trajectory:
             buffer.insert(**transition)
     assert len(buffer) == 5
-    assert [item["observation"] for item in jb.WindowDataset(buffer)] == [f"page {i}" for i in (13, 20, 21, 22, 23)]
+    assert [item["observation"] for item in buffer.dataset()] == [f"page {i}" for i in (13, 20, 21, 22, 23)]
