@@ -176,6 +176,11 @@ def check_leaf(path: Path, leaf: Any, shape: tuple[int, ...], dtype: np.dtype) -
     return lead
 
 
+def dtype_of(name: str, x: Any) -> np.dtype:
+    """Return the dtype of an array, or of what stands for one; refuse what JAX cannot hold as it is, by its name."""
+    return RowSpec.of({name: x}).dtypes[0]
+
+
 def paths_of(tree: Any) -> dict[Path, Any]:
     """Map each leaf of a pytree by its path of plain names, whatever the containers are."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)

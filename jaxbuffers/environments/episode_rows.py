@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.errors import ShapeError, StructureError
-from jaxbuffers.row import Row, RowSpec
+from jaxbuffers.row import Row, RowSpec, dtype_of
 from jaxbuffers.storage.bits import exactly
 
 
@@ -75,5 +75,5 @@ def _end(name: str, flag: Any, steps: int) -> Any:
 def _array(name: str, x: Any) -> jax.Array:
     """Convert, refusing dtypes that JAX would cut."""
     if not isinstance(x, bool | int | float):
-        RowSpec.of({name: x})
+        dtype_of(name, x)  # raises
     return jnp.asarray(x)

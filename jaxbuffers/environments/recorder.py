@@ -10,7 +10,7 @@ from flax import struct
 
 from jaxbuffers.checks import check_state, one_of
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
-from jaxbuffers.row import Row, RowSpec
+from jaxbuffers.row import Row, RowSpec, dtype_of
 from jaxbuffers.states.made_by import MadeBy, saved_with_maker
 from jaxbuffers.states.ownership import owned, verb
 from jaxbuffers.storage.bits import exactly, expand, zero_where_not
@@ -94,7 +94,7 @@ class Recorder:
           ShapeError: the leaves of ``obs`` disagree on E.
         """
         shapes = RowSpec.of({"obs": obs}).shapes
-        RowSpec.of({"reward": jax.ShapeDtypeStruct((), reward_dtype)})
+        dtype_of("reward", jax.ShapeDtypeStruct((), reward_dtype))  # raises
         lead = shapes[0][:1] if batched else ()
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
             one = "For a single environment without that axis say init(obs, batched=False)."

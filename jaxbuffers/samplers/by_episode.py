@@ -110,9 +110,11 @@ class ByEpisode(Sampler[EpisodesState]):
 
         def step(state: EpisodesState, row: tuple[Added, Turnover]) -> tuple[EpisodesState, None]:
             new, change = row
+            # Number the new row's episode, and keep the number beside the row.
             now = legal.shift(state.now, (new.mask & (new.first | state.ended)).astype(jnp.int32))
             slot = after(jnp.where(new.mask, legal.slot(new.time), jnp.uint32(legal.length)), state.last)
             opened = state.opened.at[slot, streams].set(now, mode="drop", unique_indices=True)
+            # The window that it completes begins in an episode; if that is not the last one queued, it joins the queue.
             episode = materialize(opened.at[legal.slot(change.start), streams].get(mode="promise_in_bounds"))
             opens = change.completed & ((episode != state.last) | (state.made == state.gone))
             place = jnp.where(opens, legal.slot(state.made), jnp.uint32(legal.length))
@@ -127,8 +129,9 @@ class ByEpisode(Sampler[EpisodesState]):
                 ended=jnp.where(new.mask, new.last, state.ended),
             ), None
 
+        # 1. Queue the episodes in which completed windows begin, row by row.
         state, _ = jax.lax.scan(step, state, (added, turnover), unroll=min(number, 8))
-        # At most N windows have expired, so at most N episodes, the front ones, have lost their last.
+        # 2. At most N windows have expired, so at most N episodes, the front ones, have lost their last.
         # Those that the new ones have pushed out of the queue itself are among them.
         ahead = jnp.arange(number + 1, dtype=jnp.int32)[:, None]
         queued = jnp.minimum(legal.shift(state.made, -old.gone), legal.length)
@@ -137,7 +140,7 @@ class ByEpisode(Sampler[EpisodesState]):
         exists = ahead < queued[None]
         empty = exists & (self._windows(state, legal, front)[1] == 0)
         state = replace(state, gone=legal.shift(oldest, jnp.sum(empty, axis=0, dtype=jnp.int32)))
-        # Weights have changed at the front, where windows expired, and from the newest one of before on.
+        # 3. Weigh anew. Weights have changed at the front, where windows expired, and from the newest one of before on.
         held = legal.shift(old.made, -old.gone)
         back = legal.shift(old.gone[None], jnp.maximum(held - 1, 0)[None] + ahead)
         reached = legal.shift(back, -old.gone[None]) < legal.shift(state.made, -old.gone)[None]

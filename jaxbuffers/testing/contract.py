@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,8 +21,6 @@ from jaxbuffers.testing.filling import MakeRows, filled, numbered_rows, poisoned
 from jaxbuffers.testing.in_place import assert_in_place
 from jaxbuffers.testing.windows import check_can_sample, check_windows
 from jaxbuffers.views import Sequences
-
-_structure: Callable[[Any], Any] = jax.tree.structure
 
 
 def check_replay(replay: Replay, row: Any, make_rows: MakeRows | None = None) -> None:
@@ -45,17 +44,15 @@ def check_configuration(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """A configuration is a value: hashable, equal to its copies, and equal ones are traced once."""
     twin = copy.deepcopy(replay)
     assert (twin, hash(twin)) == (replay, hash(replay)), f"an equal configuration is not an equal value: {replay}"
-    traced = []
 
     def verbs(replay: Replay, state: ReplayState, rows: Any, key: jax.Array) -> tuple[ReplayState, Batch]:
-        traced.append(replay)
         state = replay.add(state, rows)
         return state, replay.sample(state, key)
 
-    compiled, state = jax.jit(verbs, static_argnums=0), replay.init(row)
+    compiled = jax.jit(chex.assert_max_traces(verbs, n=1), static_argnums=0)
+    state = replay.init(row)
     for step in range(4):
         state, _ = compiled(copy.deepcopy(replay), state, make_rows(step), jax.random.key(step))
-    assert len(traced) == 1, f"the verbs were traced {len(traced)} times for equal calls of {replay}"
 
 
 def check_state(replay: Replay, row: Any, make_rows: MakeRows) -> None:
@@ -205,9 +202,8 @@ def _stack(trees: list[Any]) -> Any:
 
 def _same(what: str, got: Any, expected: Any) -> None:
     """Compare exactly, but for floats that programs may round differently."""
-    assert _structure(got) == _structure(expected), f"{what}: another structure"
+    chex.assert_trees_all_equal_shapes_and_dtypes(got, expected, custom_message=what)
     for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(got)[0], jax.tree.leaves(expected), strict=True):
         a, b, where = np.asarray(a), np.asarray(b), f"{what}: {jax.tree_util.keystr(path)} differs"
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{where} in shape or dtype"
         tolerance = 1e-6 if a.dtype.kind in "fc" else 0
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance, err_msg=where)

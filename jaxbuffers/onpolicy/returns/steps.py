@@ -10,7 +10,7 @@ from jax import lax
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.numerics import double_float as double
 from jaxbuffers.numerics.double_float import Double, choose, constant, zeros
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import dtype_of
 
 Number = float | jax.Array | np.ndarray
 
@@ -73,4 +73,4 @@ def _dtype(name: str, x: Any) -> np.dtype:
         raise DtypeError(f"{name} is a {type(x).__name__}, expected an array.")
     if 0 in x.shape:
         raise ShapeError(f"{name} has shape {x.shape}, expected [T] with T of at least 1.")
-    return RowSpec.of({name: x}).dtypes[0]
+    return dtype_of(name, x)
