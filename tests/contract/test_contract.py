@@ -1,4 +1,8 @@
-"""Every view with every sampler keeps the whole contract, with and without an environment axis."""
+"""Every view and every sampler keeps the whole contract, with and without an environment axis.
+
+A view sees windows and a sampler counts them; neither knows the other. So the quick tier puts every view through the
+contract with one sampler, and every sampler with one view; the long one puts every pair together, too.
+"""
 
 import pytest
 from oracle import quick_jit
@@ -45,6 +49,7 @@ def test_a_priority_reaches_every_window_of_every_view(view):
     testing.check_windows(replay, ROW, rows_for(replay))
 
 
+@pytest.mark.long  # all pairs
 @every_sampler
 @every_view
 def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sampler, monkeypatch):
@@ -57,7 +62,11 @@ def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sam
     testing.check_rows(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
-@every_sampler
+# What is different without an environment axis is in the verbs: one sampler, made of several, shows it.
+MIX, OTHER_SAMPLERS = SAMPLERS[11], SAMPLERS[:11] + SAMPLERS[12:]
+
+
+@pytest.mark.parametrize("sampler", [MIX, *(pytest.param(x, marks=pytest.mark.long) for x in OTHER_SAMPLERS)], ids=show)
 @pytest.mark.parametrize("view", [VIEWS[2]], ids=show)
 def test_a_single_stream_without_an_environment_axis_keeps_the_contract(view, sampler):
     testing.check_replay(jb.Replay(capacity=9, num_envs=None, batch_size=3, view=view, sampler=sampler), ROW)
