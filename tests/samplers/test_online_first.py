@@ -9,13 +9,11 @@ import pytest
 from oracle import OracleReplay, drawn, filled, leaves_of, quick_jit, row_at, told_apart
 from oracle.lives import ROW, grow, inputs, places
 from oracle.samplers import follower_of
-
 from tier import long_but
 
 import jaxbuffers as jb
 
 from .catalog import show
-
 
 
 def name(value):
