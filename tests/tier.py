@@ -46,6 +46,8 @@ def long_but(values: Sequence[Any], quick: Collection[int]) -> list[Any]:
 
 def begin_quick() -> None:
     """Make this process, and those that it starts, a run of the quick tier."""
+    if is_quick():
+        return
     os.environ[VARIABLE] = "quick"
     given, options = os.environ.get("XLA_FLAGS", ""), dict(FAST_TO_COMPILE)
     while options:
