@@ -39,7 +39,7 @@ class Finder(importlib.abc.MetaPathFinder):
         return importlib.util.spec_from_loader(fullname, loader)
 
 
-def tested(arguments, finder=None):
+def outcome(arguments, finder=None):
     """Run tests in a fork: "survived" if all pass, else "killed", or "endless"; and the seconds it took."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = os.fork()
@@ -90,11 +90,11 @@ def main():
         if args.again:
             missing = [m for m in chosen if results[name, m.place, m.way]["result"] == "survived"]
         if missing:
-            result, seconds = tested(arguments)
+            result, seconds = outcome(arguments)
             print(f"{name}: without a change, {result} after {seconds} s", flush=True)
             assert result == "survived"
         for mutant in missing:
-            result, seconds = tested(arguments, Finder(path, mutated(source, mutant)))
+            result, seconds = outcome(arguments, Finder(path, mutated(source, mutant)))
             entry = {"file": name, **vars(mutant), "result": result, "seconds": seconds}
             results[name, mutant.place, mutant.way] = entry
             with args.out.open("a") as file:
