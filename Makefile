@@ -5,16 +5,19 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo "$$p" && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-all check check-tpu bench docs clean
+.PHONY: demo test test-all mutants check check-tpu bench docs clean
 
 demo: .venv/examples  ## Train a Dreamer agent in about five minutes, set-up included; leaves dreamer.png
 	$(BIN)/python examples/dreamer.py
 
-test: .venv/dev  ## Run the tests, doctests included, but for those that take long and prove no promise of their own
+test: .venv/dev  ## Prove every promise once, in a few minutes: all tests but the long ones, and doctests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
 
 test-all: .venv/dev  ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+mutants: .venv/dev  ## Change the library in small ways, and see whether `make test` would notice; takes an hour or two
+	$(BIN)/python tests/mutation
 
 check: .venv/dev  ## Lint and type-check
 	$(BIN)/ruff check .

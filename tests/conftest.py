@@ -9,11 +9,28 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
+import tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 TESTS_BETWEEN_SWEEPS = 150
+
+
+def pytest_configure(config):
+    """Begin the quick tier if that is what was asked for; workers are told by the environment."""
+    if config.option.markexpr == "not long" and not hasattr(config, "workerinput"):
+        tier.begin_quick()
+
+
+@pytest.fixture
+def optimized(monkeypatch):
+    """Compile as users do, in the quick tier too: for tests that read compiled programs."""
+    from oracle import users_jit  # which starts JAX
+
+    if tier.is_quick():
+        monkeypatch.setattr(jax, "jit", users_jit)
 
 
 def pytest_runtest_teardown(item, nextitem, _ran=[0]):  # noqa: B006, the list counts the tests of this process

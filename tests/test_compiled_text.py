@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.compiled import LargeArrayError, compiled, large_arrays
 
+pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+
 SIZE, BATCH = 100_000, 8
 
 

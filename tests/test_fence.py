@@ -8,6 +8,8 @@ import pytest
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
+pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+
 
 def zeros(shape=(), dtype=jnp.float32):
     """Zeros of one dtype, with or without 64-bit types."""

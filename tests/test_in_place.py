@@ -16,6 +16,8 @@ import pytest
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
+pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+
 ENVS, BATCH = 4, 8
 VIEWS = [
     jb.Items(),

@@ -13,6 +13,8 @@ import pytest
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
+pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+
 ENVS, BATCH, LENGTH = 8, 8, 256
 LARGE = 4096  # bytes: the trees and queues, and no batch
 ROW = {

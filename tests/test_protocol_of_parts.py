@@ -133,6 +133,7 @@ def test_two_leaves_of_one_name_are_refused():
         jb.Replay(4, None).init(Twice(jnp.zeros(1), jnp.zeros(2)))
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "int2", "uint2"])
 def test_narrow_integers_update_in_place(dtype):
     from jaxbuffers.testing import assert_in_place

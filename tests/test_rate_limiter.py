@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import quick_jit
+from tier import budget
 
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 
@@ -102,7 +103,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["insert", "sample"]), st.integers(0,
 RATIOS = st.fractions(min_value=Fraction(1, 50), max_value=20, max_denominator=50)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=budget(20, 60), deadline=None)
 @given(ratio=RATIOS, min_size=st.integers(1, 20), stretch=st.fractions(1, 4, max_denominator=7), calls=CALLS)
 def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretch, calls):
     tolerance = max(1, ratio) * stretch
@@ -114,7 +115,7 @@ def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretc
     agree(limiter, state, oracle, most=2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=budget(20, 60), deadline=None)
 @given(
     ratio=RATIOS,
     min_size=st.integers(1, 20),

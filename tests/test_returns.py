@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import quick_jit
 from returns_reference import GAMMAS, rollouts
+from tier import budget
 
 from jaxbuffers import returns
 
@@ -21,7 +22,7 @@ def with_numbers(function):
 
 
 jitted = {name: with_numbers(getattr(returns, name)) for name in returns.__all__}
-any_case = settings(max_examples=80, deadline=None)
+any_case = settings(max_examples=budget(20, 80), deadline=None)
 close = partial(np.testing.assert_allclose, rtol=3e-6, atol=3e-6)
 
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from oracle import Every, OracleReplay, leaves_of, quick_jit, row_at, small_row, windows_to_arrays
+from tier import budget
 
 import jaxbuffers as jb
 
@@ -181,7 +182,7 @@ def test_any_order_of_verbs_agrees_with_the_oracle(view):
             deadline=None,
             derandomize=True,
             database=None,
-            max_examples=25,
+            max_examples=budget(8, 25),
             stateful_step_count=30,
             suppress_health_check=list(HealthCheck),
         ),

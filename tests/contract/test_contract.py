@@ -1,4 +1,8 @@
-"""Every view with every sampler keeps the whole contract, with and without an environment axis."""
+"""Every view and every sampler keeps the whole contract, with and without an environment axis.
+
+A view sees windows and a sampler counts them; neither knows the other. So the quick tier puts every view through the
+contract with one sampler, and every sampler with one view; the long one puts every pair together, too.
+"""
 
 import pytest
 from oracle import quick_jit
@@ -20,11 +24,23 @@ def compiled_quickly(monkeypatch):
         monkeypatch.setattr(testing.windows, name, quick_jit(function, static_argnums=static))
 
 
+@pytest.fixture
+def put_through(request):
+    """Put a replay through one check; the one that reads a compiled program reads that of users."""
+
+    def run(check, replay):
+        if check is testing.check_in_place:
+            request.getfixturevalue("optimized")
+        check(replay, ROW, rows_for(replay))
+
+    return run
+
+
 @pytest.mark.parametrize("check", testing.CONTRACT, ids=lambda check: check.__name__)
 @every_sampler
 @pytest.mark.parametrize("view", [VIEWS[10]], ids=show)
-def test_every_sampler_keeps_the_whole_contract(view, sampler, check):
-    check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
+def test_every_sampler_keeps_the_whole_contract(view, sampler, check, put_through):
+    put_through(check, replay_of(view, sampler))
 
 
 # How likely windows are, and whether any can be drawn, is decided by samplers alone; priorities say more of windows.
@@ -34,9 +50,8 @@ OF_VIEWS = [check for check in testing.CONTRACT if check not in OTHERS]
 
 @pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)
 @every_view
-def test_every_view_keeps_the_whole_contract(view, check):
-    sampler = jb.Uniform()
-    check(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
+def test_every_view_keeps_the_whole_contract(view, check, put_through):
+    put_through(check, replay_of(view, jb.Uniform()))
 
 
 @every_view
@@ -45,6 +60,7 @@ def test_a_priority_reaches_every_window_of_every_view(view):
     testing.check_windows(replay, ROW, rows_for(replay))
 
 
+@pytest.mark.long  # all pairs
 @every_sampler
 @every_view
 def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sampler, monkeypatch):
@@ -57,7 +73,11 @@ def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sam
     testing.check_rows(replay_of(view, sampler), ROW, rows_for(replay_of(view, sampler)))
 
 
-@every_sampler
+# What is different without an environment axis is in the verbs: one sampler, made of several, shows it.
+MIX, OTHER_SAMPLERS = SAMPLERS[11], SAMPLERS[:11] + SAMPLERS[12:]
+
+
+@pytest.mark.parametrize("sampler", [MIX, *(pytest.param(x, marks=pytest.mark.long) for x in OTHER_SAMPLERS)], ids=show)
 @pytest.mark.parametrize("view", [VIEWS[2]], ids=show)
 def test_a_single_stream_without_an_environment_axis_keeps_the_contract(view, sampler):
     testing.check_replay(jb.Replay(capacity=9, num_envs=None, batch_size=3, view=view, sampler=sampler), ROW)

@@ -21,16 +21,27 @@ def _promotion_as_flax_and_optax_need_it():
         yield
 
 
-@pytest.mark.filterwarnings("ignore")  # of MiniGrid and its renderer
-def test_a_short_run_learns_reloads_and_leaves_a_picture(tmp_path, capsys):
-    main, out = EXAMPLE["main"], tmp_path / "bc.png"
-    options = ["--level", LEVEL, "--folder", str(tmp_path / "run"), "--out", str(out)]
-    main([*options, "--episodes", "300", "--steps", "600", "--more", "100"])
+def run(folder, capsys, episodes, steps, more):
+    """Run the program; the options of the run, and three rates of success."""
+    options = ["--level", LEVEL, "--folder", str(folder / "run"), "--out", str(folder / "bc.png")]
+    EXAMPLE["main"]([*options, "--episodes", str(episodes), "--steps", str(steps), "--more", str(more)])
     printed = capsys.readouterr().out
-    rates = [float(rate) for rate in re.findall(r"(\d+)%", printed.rsplit("success: ", 1)[1])]
-    untrained, cloned, reloaded = rates
+    return options, [float(rate) for rate in re.findall(r"(\d+)%", printed.rsplit("success: ", 1)[1])]
+
+
+@pytest.mark.long  # a training run
+@pytest.mark.filterwarnings("ignore")  # of MiniGrid and its renderer
+def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
+    _, (untrained, cloned, reloaded) = run(tmp_path, capsys, 300, 600, 100)
     assert cloned > untrained + 20
     assert reloaded > untrained + 20
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys):
+    main, out = EXAMPLE["main"], tmp_path / "bc.png"
+    options, rates = run(tmp_path, capsys, 20, 100, 100)
+    assert len(rates) == 3
     assert out.stat().st_size > 20_000
     with pytest.raises(SystemExit):
         main(options)  # another run must not overwrite it

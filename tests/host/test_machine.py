@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tier import budget
 
 from host.shells import contents, seen, shell
 from jaxbuffers.errors import EmptyReplayError
@@ -130,7 +131,7 @@ class Machine(RuleBasedStateMachine):
 
 def test_a_shell_agrees_with_a_list():
     quick = settings(
-        max_examples=25,
+        max_examples=budget(8, 25),
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from host.shells import contents, shell
 from jaxbuffers.host.signals import Section, section
 
 SCRIPT = Path(__file__).parent / "processes.py"
-INTERRUPTS = 150
+INTERRUPTS = budget(30, 150)
 ROW = {"mission": "new", "notes": ["note"], "reward": 9}
 
 

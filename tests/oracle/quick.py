@@ -1,13 +1,10 @@
-"""Compile many small programs fast: the same program for XLA, without the expensive part of code generation."""
+"""Compile many small programs fast, whatever the tier; or compile as users do, whatever the tier."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
-
-WANTED = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
+from tier import FAST_TO_COMPILE, FAST_TO_RUN, is_quick
 
 
 def _known(name, value):
@@ -19,9 +16,17 @@ def _known(name, value):
     return True
 
 
-OPTIONS = {name: value for name, value in WANTED.items() if _known(name, value)}
+@functools.cache
+def _known_options():
+    return {name: value for name, value in FAST_TO_COMPILE.items() if _known(name, value)}
 
 
-def quick_jit(function, **options):
-    """``jax.jit`` for tests in which compiling is what takes the time."""
-    return jax.jit(function, compiler_options=OPTIONS, **options)
+def quick_jit(function, **given):
+    """``jax.jit`` for tests in which compiling is what takes the time: without the expensive part of it."""
+    return jax.jit(function, compiler_options=_known_options(), **given)
+
+
+def users_jit(function, **given):
+    """``jax.jit`` with every optimization, for tests of what they do: in the quick tier, too."""
+    options = {name: FAST_TO_RUN[name] for name in _known_options()} if is_quick() else None
+    return jax.jit(function, compiler_options=options, **given)

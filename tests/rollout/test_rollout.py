@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -23,7 +24,7 @@ def written(steps, rollout=None):
 
 
 @given(steps=st.lists(st.integers(0, 3), max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=budget(20, 60), deadline=None)
 def test_any_order_of_writes_gets_the_right_verdict(steps):
     rollout, state = written(steps)
     missing = sorted(set(range(4)) - set(steps))
@@ -122,6 +123,7 @@ def test_mistakes_raise_and_name_what_is_wrong(mistake, error, words):
     jax.tree.map(np.testing.assert_array_equal, state, before)
 
 
+@pytest.mark.usefixtures("optimized")
 def test_a_scan_fills_it_in_place_and_vmap_keeps_seeds_apart():
     rollout = jb.Rollout(64, 8)
     state = rollout.init(obs=jax.ShapeDtypeStruct((64,), jnp.float32), action=jax.ShapeDtypeStruct((), jnp.int32))
@@ -165,7 +167,7 @@ def test_environments_can_be_sharded():
 
 
 @given(steps=st.integers(1, 5), envs=st.integers(1, 5), shape=st.sampled_from([(), (3,), (2, 2)]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=budget(15, 40), deadline=None)
 def test_unflatten_undoes_flatten(steps, envs, shape):
     tree = {"a": np.random.default_rng(0).normal(size=(steps, envs, *shape)), "b": np.arange(steps * envs)}
     tree = jax.tree.map(jnp.asarray, {"a": tree["a"].astype(np.float32), "b": tree["b"].reshape(steps, envs)})

@@ -6,20 +6,23 @@ import numpy as np
 import pytest
 from oracle import drawn, filled, fits, quick_jit, told_apart
 from oracle.lives import KINDS, life
+from tier import long_but
 
 import jaxbuffers as jb
 
 from .catalog import assert_lives_agree, lived, replay_of, show
 
+VIEWS = [jb.Items(), jb.Transitions(), jb.Episodes(3), jb.Sequences(2, period=2)]
 
-@pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(), jb.Episodes(3), jb.Sequences(2, period=2)], ids=show)
+
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[2, 3]), ids=show)
 def test_blocks_as_large_as_the_ring_agree_with_the_oracle_over_many_laps(view):
     # A block may begin more episodes than are kept: T rows of one each, while as many old ones end.
     compared = assert_lives_agree(replay_of(view, [jb.ByEpisode(power=2.0)], length=4, streams=2), block=4, steps=24)
     assert min(compared.values()) > 30
 
 
-@pytest.mark.parametrize("block", [1, 2, 5])
+@pytest.mark.parametrize("block", long_but([1, 2, 5], quick=[0, 2]))
 def test_the_queue_of_episodes_is_as_long_as_there_are_episodes(block):
     replay = replay_of(jb.Items(), [jb.ByEpisode()], length=5, streams=2)
     options = {"block": block, "steps": 20}
@@ -41,7 +44,7 @@ TIMES = np.array([4, 5, 6, 8, 10, 11, 12, 13, 14, 15])
 OWN = np.array([3, 3, 3, 1, 6, 6, 6, 6, 6, 6])
 
 
-@pytest.mark.parametrize("power", [0, 0.5, 1, 2, 4])
+@pytest.mark.parametrize("power", long_but([0, 0.5, 1, 2, 4], quick=[0, 1]))
 def test_an_episode_weighs_its_windows_to_the_power_and_shares_that_equally(power):
     replay, state = three_episodes(power)
     want = OWN ** np.float64(power) / OWN

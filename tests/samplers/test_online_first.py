@@ -9,10 +9,16 @@ import pytest
 from oracle import OracleReplay, drawn, filled, leaves_of, quick_jit, row_at, told_apart
 from oracle.lives import ROW, grow, inputs, places
 from oracle.samplers import follower_of
+from tier import long_but
 
 import jaxbuffers as jb
 
 from .catalog import show
+
+
+def name(value):
+    return value if isinstance(value, str) else show(value)
+
 
 VIEWS = [jb.Items(), jb.Transitions(), jb.Sequences(3), jb.Sequences(2, "within", period=3), jb.Episodes(4)]
 
@@ -49,8 +55,12 @@ def play(replay, kind, block, steps, report):
         yield s, follower, windows, batches, {name: fact[s] for name, fact in facts.items()}
 
 
-@pytest.mark.parametrize("kind", ["mixed", "one endless episode", "streams of all ages", "one-step episodes"])
-@pytest.mark.parametrize("view", VIEWS, ids=show)
+KINDS = ["mixed", "one endless episode", "streams of all ages", "one-step episodes"]
+EVERY = [(view, kind) for view in VIEWS for kind in KINDS]
+
+
+# Each view once and each kind of life, in the quick tier.
+@pytest.mark.parametrize("view, kind", long_but(EVERY, quick=[0, 5, 10, 15, 16]), ids=name)
 def test_every_new_window_comes_once_oldest_first_while_rows_come_and_go(view, kind):
     replay = jb.Replay(27, 3, 4, view, jb.OnlineFirst())
     steps, online, seen = 40, 0, []
@@ -71,7 +81,7 @@ def test_every_new_window_comes_once_oldest_first_while_rows_come_and_go(view, k
     assert online > 20 or (kind == "one-step episodes" and view in VIEWS[1:4]) or isinstance(view, jb.Episodes)
 
 
-@pytest.mark.parametrize("view", VIEWS[:3], ids=show)
+@pytest.mark.parametrize("view", long_but(VIEWS[:3], quick=[1]), ids=show)
 def test_what_was_not_reported_comes_again_and_what_was_overwritten_is_missed(view):
     replay = jb.Replay(18, 2, 3, view, jb.OnlineFirst())
     steps, missed = 50, []

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 from oracle import OracleReplay, leaves_of, quick_jit, row_at, windows_to_arrays
 from oracle.lives import ROW, grow, places
 from oracle.wrapped import like_of, slots_of
+from tier import budget
 
 import jaxbuffers as jb
 
@@ -172,7 +173,7 @@ def test_any_order_of_verbs_agrees_with_the_oracle_of_every_sampler(view):
             deadline=None,
             derandomize=True,
             database=None,
-            max_examples=25,
+            max_examples=budget(8, 25),
             stateful_step_count=25,
             suppress_health_check=list(HealthCheck),
         ),

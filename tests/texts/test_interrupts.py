@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.texts import table as tables
@@ -91,7 +92,7 @@ def test_an_interrupt_anywhere(tmp_path, opened, in_file):
         assert (table.intern(list(kept.values())) == list(kept)).all()
         assert tokens(list(kept)).mask.sum() == sum(map(len, kept.values()))
 
-    for number in interrupted(work, 1 + in_file):
+    for number in interrupted(work, budget(7, 1) + in_file):
         whole()
         table.sweep(list(kept))
         table.purge()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.texts import ids as supply
@@ -120,6 +121,8 @@ class InMemoryCompressed(Model):
 
 
 def case(machine, examples):
+    """A tenth of the examples, in the quick tier."""
+    examples //= budget(10, 1)
     machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=25, deadline=None)
     return machine.TestCase
 
@@ -130,7 +133,7 @@ def ids_of_this_process(monkeypatch):
     monkeypatch.setattr(supply, "_next", supply._next)
 
 
-TestFile = case(Model, 30)
+TestFile = case(Model, 40)
 TestCompressed = case(Compressed, 20)
 TestSmallCache = case(SmallCache, 20)
 TestInMemory = case(InMemory, 20)

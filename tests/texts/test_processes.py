@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tier import budget
+
+KILLS, COMMITS = budget((25, 15), (250, 60))
+
 
 def run_script(name, *arguments):
     """Run a script of this folder in a process of its own."""
@@ -30,11 +34,11 @@ def run(*arguments):
 
 
 def test_writers_are_killed_and_nothing_saved_is_lost_nor_an_id_given_twice(tmp_path):
-    said = run("kill", tmp_path, 250, 0)
+    said = run("kill", tmp_path, KILLS, 0)
     kills, saves, _ = map(int, re.fullmatch(r"(\d+) kills, (\d+) saves, (\d+) killed before a text\n", said).groups())
-    assert kills == 250
+    assert kills == KILLS
     assert saves > 0, "it was killed too early to tell"
 
 
 def test_two_processes_read_while_one_writes(tmp_path):
-    assert run("read", tmp_path, 60) == "all read\n"
+    assert run("read", tmp_path, COMMITS) == "all read\n"
