@@ -5,32 +5,18 @@ mistake in how it was called. So every compiled program is searched before it is
 """
 
 import math
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import jax
+
+from jaxbuffers.testing.compiled_text import Computation, Instruction, computations
 
 
 class LargeArrayError(AssertionError):
     """A compiled program makes, or goes through, an array as large as the ring."""
 
 
-@dataclass(frozen=True)
-class _Instruction:
-    name: str
-    sizes: tuple[int, ...]  # elements of each array in the result
-    opcode: str
-    operands: tuple[str, ...]
-    calls: str | None  # the body, if this is a fusion
-    line: str
-
-
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
-_AXES = re.compile(r"\w\[([\d,]*)\]")
-_NAME = re.compile(r"%([\w.\-]+)")
 # What writes into its operand's buffer; XLA copies the operand first if it cannot, and that copy is found.
 _WRITES = {"scatter", "dynamic-update-slice"}
 # What only names buffers that are already there.
@@ -76,10 +62,10 @@ def large_arrays(text: str, least: int, batch: Any = ()) -> Iterator[str]:
     """
     spared = {math.prod(leaf.shape) for leaf in jax.tree.leaves(batch)}
 
-    def large(instruction: _Instruction | None) -> bool:
+    def large(instruction: Instruction | None) -> bool:
         return instruction is not None and any(size >= least and size not in spared for size in instruction.sizes)
 
-    bodies = _parse(text)
+    bodies = computations(text)
     fused = {i.calls for body in bodies.values() for i in body.values() if i.calls}
     for name, body in bodies.items():
         for instruction in body.values():
@@ -96,37 +82,21 @@ def large_arrays(text: str, least: int, batch: Any = ()) -> Iterator[str]:
                 yield instruction.line
 
 
-def _parse(text: str) -> dict[str, dict[str, _Instruction]]:
-    """Return the instructions of each computation, by name."""
-    bodies: dict[str, dict[str, _Instruction]] = {}
-    body: dict[str, _Instruction] = {}
-    for line in text.splitlines():
-        if opening := _COMPUTATION.match(line):
-            body = bodies[opening[1]] = {}
-        elif match := _INSTRUCTION.match(line):
-            name, types, opcode, rest = match.groups()
-            sizes = tuple(math.prod(int(n) for n in axes.split(",") if n) for axes in _AXES.findall(types))
-            calls = re.search(r"calls=%([\w.\-]+)", rest) if opcode == "fusion" else None
-            operands = tuple(_NAME.findall(rest.split(")")[0]))
-            body[name] = _Instruction(name, sizes, opcode, operands, calls and calls[1], line.strip())
-    return bodies
-
-
-def _made(body: dict[str, _Instruction]) -> Iterator[_Instruction]:
+def _made(body: Computation) -> Iterator[Instruction]:
     """Yield what a fusion computes: its root, or those that its root makes a tuple of."""
-    root = next(i for i in body.values() if i.line.startswith("ROOT"))
+    root = next(i for i in body.values() if i.root)
     for instruction in [body[name] for name in root.operands] if root.opcode == "tuple" else [root]:
         yield _behind_bitcasts(instruction, body)
 
 
-def _is_new(made: _Instruction, body: dict[str, _Instruction]) -> bool:
+def _is_new(made: Instruction, body: Computation) -> bool:
     """Tell whether a fusion's result needs a buffer of its own: it does unless it is written into an argument's."""
     while made.opcode in _WRITES:
         made = _behind_bitcasts(body[made.operands[0]], body)
     return made.opcode != "parameter"
 
 
-def _behind_bitcasts(instruction: _Instruction, body: dict[str, _Instruction]) -> _Instruction:
+def _behind_bitcasts(instruction: Instruction, body: Computation) -> Instruction:
     while instruction.opcode in ("bitcast", "get-tuple-element"):
         instruction = body[instruction.operands[0]]
     return instruction

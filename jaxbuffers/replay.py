@@ -17,7 +17,7 @@ from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.states.ownership import owned, unshared, verb
 from jaxbuffers.states.replay import ReplayState as ReplayState
-from jaxbuffers.states.replay import kind_of, maker, told
+from jaxbuffers.states.replay import empty, kind_of, one_more, told
 from jaxbuffers.storage import writeback
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views import Items, Reader, View
@@ -95,11 +95,10 @@ class Replay(Generic[Data]):
         self.sampler.check(spec)
         checks.check_reachable(row, (*self.view.fields, *self.sampler.fields))
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
-        ring = Ring(spec, self.length, self.num_streams, tiled)
-        windows = self.view.windows(ring)
-        sampler, zero = self.sampler.init(windows), jnp.zeros((), jnp.int32)
+        windows = self.view.windows(Ring(spec, self.length, self.num_streams, tiled))
+        sampler = self.sampler.init(windows)
         checks.check_memory(self.sampler, sampler)
-        return unshared(ReplayState(ring.init(), windows.init(), sampler, zero, maker(self, spec, windows)))
+        return unshared(empty(self, windows, sampler))
 
     @verb
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
@@ -114,7 +113,8 @@ class Replay(Generic[Data]):
             Rows that are not written leave their stream as it was.
 
         Returns:
-          The new state. Once a stream holds T rows, each new one replaces its oldest.
+          The new state. Once a stream holds T rows, each new one replaces its oldest. ``state.adds`` has grown by 1,
+          whatever the mask; with N = 0 rows nothing changes.
 
         Raises:
           StructureError, ShapeError, DtypeError: naming the leaf.
@@ -129,7 +129,7 @@ class Replay(Generic[Data]):
         added = Added(time, written, first, last)
         windows, turnover = kind.add(state.windows, ring, added)
         legal = Legal(kind, windows, ring)
-        state = replace(state, ring=ring, windows=windows)
+        state = replace(state, ring=ring, windows=windows, adds=one_more(state.adds))
         return told(state, self.sampler.add(state.sampler, legal, added, turnover))
 
     @verb

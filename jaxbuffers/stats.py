@@ -18,7 +18,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     Returns:
       ``rows``: int32 ``[]``, rows present. ``rows_per_stream``, ``rows_added``: int32 ``[E]``; the
       second modulo the ring's cycle. ``age_of_oldest``: int32 ``[E]``, -1 for an empty stream.
-      ``dropped``: stale rows of `Replay.update`.
+      ``dropped``: stale rows of `Replay.update`. ``adds``: calls of `Replay.add`.
 
       Where rows have ``is_first``: ``episodes``: int32 ``[]``, of which a row is present;
       ``mean_episode_rows``: float32 ``[]``. Where windows are queued: ``windows``, int32 ``[E]``, and
@@ -49,6 +49,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
         "rows_added": ring.time,
         "age_of_oldest": ring.size - 1,
         "dropped": state.dropped,
+        "adds": state.adds,
     }
     found |= _episodes(state)
     if state.windows is not None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from jaxbuffers.checks import check_streams
@@ -34,6 +35,9 @@ class ReplayState:
       windows: the bookkeeping of the legal windows, None where arithmetic is enough.
       sampler: what the sampler remembers.
       dropped: int32 ``[]``, how many row writes of `Replay.update` were dropped as stale so far.
+      adds: int32 ``[]``, how often `Replay.add` was called so far, whatever its mask; a call with N = 0 rows does not
+        count, and from 2**31 - 1 on the counter stays where it is. It depends on nothing that is added or read, so
+        under ``jax.vmap`` it stays one number for all seeds, and a ``lax.cond`` on it stays a branch (``docs/vmap.md``).
       made_by: what made it (static).
     """
 
@@ -41,6 +45,7 @@ class ReplayState:
     windows: Any
     sampler: Any
     dropped: jax.Array
+    adds: jax.Array
     made_by: MadeBy = struct.field(pytree_node=False)
 
     @property
@@ -55,6 +60,18 @@ def maker(replay: Any, spec: RowSpec, windows: Windows) -> MadeBy:
     return MadeBy((*facts, *windows.rule, ("sampler", replay.sampler.memory)))
 
 
+def empty(replay: Any, windows: Windows, sampler: Any) -> ReplayState:
+    """Return the state before any add, all counters at zero."""
+    return ReplayState(
+        ring=windows.ring.init(),
+        windows=windows.init(),
+        sampler=sampler,
+        dropped=jnp.zeros((), jnp.int32),
+        adds=jnp.zeros((), jnp.int32),
+        made_by=maker(replay, windows.ring.spec, windows),
+    )
+
+
 def kind_of(replay: Any, state: ReplayState) -> Windows:
     """Return what makes a window of this replay legal; refuse a state that another configuration has made."""
     # The configured layout was resolved by init; the state shows which one it was.
@@ -65,6 +82,11 @@ def kind_of(replay: Any, state: ReplayState) -> Windows:
     replay.sampler.check(state.spec)
     check_streams(state, replay.length, replay.num_streams)
     return windows
+
+
+def one_more(adds: jax.Array) -> jax.Array:
+    """Count one more call of `Replay.add`; the largest int32 stays, so that a gate once open never closes."""
+    return adds + (adds < jnp.iinfo(jnp.int32).max).astype(jnp.int32)
 
 
 def told(state: ReplayState, sampler: Any) -> ReplayState:

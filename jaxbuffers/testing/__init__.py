@@ -15,12 +15,14 @@ from jaxbuffers.testing.contract import (
     check_transforms,
 )
 from jaxbuffers.testing.filling import MakeRows, numbered_rows
+from jaxbuffers.testing.gated import assert_gated
 from jaxbuffers.testing.in_place import assert_in_place
 from jaxbuffers.testing.windows import check_can_sample, check_windows
 
 __all__ = [
     "CONTRACT",
     "MakeRows",
+    "assert_gated",
     "assert_in_place",
     "check_can_sample",
     "check_configuration",

@@ -1,7 +1,6 @@
 """assert_in_place: a program updates its state without copying it."""
 
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxbuffers.row import paths_of
+from jaxbuffers.testing.compiled_text import computations
 
 _structure: Callable[[Any], Any] = jax.tree.structure
 REMEDY = (
@@ -90,9 +90,6 @@ def _leaves(state: Any) -> Iterator[_Leaf]:
         yield _Leaf(path, name, shape, math.prod(shape) * leaf.dtype.itemsize)
 
 
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
-_SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 # What writes into its operand's buffer, or names a buffer that is already there.
 _IN_PLACE = {"scatter", "dynamic-update-slice", "parameter", "get-tuple-element", "tuple", "while", "call"}
 _IN_PLACE |= {"bitcast", "conditional", "optimization-barrier", "copy-done", "after-all"}
@@ -100,27 +97,21 @@ _IN_PLACE |= {"bitcast", "conditional", "optimization-barrier", "copy-done", "af
 
 def _duplicates(text: str, watched: list[_Leaf]) -> Iterator[str]:
     """Yield what in an optimized HLO text makes a second array like a watched leaf."""
-    computations: dict[str, list[tuple[str, ...]]] = {}
-    fusions: dict[str, str] = {}
-    for line in text.splitlines():
-        if opening := _COMPUTATION.match(line):
-            computations[opening[1]] = instructions = []
-        elif instruction := _INSTRUCTION.match(line):
-            instructions.append(instruction.groups())
-            if calls := re.search(r"calls=%?([\w.\-]+)", instruction[4]):
-                fusions[instruction[1]] = calls[1]
+    bodies = computations(text)
     # A fusion is one kernel: what counts is its result, the last instruction, seen through bitcasts.
-    fused = {body: computations.pop(body) for body in set(fusions.values())}
-    for name, types, opcode, _ in (each for body in computations.values() for each in body):
-        made = [(dtype, tuple(int(n) for n in axes.split(",") if n)) for dtype, axes in _SHAPE.findall(types)]
-        if name in fusions:
-            opcode = next((x[2] for x in reversed(fused[fusions[name]]) if x[2] not in ("bitcast", "tuple")), opcode)
+    calls = {each.calls for body in bodies.values() for each in body.values() if each.calls}
+    fused = {body: bodies.pop(body) for body in calls}
+    for made in (each for body in bodies.values() for each in body.values()):
+        opcode = made.opcode
+        if made.calls:
+            inside = (each.opcode for each in reversed(fused[made.calls].values()))
+            opcode = next((code for code in inside if code not in ("bitcast", "tuple")), opcode)
         for leaf in watched if opcode not in _IN_PLACE else ():
             if opcode in ("copy", "copy-start"):
-                if (leaf.dtype, math.prod(leaf.shape)) in [(dtype, math.prod(shape)) for dtype, shape in made]:
-                    yield f"copies {leaf}: %{name} = {opcode}"
-            elif (leaf.dtype, leaf.shape) in made:
-                yield f"makes a second array like {leaf}: %{name} = {opcode}"
+                if (leaf.dtype, math.prod(leaf.shape)) in [(dtype, math.prod(shape)) for dtype, shape in made.arrays]:
+                    yield f"copies {leaf}: %{made.name} = {opcode}"
+            elif (leaf.dtype, leaf.shape) in made.arrays:
+                yield f"makes a second array like {leaf}: %{made.name} = {opcode}"
 
 
 def _pointers(state: Any, leaf: _Leaf) -> list[int]:
