@@ -164,7 +164,7 @@ class Replay:
           key: a PRNG key for what the view leaves to chance, such as the goals of `Hindsight`; it is consumed.
 
         >>> import jax, jax.numpy as jnp, jaxbuffers as jb
-        >>> replay = jb.Replay(capacity=4, num_envs=None)
+        >>> replay = jb.Replay(capacity=6, num_envs=None)
         >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(6.0))
         >>> replay.read(state, jb.Draw.of(stream=jnp.int32([0, 0]), start=jnp.int32([2, 5])), jax.random.key(0)).data
         Array([2., 5.], dtype=float32)
