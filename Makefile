@@ -46,17 +46,17 @@ docs: .venv/docs  ## Build the documentation into site/
 
 # An environment of its own for everything that cannot live beside the rest: other versions, and libtpu, which
 # makes every JAX program look for a TPU. One stamp for each extra: .venv/dev says that the extra "dev" is installed.
-# Arguments: the interpreter, the version it needs, what to tell pip.
+# Arguments: the interpreter, which ones will do, what to tell pip.
 define install
-@test -x $(@D)/bin/python || test -n "$(1)" || { echo "$(@D) needs Python 3.$(2) or newer"; exit 1; }
+@test -x $(@D)/bin/python || test -n "$(1)" || { echo "$(@D) needs Python $(2)"; exit 1; }
 test -x $(@D)/bin/python || $(1) -m venv $(@D)
 @echo "installing into $(@D), this takes a minute or two"
 $(@D)/bin/python -m pip install --quiet $(3) --editable ".[$*]"
 touch $@
 endef
-pinned = $(call install,$(call first,11,python3.13 python3.12 python3.11 python3),11,--constraint constraints.txt)
-oldest = $(call install,$(call first,11,python3.11 python3.12 python3.13 python3),11,--constraint constraints-oldest.txt)
-newest = $(call install,$(call first,12,python3.13 python3.12 python3),12)
+pinned = $(call install,$(call first,11,python3.13 python3.12 python3.11 python3),3.11 or newer,-c constraints.txt)
+oldest = $(call install,$(call first,11,python3.11 python3.12),3.11 or 3.12,-c constraints-oldest.txt)
+newest = $(call install,$(call first,12,python3.13 python3.12 python3),3.12 or newer)
 
 .venv/%: pyproject.toml constraints.txt
 	$(pinned)

@@ -4,6 +4,7 @@
 """
 
 import os
+from importlib.metadata import version
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,7 +14,13 @@ import jax
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
+
+
+def pytest_report_header():
+    """The versions that ran, beside pytest's own."""
+    return "core: " + ", ".join(f"{name} {version(name)}" for name in CORE)
 
 
 def pytest_runtest_teardown(item, nextitem, _ran=[0]):  # noqa: B006, the list counts the tests of this process
