@@ -4,6 +4,7 @@
 """
 
 import os
+from importlib.metadata import version
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -15,6 +16,7 @@ import tier
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 
 
@@ -31,6 +33,11 @@ def optimized(monkeypatch):
 
     if tier.is_quick():
         monkeypatch.setattr(jax, "jit", users_jit)
+
+
+def pytest_report_header():
+    """The versions that ran, beside pytest's own."""
+    return "core: " + ", ".join(f"{name} {version(name)}" for name in CORE)
 
 
 def pytest_runtest_teardown(item, nextitem, _ran=[0]):  # noqa: B006, the list counts the tests of this process
