@@ -28,7 +28,7 @@ def test_a_short_run_learns_reloads_and_leaves_a_picture(tmp_path, capsys):
     main([*options, "--episodes", "300", "--steps", "600", "--more", "100"])
     printed = capsys.readouterr().out
     rates = [float(rate) for rate in re.findall(r"(\d+)%", printed.rsplit("success: ", 1)[1])]
-    untrained, cloned, reloaded = rates
+    untrained, _, cloned, reloaded = rates
     assert cloned > untrained + 20
     assert reloaded > untrained + 20
     assert out.stat().st_size > 20_000
@@ -40,7 +40,9 @@ def test_a_short_run_learns_reloads_and_leaves_a_picture(tmp_path, capsys):
         main(["--resume", "--folder", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
     main([*options, "--resume", "--more", "100"])
-    assert "reloaded" in capsys.readouterr().out
+    resumed = capsys.readouterr().out.rsplit("success: ", 1)[1]
+    assert printed.rsplit("success: ", 1)[1].strip() in resumed, "the picture of a resumed run has the whole history"
+    assert resumed.count("reloaded") == 2
 
 
 @pytest.mark.filterwarnings("ignore")
