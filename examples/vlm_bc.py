@@ -1,7 +1,7 @@
 """Behaviour cloning of a small vision-language policy: demonstrations with text, in one file.
 
     pip install ".[examples]"
-    python examples/vlm_bc.py                                            # go to what is named, about a minute
+    python examples/vlm_bc.py                                            # go to what is named, two minutes
     python examples/vlm_bc.py --level BabyAI-PickupLoc-v0 --episodes 4000 --steps 6000
     python examples/vlm_bc.py --resume                                   # go on from what the last run saved
 
@@ -236,8 +236,10 @@ def picture(path: str, title: str, curve: np.ndarray, trials: list[dict[str, Any
     steps, rates = [trial["steps"] for trial in trials], [rate(trial) for trial in trials]
     left.plot(steps, rates, "o--", color="#e07a1f", label=f"success in {TRIALS} new missions")
     for x, y in zip(steps, rates, strict=True):
-        left.annotate(f"{y:.0%}", (x, y), (0, -16), textcoords="offset points", ha="center", color="#e07a1f")
-    left.set(title=title, xlabel="steps of behaviour cloning", ylim=(-0.05, 1.05))
+        above = 0 < x and curve[x // CHUNK - 1, 1] < y  # on the side where the curve is not
+        offset = (0, 7 if above else -16)
+        left.annotate(f"{y:.0%}", (x, y), offset, textcoords="offset points", ha="center", color="#e07a1f")
+    left.set(title=title, xlabel="steps of behaviour cloning", ylim=(-0.05, 1.1))
     left.xaxis.set_major_formatter("{x:,.0f}")
     left.legend(loc="center right", frameon=False)
     groups = [*trials[-1]["won"], "all"]

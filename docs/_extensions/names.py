@@ -11,21 +11,31 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import jaxbuffers
+from public_names import public_names
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+import jaxbuffers
+
 LOGGER = logging.getLogger(__name__)
 _NAME = re.compile(r"(?<![`:\w])`([A-Za-z_][\w.]*)`(?!`)")
-_PUBLIC = {
-    id(value): f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if callable(value := getattr(jaxbuffers, name))
-}
+
+
+def _follow(start: Any, parts: list[str]) -> Any:
+    """Return an attribute of an attribute; the fields of a dataclass count."""
+    for part in parts:
+        fields = getattr(start, "__dataclass_fields__", {})
+        start = fields[part] if part in fields else getattr(start, part)
+    return start
+
+
+_PUBLIC = {id(_follow(jaxbuffers, name.split(".")[1:])): name for name in public_names()}
 
 
 def _owner(full_name: str) -> tuple[type | None, Any]:
     """Return the class, or None, and the module in which an object stands, from its documented name."""
-    here, found = None, sys.modules[full_name.split(".")[0]]
-    module = found
+    here, module = None, jaxbuffers
+    found: Any = jaxbuffers
     for part in full_name.split(".")[1:]:
         found = getattr(found, part, None)
         here = found if isinstance(found, type) else here
@@ -33,28 +43,22 @@ def _owner(full_name: str) -> tuple[type | None, Any]:
     return here, module
 
 
-def _follow(start: Any, parts: list[str]) -> Any:
-    for part in parts:
-        fields = getattr(start, "__dataclass_fields__", {})
-        start = fields[part] if part in fields else getattr(start, part)
-    return start
+def _name_of(owner: Any, first: str) -> str:
+    """Return the name under which the reference has an attribute of a class or a module, if it has it."""
+    if isinstance(owner, type):
+        return f"{_PUBLIC.get(id(owner), f'{owner.__module__}.{owner.__qualname__}')}.{first}"
+    return _PUBLIC.get(id(getattr(owner, first)), f"{owner.__name__}.{first}")
 
 
 def resolve(name: str, full_name: str) -> str | None:
-    """Return the full name of what a docstring calls ``name``, or None if there is no such thing."""
-    here, module = _owner(full_name)
+    """Return the full name of what the docstring of ``full_name`` calls ``name``; None if there is no such thing."""
     parts = name.split(".")
-    for start in (here, module, jaxbuffers, jaxbuffers.errors, builtins):
+    for owner in (*_owner(full_name), jaxbuffers, jaxbuffers.errors, builtins):
         try:
-            first = _follow(start, parts[:1])
-            _follow(first, parts[1:])
+            _follow(owner, parts)
         except (AttributeError, TypeError):
             continue
-        if start is here:
-            return ".".join([_PUBLIC.get(id(here), full_name), *parts])
-        return ".".join(
-            [_PUBLIC.get(id(first), f"{getattr(first, '__module__', '')}.{parts[0]}".lstrip(".")), *parts[1:]]
-        )
+        return ".".join([_name_of(owner, parts[0]), *parts[1:]])
     for cut in range(len(parts), 0, -1):
         try:
             _follow(importlib.import_module(".".join(parts[:cut])), parts[cut:])
