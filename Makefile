@@ -29,8 +29,8 @@ check-tpu:  ## Compile for TPU on any x86 machine and check XLA's own analysis
 bench: .venv/bench  ## Measure against the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
 
-docs: .venv/docs  ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+docs: .venv/docs  ## Build the documentation into site/, run the code of its pages, fail at any warning
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --doctree-dir build/doctrees docs site
 
 # One stamp for each extra: .venv/dev says that the extra "dev" is installed.
 .venv/% .venv-tpu/%: pyproject.toml constraints.txt

@@ -236,7 +236,7 @@ def picture(path: str, title: str, curve: np.ndarray, trials: list[dict[str, Any
     steps, rates = [trial["steps"] for trial in trials], [rate(trial) for trial in trials]
     left.plot(steps, rates, "o--", color="#e07a1f", label=f"success in {TRIALS} new missions")
     for x, y in zip(steps, rates, strict=True):
-        above = 0 < x and curve[x // CHUNK - 1, 1] < y  # on the side where the curve is not
+        above = x > 0 and curve[x // CHUNK - 1, 1] < y  # on the side where the curve is not
         offset = (0, 7 if above else -16)
         left.annotate(f"{y:.0%}", (x, y), offset, textcoords="offset points", ha="center", color="#e07a1f")
     left.set(title=title, xlabel="steps of behaviour cloning", ylim=(-0.05, 1.1))

@@ -5,6 +5,7 @@ looked up where it stands: in its class, in its module, then in ``jaxbuffers``.
 """
 
 import builtins
+import dataclasses
 import importlib
 import re
 import sys
@@ -32,15 +33,18 @@ def _follow(start: Any, parts: list[str]) -> Any:
 _PUBLIC = {id(_follow(jaxbuffers, name.split(".")[1:])): name for name in public_names()}
 
 
-def _owner(full_name: str) -> tuple[type | None, Any]:
-    """Return the class, or None, and the module in which an object stands, from its documented name."""
-    here, module = None, jaxbuffers
+def _owners(full_name: str) -> tuple[type | None, Any, Any]:
+    """Return where an object stands, from its documented name: its class, if it has one, and the modules it is in."""
+    here, documented, defined = None, jaxbuffers, jaxbuffers
     found: Any = jaxbuffers
     for part in full_name.split(".")[1:]:
         found = getattr(found, part, None)
-        here = found if isinstance(found, type) else here
-        module = found if isinstance(found, ModuleType) else sys.modules.get(getattr(found, "__module__", ""), module)
-    return here, module
+        if isinstance(found, ModuleType):
+            documented = defined = found
+        else:
+            here = found if isinstance(found, type) else here
+            defined = sys.modules.get(getattr(found, "__module__", ""), defined)
+    return here, defined, documented
 
 
 def _name_of(owner: Any, first: str) -> str:
@@ -53,7 +57,7 @@ def _name_of(owner: Any, first: str) -> str:
 def resolve(name: str, full_name: str) -> str | None:
     """Return the full name of what the docstring of ``full_name`` calls ``name``; None if there is no such thing."""
     parts = name.split(".")
-    for owner in (*_owner(full_name), jaxbuffers, jaxbuffers.errors, builtins):
+    for owner in (*_owners(full_name), jaxbuffers, jaxbuffers.errors, builtins):
         try:
             _follow(owner, parts)
         except (AttributeError, TypeError):
@@ -83,7 +87,19 @@ def _link(app: Sphinx, what: str, full_name: str, obj: Any, options: Any, lines:
             lines[i] = _NAME.sub(role, line)
 
 
+def _defaults(
+    app: Sphinx, what: str, full_name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Write what a dataclass makes by default, which its signature calls ``<factory>``."""
+    fields = dataclasses.fields(obj) if signature and isinstance(obj, type) and dataclasses.is_dataclass(obj) else ()
+    for field in fields:
+        if field.default_factory is not dataclasses.MISSING:
+            signature = signature.replace("<factory>", repr(field.default_factory()), 1)
+    return signature, returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx, before the sections of docstrings are read."""
     app.connect("autodoc-process-docstring", _link, priority=100)
+    app.connect("autodoc-process-signature", _defaults)
     return {"parallel_read_safe": True}

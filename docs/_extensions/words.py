@@ -31,8 +31,7 @@ _FOUND = re.compile(rf"\b({'|'.join(sorted(WORDS, key=len, reverse=True))})\b")
 def _unfold(app: Sphinx, docname: str, source: list[str]) -> None:
     """Read the glossary as it is written for GitHub: ``**term**``, then ``: definition``, then an empty line."""
     if docname == "glossary":
-        terms = re.sub(r"^\*\*(.+)\*\*\n: ", r"\1\n  ", source[0], flags=re.MULTILINE)
-        source[0] = re.sub(r"\n\n(?=\S[^\n]*\n  \S)", "\n", terms)
+        source[0] = re.sub(r"^\*\*(.+)\*\*\n: ", r"\1\n  ", source[0], flags=re.MULTILINE)
 
 
 def _link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
