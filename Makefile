@@ -44,8 +44,8 @@ check-tpu: .venv-tpu/tpu-aot  ## Compile for TPU on any x86 machine and check XL
 bench: .venv/bench  ## Measure against the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
 
-docs: .venv/docs  ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+docs: .venv/docs  ## Build the documentation into site/, run the code of its pages, fail at any warning
+	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --doctree-dir build/doctrees docs site
 
 # An environment of its own for everything that cannot live beside the rest: other versions, and libtpu, which
 # makes every JAX program look for a TPU. One stamp for each extra: .venv/dev says that the extra "dev" is installed.

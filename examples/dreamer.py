@@ -266,6 +266,7 @@ def main() -> None:
     # Policies are judged elsewhere, with a replay whose windows stay inside an episode: they become the films.
     judge = Dreamer(env, agent, jb.Replay(32_768, NUM_ENVS, 2, jb.Sequences(FRAMES + 1, "within", time_major=True)))
     run = Run(params, jax.tree.map(jnp.copy, params), OPTIMIZER.init(params), jnp.float32(0))
+    print("compiling and judging a random policy", flush=True)
     run, (done, score), _ = judge.loop(judge.begin(run, next(keys)), next(keys), TRIAL)
     random = float(score[done].mean())
     run, _, _ = dreamer.loop(dreamer.begin(run, next(keys)), next(keys), WARMUP)
@@ -274,7 +275,7 @@ def main() -> None:
         started = time.perf_counter()
         timed = jax.block_until_ready(dreamer.only_replay(timed, next(keys)))
         clock.append(time.perf_counter() - started)
-    steps, scores = [], []
+    steps, scores, said = [], [], time.perf_counter()
     with Progress(BarColumn(20), TimeRemainingColumn(), TextColumn("{task.description}")) as progress:
         task = progress.add_task("compiling", total=args.steps)
         for at in range(WARMUP * NUM_ENVS, args.steps, CHUNK * NUM_ENVS):
@@ -288,6 +289,9 @@ def main() -> None:
             text += f", replay {min(clock) / seconds:.1%} (timed alone)\n"
             text += " ".join(f"{name} {value:.2f}" for name, value in losses.items())
             progress.update(task, completed=at + done.size, description=text)
+            if not progress.console.is_terminal and time.perf_counter() > said + 10:  # a log shows no moving bar
+                print(f"{at + done.size:,} of {args.steps:,} steps: {text.splitlines()[0]}", flush=True)
+                said = time.perf_counter()
 
     run, (done, score), _ = judge.loop(judge.begin(run, next(keys)), next(keys), TRIAL)
     print(result := f"{args.env}: return {score[done].mean():.2f} over {done.sum()} episodes; random {random:.2f}")

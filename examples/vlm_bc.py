@@ -1,7 +1,7 @@
 """Behaviour cloning of a small vision-language policy: demonstrations with text, in one file.
 
     pip install ".[examples]"
-    python examples/vlm_bc.py                                            # go to what is named, about a minute
+    python examples/vlm_bc.py                                            # go to what is named, two minutes
     python examples/vlm_bc.py --level BabyAI-PickupLoc-v0 --episodes 4000 --steps 6000
     python examples/vlm_bc.py --resume                                   # go on from what the last run saved
 
@@ -14,6 +14,7 @@ The policy sees the 7 x 7 cells before the agent and the words of its mission, w
 import argparse
 import contextlib
 import io
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -39,6 +40,7 @@ CELLS = (11, 6, 3)  # kinds of object, colours, states of a door
 VOCABULARY, WORDS, WIDTH = 1024, 16, 32  # words are told apart by a checksum; the most words of a mission; features
 BATCH, LEARNING_RATE, CHUNK = 128, 2e-3, 100  # CHUNK steps run in one call
 CAPACITY, TRIALS, FRAMES = 2**17, 200, 6
+KINDS = ("ball", "box", "key", "door")  # what missions ask for, by their last word
 
 
 class Policy(nnx.Module):
@@ -123,6 +125,7 @@ class Learner:
         self.moments = self.optimizer.init(self.params)
         self.key, self.folder = jax.random.key(seed), folder
         self.curve = jnp.zeros((0, 2))  # loss and accuracy, for each chunk
+        self.trials: list[dict[str, Any]] = []  # what `judge` has found so far
 
     def language(self) -> tuple[jb.Remap, Array, Array, Array]:
         """Return what jitted code needs to know of the texts: the numbers of the missions and actions, and tokens."""
@@ -167,10 +170,11 @@ class Learner:
         """Draw actions int32 [B]."""
         return jax.random.categorical(key, nnx.merge(self.graph, params)(image, tokens, mask))
 
-    def judge(self, level: str, trials: int, seed: int, frames: int = 0) -> tuple[float, list]:
-        """Try new missions side by side; returns the rate of success, and some last frames with their missions."""
+    def judge(self, name: str, level: str, trials: int, seed: int, frames: int = 0) -> list:
+        """Try new missions side by side and note the successes; returns some last frames with their missions."""
         envs = [gym.make(level, render_mode="rgb_array") for _ in range(trials)]
         obs = [_reset(env, seed + i) for i, env in enumerate(envs)]
+        kinds = np.array([_kind(o["mission"]) for o in obs])
         playing, success, shots = np.ones(trials, bool), np.zeros(trials, bool), []
         words = self.tokens(self.table.intern([o["mission"] for o in obs]))
         for key in jax.random.split(jax.random.key(seed), envs[0].unwrapped.max_steps):
@@ -183,13 +187,16 @@ class Learner:
                     shots.append((before, obs[i]["mission"], ACTIONS[action[i]]))
             if not playing.any():
                 break
-        return float(success.mean()), shots
+        won = {str(kind): [int(success[kinds == kind].sum()), int(sum(kinds == kind))] for kind in np.unique(kinds)}
+        self.trials.append({"name": name, "steps": len(self.curve) * CHUNK, "won": won})
+        return shots
 
     def save(self) -> None:
         """Write the texts first, then what refers to them."""
         self.table.commit()
         (self.folder / "demonstrations").write_bytes(self.demos.to_bytes())
         (self.folder / "policy").write_bytes(serialization.to_bytes(jax.tree.leaves(self._learned())))
+        (self.folder / "trials.json").write_text(json.dumps(self.trials, indent=1))
 
     def load(self) -> None:
         """Go back to what was saved."""
@@ -198,6 +205,7 @@ class Learner:
         saved = serialization.from_bytes(leaves, (self.folder / "policy").read_bytes())
         self.params, self.moments, key, self.curve = jax.tree.unflatten(treedef, map(jnp.asarray, saved))
         self.key = jax.random.wrap_key_data(key)
+        self.trials = json.loads((self.folder / "trials.json").read_text())
 
     def _learned(self) -> tuple:
         return self.params, self.moments, jax.random.key_data(self.key), self.curve
@@ -207,17 +215,45 @@ class Learner:
         self.table.close()
 
 
-def picture(path: str, title: str, curve: np.ndarray, rates: dict[str, float], shots: list) -> None:
-    """Draw the imitation, the rates of success, and what was seen when missions were fulfilled."""
+def _kind(mission: str) -> str:
+    word = mission.split()[-1]
+    return word if word in KINDS else "other"
+
+
+def rate(trial: dict[str, Any], kind: str | None = None) -> float:
+    """Return the share of the missions that were fulfilled; of one kind, or of all."""
+    counts = trial["won"].values() if kind is None else [trial["won"][kind]]
+    won, tried = np.sum(list(counts), axis=0)
+    return float(won / tried)
+
+
+def picture(path: str, title: str, curve: np.ndarray, trials: list[dict[str, Any]], shots: list) -> None:
+    """Draw the imitation, the successes before and after, and what was seen when missions were fulfilled."""
     figure = plt.figure(figsize=(11, 7), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1])
-    left, right = top.subplots(1, 2, width_ratios=[2, 1])
-    left.plot(np.arange(1, len(curve) + 1) * CHUNK, curve[:, 1], ".-", color="#2a6f97")
-    left.set(title=title, xlabel="steps of behaviour cloning", ylabel="actions like the expert's", ylim=(0, 1.02))
-    bars = right.bar(list(rates), list(rates.values()), color=["0.6", "#2a6f97", "#1b4965"][: len(rates)])
-    right.bar_label(bars, fmt="{:.0%}")
-    right.set(title=f"success in {TRIALS} new missions", ylim=(0, 1.1))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.3, 1])
+    left, right = top.subplots(1, 2, width_ratios=[1.3, 1])
+    left.plot(np.arange(1, len(curve) + 1) * CHUNK, curve[:, 1], color="#2a6f97", label="actions like the expert's")
+    steps, rates = [trial["steps"] for trial in trials], [rate(trial) for trial in trials]
+    left.plot(steps, rates, "o--", color="#e07a1f", label=f"success in {TRIALS} new missions")
+    for x, y in zip(steps, rates, strict=True):
+        above = x > 0 and curve[x // CHUNK - 1, 1] < y  # on the side where the curve is not
+        offset = (0, 7 if above else -16)
+        left.annotate(f"{y:.0%}", (x, y), offset, textcoords="offset points", ha="center", color="#e07a1f")
+    left.set(title=title, xlabel="steps of behaviour cloning", ylim=(-0.05, 1.1))
+    left.xaxis.set_major_formatter("{x:,.0f}")
+    left.legend(loc="center right", frameon=False)
+    groups = [*trials[-1]["won"], "all"]
+    ends = [("before", trials[0], "0.7"), (f"after {trials[-1]['steps']:,} steps", trials[-1], "#2a6f97")]
+    for shift, (name, trial, color) in zip((-0.2, 0.2), ends, strict=True):
+        heights = [rate(trial, None if group == "all" else group) for group in groups]
+        bars = right.bar(np.arange(len(groups)) + shift, heights, 0.38, color=color, label=name)
+        right.bar_label(bars, fmt="{:.0%}", padding=2)
+    right.set_xticks(range(len(groups)), groups)
+    right.set(title="success by what the mission asks for", ylim=(0, 1.25))
+    right.legend(loc="upper center", ncols=2, frameon=False)
     for axes in (left, right):
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_yticks(np.linspace(0, 1, 5))
         axes.spines[["top", "right"]].set_visible(False)
     for axes, (frame, mission, action) in zip(bottom.subplots(1, FRAMES), shots, strict=False):
         axes.imshow(frame)
@@ -255,29 +291,31 @@ def main(argv: list[str] | None = None) -> None:
     with Progress(
         TextColumn("{task.description:9}"), BarColumn(20), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
     ) as bars:
-        learner, rates = Learner(folder, args.seed), {}
+        learner = Learner(folder, args.seed)
         if args.resume:
             learner.load()
         else:
-            rates["untrained"], _ = judge(learner)
+            judge(learner, "untrained")
             bar = bars.add_task("watch", total=args.episodes, note="")
             for steps in demonstrate(args.level, args.episodes, args.seed):
                 learner.demos.insert_trajectory(steps)
                 bars.update(bar, advance=1, note=f"{len(learner.demos):,} steps, {len(learner.table)} texts")
             bar = bars.add_task("imitate", total=chunks, note="")
-            learner.train(chunks, partial(bars.update, bar))
-            rates["cloned"], _ = judge(learner)
+            learner.train(early := chunks // 6, partial(bars.update, bar))
+            judge(learner, "after a sixth of the steps")
+            learner.train(chunks - early, partial(bars.update, bar))
+            judge(learner, "cloned")
             learner.save()
             learner.close()
             learner = Learner(folder, args.seed + 1)
             learner.load()
         bar = bars.add_task("go on", total=more, note="")
         learner.train(more, partial(bars.update, bar))
-        rates["reloaded,\ncloned on"], shots = judge(learner, frames=FRAMES)
+        shots = judge(learner, "reloaded and cloned on", frames=FRAMES)
         learner.save()
         learner.close()
-    print("success: " + ", ".join(f"{name.replace(chr(10), ' ')} {rate:.0%}" for name, rate in rates.items()))
-    picture(args.out, args.level, np.asarray(learner.curve), rates, shots)
+    print("success: " + ", ".join(f"{trial['name']} {rate(trial):.0%}" for trial in learner.trials))
+    picture(args.out, args.level, np.asarray(learner.curve), learner.trials, shots)
 
 
 if __name__ == "__main__":

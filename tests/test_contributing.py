@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 from tier import long_but
@@ -15,28 +16,41 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ROW = jb.Row(jnp.zeros(3), jnp.int32(0), jnp.float32(0), *[jnp.bool_(False)] * 3)
 
 
-def shown(base):
-    """The one class in the page that derives from ``base``, and the block it stands in."""
+def shown(name):
+    """The class of this name in the page, and the block it stands in."""
     for block in BLOCKS:
         names = {"__name__": "contributing"}
         exec(compile(block, "CONTRIBUTING.md", "exec"), names)
-        for value in names.values():
-            if isinstance(value, type) and issubclass(value, base) and value.__module__ == "contributing":
-                return value, block
-    raise AssertionError(f"CONTRIBUTING.md shows no {base.__name__}")
+        if name in names:
+            return names[name], block
+    raise AssertionError(f"CONTRIBUTING.md shows no {name}")
 
 
-@pytest.mark.parametrize("base", [jb.View, jb.Sampler])
-def test_what_is_shown_is_shorter_than_60_lines(base):
-    assert len(shown(base)[1].splitlines()) < 60
+@pytest.mark.parametrize("name", ["Ends", "Newest", "Backlog"])
+def test_what_is_shown_is_shorter_than_60_lines(name):
+    assert len(shown(name)[1].splitlines()) < 60
 
 
-PAIRS = [(None, jb.Prioritized()), (jb.Sequences(3, "within"), None)]
-PAIRS += [(None, None), (None, jb.Uniform()), (None, jb.WithoutReplacement()), (jb.Transitions(), None)]
+PAIRS = [("Ends", jb.Prioritized()), (jb.Sequences(3, "within"), "Newest"), (jb.Sequences(3, "within"), "Backlog")]
+PAIRS += [("Ends", "Newest"), ("Ends", "Backlog"), ("Ends", jb.WithoutReplacement()), (jb.Transitions(), "Backlog")]
 
 
-@pytest.mark.parametrize("view, sampler", long_but(PAIRS, quick=[0, 1]), ids=str)
-def test_the_view_and_the_sampler_keep_the_contract_with_ours_and_with_each_other(view, sampler):
-    view = shown(jb.View)[0](3) if view is None else view
-    sampler = shown(jb.Sampler)[0]() if sampler is None else sampler
+@pytest.mark.parametrize("view, sampler", long_but(PAIRS, quick=[0, 1, 2]), ids=str)
+def test_the_view_and_the_samplers_keep_the_contract_with_ours_and_with_each_other(view, sampler):
+    view = shown(view)[0](3) if isinstance(view, str) else view
+    sampler = shown(sampler)[0]() if isinstance(sampler, str) else sampler
     testing.check_replay(jb.Replay(capacity=24, num_envs=2, batch_size=3, view=view, sampler=sampler), ROW)
+
+
+def test_the_stateful_sampler_draws_from_the_longest_backlog():
+    replay = jb.Replay(capacity=8, num_envs=2, batch_size=64, sampler=shown("Backlog")[0]())
+    state = replay.init(jnp.int32(0))
+    for mask in ([True, True], [False, True], [True, True]):
+        state = replay.add(state, jnp.array([1, 2], jnp.int32), jnp.array(mask))
+    assert state.sampler.tolist() == [2, 3]
+    batch = replay.sample(state, jax.random.key(0))
+    assert {*batch.index.stream.tolist()} == {1}
+    assert {*batch.index.time.tolist()} == {0, 1, 2}
+    state = replay.update(state, batch.index)
+    assert state.sampler.tolist() == [2, 0]
+    assert {*replay.sample(state, jax.random.key(0)).data.tolist()} == {1}

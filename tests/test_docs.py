@@ -1,18 +1,24 @@
-"""The documentation keeps up with the code: it names every public symbol, and its examples run."""
+"""The documentation keeps up with the code: it names every public symbol, and its pages show what their code prints."""
 
 import re
 from pathlib import Path
 
 import pytest
+from page_code import blocks, differences
+from public_names import public_names
 
 import jaxbuffers as jb
 
 ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/batch.md", "docs/in-place.md", "docs/text.md"]
+MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 def test_the_reference_names_every_public_symbol():
-    named = set(re.findall(r"^::: jaxbuffers\.(\w+)$", (ROOT / "docs/reference.md").read_text(), re.MULTILINE))
-    assert named - {"testing"} == set(jb.__all__)
+    reference = "\n".join(page.read_text(encoding="utf-8") for page in ROOT.glob("docs/reference/*.md"))
+    named = re.findall(r"^\.\. auto(?:class|function|exception|data):: ([\w.]+)$", reference, re.MULTILINE)
+    assert set(named) == public_names()
+    assert len(named) == len(set(named))
 
 
 @pytest.mark.parametrize("name", jb.__all__)
@@ -22,14 +28,28 @@ def test_every_public_symbol_has_a_docstring_of_its_own(name):
     assert not doc.startswith(f"{name}("), "that is the signature that dataclass writes, no docstring"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/text.md", "CONTRIBUTING.md"])
-def test_the_examples_of_a_page_run(page):
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    assert blocks
-    exec(compile("\n".join(blocks), page, "exec"), {"__name__": page})
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_runs_and_shows_what_it_prints(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert blocks((ROOT / page).read_text(encoding="utf-8"))
+    assert differences(ROOT / page) == []
 
 
-def test_every_page_that_the_readme_links_to_is_there():
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_a_page_that_shows_something_else_is_found():
+    page = "```python\nprint(1)\n```\n\n```text\n2\n```\n\n<!-- not run: of no use -->\n```python\n1 / 0\n```\n"
+    assert [line for line, _ in differences(Path("page.md"), page)] == [2]
+    assert [line for line, _ in differences(Path("page.md"), page.replace("```text\n2\n```\n", ""))] == [2]
+    assert differences(Path("page.md"), page.replace("```text\n2", "```text\n1")) == []
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page):
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_markdown_is_wrapped_at_100_columns(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    long = [line for line in lines if len(line) > 100 and not line.startswith("|")]
+    assert [line for line in long if " " in line.strip()] == []

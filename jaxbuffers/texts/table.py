@@ -169,7 +169,7 @@ class TextTable:
             ``jb.text`` count; and of `RolloutState`, `RecorderState`, `Batch`, `Minibatches`, which have no marks:
             every integer of 32 bits or more in their rows that names a text keeps it, whatever it means.
           pins: a pytree of int32 arrays, further ids to keep; batches may stand here too.
-          candidates: int32 ``[n]``, free only these, such as what an `add` overwrote; None for all.
+          candidates: int32 ``[n]``, free only these, such as what `Replay.add` overwrote; None for all.
 
         Returns:
           How many texts were freed; their ids raise from now on.

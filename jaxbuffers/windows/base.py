@@ -131,7 +131,7 @@ class Windows(abc.ABC):
     def bounds(
         self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Find the bounds of the episodes of rows; only `Bounded` windows know them."""
+        """Find the bounds of the episodes of rows; only ``Bounded`` windows know them."""
         raise ConfigurationError(
             "these windows do not keep the bounds of episodes; View.windows() must return Bounded."
         )

@@ -22,17 +22,17 @@ def _promotion_as_flax_and_optax_need_it():
 
 
 def run(folder, capsys, episodes, steps, more):
-    """Run the program; the options of the run, and three rates of success."""
+    """Run the program; its options, what it says of success, and the four rates in that."""
     options = ["--level", LEVEL, "--folder", str(folder / "run"), "--out", str(folder / "bc.png")]
     EXAMPLE["main"]([*options, "--episodes", str(episodes), "--steps", str(steps), "--more", str(more)])
-    printed = capsys.readouterr().out
-    return options, [float(rate) for rate in re.findall(r"(\d+)%", printed.rsplit("success: ", 1)[1])]
+    success = capsys.readouterr().out.rsplit("success: ", 1)[1].strip()
+    return options, success, [float(rate) for rate in re.findall(r"(\d+)%", success)]
 
 
 @pytest.mark.long  # a training run
 @pytest.mark.filterwarnings("ignore")  # of MiniGrid and its renderer
 def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
-    _, (untrained, cloned, reloaded) = run(tmp_path, capsys, 300, 600, 100)
+    _, _, (untrained, _, cloned, reloaded) = run(tmp_path, capsys, 300, 600, 100)
     assert cloned > untrained + 20
     assert reloaded > untrained + 20
 
@@ -40,8 +40,8 @@ def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
 @pytest.mark.filterwarnings("ignore")
 def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys):
     main, out = EXAMPLE["main"], tmp_path / "bc.png"
-    options, rates = run(tmp_path, capsys, 20, 100, 100)
-    assert len(rates) == 3
+    options, success, rates = run(tmp_path, capsys, 20, 100, 100)
+    assert len(rates) == 4
     assert out.stat().st_size > 20_000
     with pytest.raises(SystemExit):
         main(options)  # another run must not overwrite it
@@ -51,7 +51,9 @@ def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, 
         main(["--resume", "--folder", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
     main([*options, "--resume", "--more", "100"])
-    assert "reloaded" in capsys.readouterr().out
+    resumed = capsys.readouterr().out.rsplit("success: ", 1)[1]
+    assert success in resumed, "the picture of a resumed run has the whole history"
+    assert resumed.count("reloaded") == 2
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,22 @@
+"""Every public name of the library, in full."""
+
+from types import ModuleType
+
+import jaxbuffers
+import jaxbuffers.testing
+
+
+def public_names() -> set[str]:
+    """Return the names that the reference must document."""
+    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in ("returns", "filters", "errors")}
+    for name in ("testing", "returns", "filters", "errors"):
+        names |= {f"jaxbuffers.{name}.{member}" for member in _members(getattr(jaxbuffers, name))}
+    return names - {"jaxbuffers.errors.debug_checks"}  # it is jaxbuffers.debug_checks
+
+
+def _members(module: ModuleType) -> list[str]:
+    if hasattr(module, "__all__"):
+        return module.__all__
+    public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    ours = [name for name, value in public.items() if getattr(value, "__module__", None) == module.__name__]
+    return [name for name in ours if name != "check"]
