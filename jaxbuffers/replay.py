@@ -15,9 +15,9 @@ from jaxbuffers.errors import check
 from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import Sampler, Uniform
+from jaxbuffers.state import ReplayState as ReplayState
+from jaxbuffers.state import empty, kind_of, one_more, told
 from jaxbuffers.states.ownership import owned, unshared, verb
-from jaxbuffers.states.replay import ReplayState as ReplayState
-from jaxbuffers.states.replay import empty, kind_of, one_more, told
 from jaxbuffers.storage import writeback
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views import Items, Reader, View
