@@ -8,6 +8,7 @@ from tier import FAST_TO_COMPILE, FAST_TO_RUN, is_quick
 
 jit = jax.jit  # whatever a test puts in its place
 
+
 def _known(name, value):
     """Whether this XLA has the option: they come and go."""
     try:
