@@ -6,6 +6,7 @@ contract with one sampler, and every sampler with one view; the long one puts ev
 
 import pytest
 from oracle import quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers import testing
@@ -14,6 +15,9 @@ from .catalog import ROW, SAMPLERS, VIEWS, replay_of, rows_for, show
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=show)
 every_view = pytest.mark.parametrize("view", VIEWS, ids=show)
+kinds = pytest.mark.parametrize(
+    "view", long_but(VIEWS, quick=[0, 2, 5, 8, 10, 12, 13, 14]), ids=show
+)  # options are long
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +53,12 @@ OF_VIEWS = [check for check in testing.CONTRACT if check not in OTHERS]
 
 
 @pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)
-@every_view
+@kinds
 def test_every_view_keeps_the_whole_contract(view, check, put_through):
     put_through(check, replay_of(view, jb.Uniform()))
 
 
-@every_view
+@kinds
 def test_a_priority_reaches_every_window_of_every_view(view):
     replay = replay_of(view, jb.Prioritized())
     testing.check_windows(replay, ROW, rows_for(replay))
@@ -74,10 +78,7 @@ def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sam
 
 
 # What is different without an environment axis is in the verbs: one sampler, made of several, shows it.
-MIX, OTHER_SAMPLERS = SAMPLERS[11], SAMPLERS[:11] + SAMPLERS[12:]
-
-
-@pytest.mark.parametrize("sampler", [MIX, *(pytest.param(x, marks=pytest.mark.long) for x in OTHER_SAMPLERS)], ids=show)
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[11]), ids=show)
 @pytest.mark.parametrize("view", [VIEWS[2]], ids=show)
 def test_a_single_stream_without_an_environment_axis_keeps_the_contract(view, sampler):
     testing.check_replay(jb.Replay(capacity=9, num_envs=None, batch_size=3, view=view, sampler=sampler), ROW)

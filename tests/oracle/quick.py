@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from tier import FAST_TO_COMPILE, FAST_TO_RUN, is_quick
 
-JIT = jax.jit  # tests put `users_jit` in its place
+jit = jax.jit  # whatever a test puts in its place
 
 
 def _known(name, value):
     """Whether this XLA has the option: they come and go."""
     try:
-        JIT(lambda x: x + 1, compiler_options={name: value}).lower(jnp.float32(0)).compile()
+        jit(lambda x: x + 1, compiler_options={name: value}).lower(jnp.float32(0)).compile()
     except jax.errors.JaxRuntimeError:
         return False
     return True
@@ -25,10 +25,10 @@ def _known_options():
 
 def quick_jit(function, **given):
     """``jax.jit`` for tests in which compiling is what takes the time: without the expensive part of it."""
-    return JIT(function, compiler_options=_known_options(), **given)
+    return jit(function, compiler_options=_known_options(), **given)
 
 
 def users_jit(function, **given):
     """``jax.jit`` with every optimization, for tests of what they do: in the quick tier, too."""
     options = {name: FAST_TO_RUN[name] for name in _known_options()} if is_quick() else None
-    return JIT(function, compiler_options=options, **given)
+    return jit(function, compiler_options=options, **given)

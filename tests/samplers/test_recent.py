@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import drawn, filled, fits, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.samplers import recent
@@ -82,8 +83,8 @@ def grid(size):
 LIVES = [0.1, 1, 37.5, 1000, 1e5, 1e7, 1e9]
 
 
-@pytest.mark.parametrize("half_life", LIVES)
-@pytest.mark.parametrize("count", [1, 2, 100, 4096, 4097, 10_000_000])
+@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[0, 2, 6]))
+@pytest.mark.parametrize("count", long_but([1, 2, 100, 4096, 4097, 10_000_000], quick=[2, 4, 5]))
 def test_every_window_of_millions_has_its_place_on_the_line(count, half_life):
     """Bits on an even grid: each window, or block of 4,096, gets as many as its share says, give or take one or two."""
     points = 2**18
@@ -106,7 +107,7 @@ def test_every_window_of_millions_has_its_place_on_the_line(count, half_life):
         assert np.abs(got - points * inside).max() < 2
 
 
-@pytest.mark.parametrize("half_life", LIVES)
+@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[0, 2, 6]))
 def test_extreme_bits_stay_inside(half_life):
     edges = np.array([0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1], np.uint32)
     high, low = (x.reshape(-1) for x in np.meshgrid(edges, edges))
@@ -116,7 +117,7 @@ def test_extreme_bits_stay_inside(half_life):
         assert found.max() < count
 
 
-@pytest.mark.parametrize("half_life", LIVES)
+@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[0, 2, 6]))
 def test_the_weight_of_a_stream_is_the_sum_of_its_windows(half_life):
     counts = np.array([0, 1, 2, 50, 4097, 10_000_000], np.int32)
     weight = 2.0 ** (-np.arange(counts[-1]) / half_life)

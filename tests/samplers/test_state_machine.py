@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from oracle import OracleReplay, leaves_of, quick_jit, row_at, windows_to_arrays
 from oracle.lives import ROW, grow, places
 from oracle.wrapped import like_of, slots_of
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
             assert_as_followed(sampler, follower, self.state.sampler[i], probability_of, EACH)
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=show)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[2]), ids=show)
 def test_any_order_of_verbs_agrees_with_the_oracle_of_every_sampler(view):
     run_state_machine_as_test(
         type("Machine", (Machine,), {"view": view}),

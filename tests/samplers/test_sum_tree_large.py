@@ -14,7 +14,8 @@ from jaxbuffers.numerics import sum_tree
 LEAVES, BLOCK, TURNS = 10_000_000, 1000, 1000
 CHUNK = 250_000
 ONES = 2**48 - 1
-pytestmark = pytest.mark.xdist_group("ten million leaves")  # which are made once
+# Long, for its size; the tree of 100,000 leaves in test_sum_tree.py has more targets than a float32 can tell apart.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ten million leaves")]  # which are made once
 pick = quick_jit(sum_tree.draw, static_argnums=3)
 
 
