@@ -149,7 +149,7 @@ def test_without_the_fence_the_copies_exist_and_are_found(scanned):
     args = (zeros(3, ENVS), keys) if scanned else (zeros(ENVS), keys[0])
     with pytest.raises(AssertionError) as caught:
         assert_in_place(fn, state, *args)
-    for leaf in ("ring.words", "ring.blocks.0", "queue.starts"):
+    for leaf in ("ring.words", "ring.blocks.0", "windows.starts"):
         assert f"copies leaf '{leaf}'" in str(caught.value)
     assert "jb.fence(state, batch)" in str(caught.value)
 

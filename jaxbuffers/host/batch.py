@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxbuffers.batch import Batch, Data, Index
 from jaxbuffers.errors import MissingFieldError, StructureError
+from jaxbuffers.host.transfers import transfers
 from jaxbuffers.row import Path, RowSpec, paths_of
 from jaxbuffers.texts import TextTable
 
@@ -57,6 +58,7 @@ class HostBatch(Generic[Data]):
         """Always True: without a legal window ``sample`` raises."""
         return self.batch.valid
 
+    @transfers
     def text(self, name: str) -> Any:
         """Return the texts of a field of ``data``, such as ``"obs.mission"``: lists in the shape of its ids.
 
@@ -84,6 +86,7 @@ class HostBatch(Generic[Data]):
     def __contains__(self, name: object) -> bool:
         return name in leaves_by_name(self.data)
 
+    @transfers
     def text_ids(self) -> np.ndarray:
         """Return the ids of all its texts, int32 ``[n]``, so that `TextTable.sweep` keeps them."""
         leaves = leaves_by_name(self.data)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxbuffers.errors import EmptyReplayError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.signals import section
+from jaxbuffers.host.transfers import transfers
 from jaxbuffers.replay import Replay
 from jaxbuffers.texts import TextTable
 
@@ -36,6 +37,7 @@ class Drawn(NamedTuple):
     before: jax.Array
     after: jax.Array
 
+    @transfers
     def valid(self) -> bool:
         """Say whether there was a batch to draw; waits for the device. Needs no lock."""
         if self.size not in self.drawable:

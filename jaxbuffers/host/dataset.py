@@ -10,6 +10,7 @@ from jaxbuffers.errors import ConfigurationError, DtypeError, StructureError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.snapshot import Snapshot, named
+from jaxbuffers.host.transfers import transfers
 from jaxbuffers.texts import TextTable
 
 Words = dict[int, str | None]
@@ -46,6 +47,7 @@ class WindowDataset:
     (3, 'task 1', 1.0)
     """
 
+    @transfers
     def __init__(
         self, buffer: HostReplay, fields: Callable[[Any], dict[str, Any]] | None = None, *, copy: bool = True
     ) -> None:
@@ -70,6 +72,7 @@ class WindowDataset:
     def __getitem__(self, i: int) -> dict[str, Any]:
         return self.__getitems__([i])[0]
 
+    @transfers
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Read several windows at once."""
         numbers = []

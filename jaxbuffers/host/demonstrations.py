@@ -15,6 +15,7 @@ from jaxbuffers.host.dataset import WindowDataset
 from jaxbuffers.host.layouts import Independent, Trajectories
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.steps import TEXTS, Step, checked, continues, declared_features
+from jaxbuffers.host.transfers import transfers
 from jaxbuffers.onpolicy import filters
 from jaxbuffers.replay import Replay
 from jaxbuffers.samplers import Sampler, Uniform
@@ -148,6 +149,7 @@ class Demonstrations:
         with self.buffer.section():
             self._store(self._trajectory(transitions))
 
+    @transfers
     def extend(self, trajectories: Iterable[Iterable[dict[str, Any]]], top: float = 1.0) -> np.ndarray:
         """Store the best of several trajectories. All are checked first: if one is refused, none is stored.
 

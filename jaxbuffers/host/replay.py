@@ -19,6 +19,7 @@ from jaxbuffers.host.convert import declared
 from jaxbuffers.host.overwritten import Overwritten
 from jaxbuffers.host.rows import Rows
 from jaxbuffers.host.signals import Guard
+from jaxbuffers.host.transfers import transfers
 from jaxbuffers.host.verbs import Verbs
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
@@ -58,6 +59,7 @@ class HostReplay(Generic[Data]):
     (['a red door', 'a red door'], (2, 4), 2, 1)
     """
 
+    @transfers
     def __init__(self, replay: Replay[Data], fields: Any, *, table: TextTable | None = None, seed: int = 0) -> None:
         if not isinstance(replay, Replay):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
@@ -86,6 +88,7 @@ class HostReplay(Generic[Data]):
             return self._state
 
     @state.setter
+    @transfers
     def state(self, state: ReplayState) -> None:
         with self._guard():
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
@@ -104,6 +107,7 @@ class HostReplay(Generic[Data]):
             beside(self._state, {("key",): one_key(key)})
             self._key = key
 
+    @transfers
     def to_bytes(self) -> bytes:
         """Return the state and the key. The texts are not in there: commit the table first, then save this.
 
@@ -118,6 +122,7 @@ class HostReplay(Generic[Data]):
         with self._guard():
             return saving.pack(self.replay, self._state, self._key, self.table)
 
+    @transfers
     def from_bytes(self, data: bytes) -> None:
         """Go back to what `to_bytes` returned, of an equal replay with equal fields, and on the table it had.
 
@@ -130,6 +135,7 @@ class HostReplay(Generic[Data]):
             state, key = saving.unpack(self.replay, self._state, self.table, data)
             self.state, self._key = state, key
 
+    @transfers
     def __len__(self) -> int:
         """How many rows are present."""
         with self._guard.looking():
@@ -139,6 +145,7 @@ class HostReplay(Generic[Data]):
         """Append one row (one of each environment), given by its top-level fields. See `add`."""
         self.add(self._rows.named(fields))
 
+    @transfers
     def add(self, rows: Any, mask: Any = None) -> None:
         """Append rows.
 
@@ -157,6 +164,7 @@ class HostReplay(Generic[Data]):
             gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
             self._store(self._verbs.add(self._shared)(self._state, arrays, mask), gone)
 
+    @transfers
     def sample(self, batch_size: int | None = None) -> HostBatch[Data]:
         """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
 
@@ -192,6 +200,7 @@ class HostReplay(Generic[Data]):
         draw = partial(self._draw, self._size(batch_size))
         return Batches(self._guard, draw, self._undo, steps, prefetch)
 
+    @transfers
     def update(
         self, index: Index, *, priority: Any = None, rows: Any = None, stale: Literal["error", "drop"] = "error"
     ) -> None:
@@ -226,6 +235,7 @@ class HostReplay(Generic[Data]):
                 )
             self._store(self._verbs.update(self._shared)(self._state, index, priority, rows), gone)
 
+    @transfers
     def get(self, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address; see `Replay.get`."""
         index = addresses(index)
@@ -233,11 +243,13 @@ class HostReplay(Generic[Data]):
             beside(self._state, paths_of(index))
             return self.replay.get(self._state, index)
 
+    @transfers
     def text_ids(self) -> np.ndarray:
         """Return the ids of all texts in use, int64 ``[n]``: of its rows, and of batches that were drawn ahead."""
         with self._guard():
             return np.concatenate([ids_of(self._state), *waiting_ids(self.table)])
 
+    @transfers
     def sweep(self, states: Any = (), pins: Any = (), everything: bool = False) -> int:
         """Free the texts that were overwritten and that nothing refers to any more; see `TextTable.sweep`.
 
@@ -255,6 +267,7 @@ class HostReplay(Generic[Data]):
         """Return what makes several calls one, ``with buffer.section(): ...``, for other threads and for signals."""
         return self._guard()
 
+    @transfers
     def count(self) -> int:
         """How many legal windows there are."""
         with self._guard.looking():

@@ -5,6 +5,8 @@ needing 64-bit types, and six times as fast on CPU, where JAX keeps Threefry's r
 (``docs/decisions/0003-random-bits.md``).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -58,6 +60,9 @@ def bits64(key: jax.Array, count: int, offset: int = 0) -> tuple[jax.Array, jax.
     if str(jax.random.key_impl(key)) != "threefry2x32":
         high, low = jax.random.bits(jax.random.fold_in(key, offset) if offset else key, (2, count), jnp.uint32)
         return high, low
+    config: Any = jax.config  # whose typed attributes differ from version to version
+    if config.jax_debug_key_reuse and not offset:
+        jax.random.bits(key)  # says that the key is used up: the check does not see it where only its words are taken
     first, second = jax.random.key_data(key)
     keys = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
     x, y = jnp.broadcast_to(keys[0], (count,)), lax.iota(jnp.uint32, count) + jnp.uint32(offset) + keys[1]
