@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxbuffers.numerics.materialize import after, materialize
+from jaxbuffers.numerics.materialize import after, materialize, put
 from jaxbuffers.numerics.pairs import Pair, plus_whole, quotient, unit
 
 FAN_OUT = 16
@@ -68,7 +68,7 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
             fresh.append(jnp.pad(sums, (0, len(level) - len(sums))))
         else:
             sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
-            fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
+            fresh.append(put(level, jnp.where(exists, node, len(level)), sums))
     return (*fresh[:-1], materialize(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
 
 
