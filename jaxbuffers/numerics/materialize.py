@@ -1,4 +1,4 @@
-"""When XLA computes what: a vector once, and a write only after the reads that come before it.
+"""When XLA computes what: a vector once, and a write only after the reads that come before it and where they were.
 
 **Once** (`materialize`). XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a
 row by an address then works out the address 30 times, down to the 16 sums of each level of a tree. On CPU
@@ -11,6 +11,10 @@ that know nothing of those reads, and XLA keeps a copy of the whole buffer for t
 `after` what it has read, and whatever is written later depends on the reads (``docs/decisions/0009-order.md``).
 A value with two consumers may be read twice, by two kernels of which only one is waited for: it goes through
 `materialize` first.
+
+**In place** (`put`). Inside of a ``lax.cond``, XLA for CPU copies a buffer that is read, written by one scatter and
+read again; it does not if another scatter comes in between (``docs/decisions/0011-gates.md``). So what is read again
+within a verb is written by `put`: a zero at one of the places first, then all.
 """
 
 import functools
@@ -39,6 +43,11 @@ def after(x: jax.Array, *read: jax.Array) -> jax.Array:
 def after_small(x: jax.Array, tree: Any) -> jax.Array:
     """Return ``x`` `after` the small leaves of a tree: counters and roots, what a structure works out last."""
     return after(x, *(leaf for leaf in jax.tree.leaves(tree) if leaf.size <= 64))
+
+
+def put(x: jax.Array, place: jax.Array, value: jax.Array) -> jax.Array:
+    """Return ``x`` ``[n]`` with ``value`` ``[K]`` at ``place`` ``[K]``; places beyond the end are dropped."""
+    return x.at[place[:1]].set(jnp.zeros_like(value[:1]), mode="drop").at[place].set(value, mode="drop")
 
 
 def _stored(x: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxbuffers.numerics.double_float import Double, add_float, fraction, multiply_finite, quotient
 from jaxbuffers.numerics.fan_out import FAN_OUT, padded, parents, sixteen
-from jaxbuffers.numerics.materialize import after, materialize
+from jaxbuffers.numerics.materialize import after, materialize, put
 
 Levels = tuple[jax.Array, ...]  # float32 [n], [n / 16], ..., [16]: leaves first, each padded to a multiple of 16
 
@@ -66,7 +66,7 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
             fresh.append(jnp.pad(sums, (0, len(level) - len(sums))))
         else:
             sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
-            fresh.append(level.at[jnp.where(exists, node, len(level))].set(sums, mode="drop"))
+            fresh.append(put(level, jnp.where(exists, node, len(level)), sums))
     return (*fresh[:-1], materialize(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
 
 
