@@ -153,6 +153,7 @@ def _plot(groups: dict[str, list[Result]]) -> None:
         axes.set_ylim(-0.6, len(results) - 0.4)
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(
-        "peer's time by ours: right of 1 this library is faster (line: quartiles; mark: goal); scales differ", fontsize=9
+        "peer's time by ours: right of 1 this library is faster (line: quartiles; mark: goal); scales differ",
+        fontsize=9,
     )
     figure.savefig(DOCS / "benchmarks.png", dpi=110)
