@@ -11,6 +11,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.timing import Result, Spread
 
@@ -38,10 +39,10 @@ How it is measured:
 """
 
 CORRECTION = """\
-## What this page once said wrongly
+## What this page once got wrong
 
 It used to say that prioritized add + sample + update is 2.8 times as fast as flashbax with 16
-environments, and 4.9 times with 1024. That was false. The benchmark made its priorities from the
+environments, and 4.9 times with 1024. That was wrong. The benchmark made its priorities from the
 observations alone and read the probabilities at the end of the step, after the update that they did
 not feed. Nothing ordered that read before the write to the tree, so XLA for CPU kept the old tree:
 it copied flashbax's 2,097,151 nodes twice in every step, and the copies were measured as if they
@@ -86,14 +87,13 @@ def _machine(results: list[Result], load: float) -> list[str]:
     others = (
         "" if busiest is None else f" Other processes took up to {busiest:.0%} of the cores, row by row under *busy*."
     )
-    return [
-        "On what:",
-        "",
+    lines = [
         f"- {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, jax {jax.__version__}, "
         f"backend {jax.default_backend()}; {versions}.",
         f"- Load average {load:.2f} before the run, {min(r.load for r in results):.2f} to "
         f"{max(r.load for r in results):.2f} in it, of which the benchmark itself is one to two.{others}",
     ]
+    return ["On what:", "", *(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)]
 
 
 def _processor() -> str:
@@ -119,26 +119,41 @@ def _figure(number: float) -> str:
 
 
 def _plot(groups: dict[str, list[Result]]) -> None:
+    """Draw the ratios, each group on a logarithmic axis of its own: they differ by orders of magnitude."""
     rows = sum(len(results) for results in groups.values())
     figure, panels = plt.subplots(
-        len(groups), 1, figsize=(11, 0.5 * rows + 1.8), sharex=True, layout="constrained",
-        height_ratios=[len(results) + 0.6 for results in groups.values()],
+        len(groups), 1, figsize=(11, 0.45 * rows + 0.9 * len(groups)), layout="constrained",
+        height_ratios=[len(results) + 1.4 for results in groups.values()],
     )  # fmt: skip
     for axes, (title, results) in zip(panels, groups.items(), strict=True):
+        goals = [r.goal for r in results if r.goal is not None]
+        left = min(0.8, *goals, *(r.ratio.low for r in results)) / 1.2
+        right = max(1.25, *goals, *(r.ratio.high for r in results)) * 1.2
+        axes.axvspan(left, 1, color="#bc4749", alpha=0.06, linewidth=0)
+        axes.axvspan(1, right, color="#2a6f97", alpha=0.06, linewidth=0)
         for y, r in enumerate(reversed(results)):
             color = {"faster": "#2a6f97", "slower": "#bc4749", "even": "#6c757d"}[_verdict(r.ratio)]
             axes.plot([r.ratio.low, r.ratio.high], [y, y], color=color, linewidth=2)
             axes.plot(r.ratio.median, y, "o", color=color)
-            at = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-            axes.annotate(_figure(r.ratio.median), (r.ratio.high, y), (6, 0), **at)
+            beside = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": color}
+            axes.annotate(_figure(r.ratio.median), (1.01, y), **beside)
             if r.goal is not None:
                 axes.plot(r.goal, y, "|", color="black", markersize=12)
-        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
         axes.set_xscale("log")
+        axes.set_xlim(left, right)
+        steps = (1, 1.5, 2, 3, 5, 7) if right / left < 10 else (1, 2, 5) if right / left < 100 else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=30))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="x", labelsize=8)
         axes.axvline(1, color="gray", linestyle=":")
         names = [textwrap.fill(f"{r.name}, against {r.peer}", 80) for r in reversed(results)]
         axes.set_yticks(range(len(results)), names, fontsize=7)
         axes.set_ylim(-0.6, len(results) - 0.4)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("peer's time by ours: right of 1 this library is faster (line: quartiles; mark: goal)")
+    figure.supxlabel(
+        "peer's time by ours: right of 1 this library is faster (line: quartiles; mark: goal); scales differ",
+        fontsize=9,
+    )
     figure.savefig(DOCS / "benchmarks.png", dpi=110)

@@ -1,4 +1,8 @@
-"""Replay buffers for JAX: immutable, exact and in place."""
+"""Replay buffers for JAX: immutable, exact and in place.
+
+The words of the docstrings (row, stream, time, window, legal, rank, ...) are in ``docs/glossary.md``, the axis letters
+too: T rows kept of each stream, E streams, B windows in a batch, L rows in a window, N rows added at once.
+"""
 
 from jaxbuffers import errors
 from jaxbuffers.batch import Batch, Draw, Index

@@ -59,6 +59,12 @@ def exact(value: Any) -> float | None:
     return int(value) if isinstance(value, int) else float(value)
 
 
+def flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be True or False, got {value!r}.")
+
+
 def settle(configuration: Any, **values: Any) -> None:
     """Store checked values in a frozen configuration that is being made."""
     for name, value in values.items():

@@ -124,13 +124,12 @@ class Replay(Generic[Data]):
         if not len(written):
             return state
         first, last = checks.episode_flags(rows, written)
-        kind = self.legal(state).kind
+        kind = kind_of(self, state)
         ring, time = kind.ring.add(state.ring, rows, written)
         added = Added(time, written, first, last)
         windows, turnover = kind.add(state.windows, ring, added)
-        legal = Legal(kind, windows, ring)
         state = replace(state, ring=ring, windows=windows, adds=one_more(state.adds))
-        return told(state, self.sampler.add(state.sampler, legal, added, turnover))
+        return told(state, self.sampler.add(state.sampler, Legal(kind, windows, ring), added, turnover))
 
     @verb
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch[Data]:
@@ -176,9 +175,8 @@ class Replay(Generic[Data]):
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
         """Say that a batch was used, and write values back to its rows, in place.
 
-        Rows overwritten since the batch was drawn are left alone. Samplers that remember what has
-        been used (`WithoutReplacement`, `OnlineFirst`, `Counted`) learn it here: call it once for
-        each batch, with or without values.
+        Rows overwritten since the batch was drawn are left alone. Samplers that remember what has been used
+        (`WithoutReplacement`, `OnlineFirst`, `Counted`) learn it here: call it once for each batch, with values or not.
 
         Args:
           state: any later state of the replay that was sampled.

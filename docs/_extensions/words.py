@@ -17,7 +17,6 @@ WORDS = {
     "legal window": "legal",
     "legal": "legal",
     "minibatches": "minibatch",
-    "rank": "rank",
     "rollout": "rollout",
     "stale": "stale",
     "stream": "stream",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxbuffers.checks import flag
 from jaxbuffers.errors import ConfigurationError, DtypeError, StructureError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.replay import HostReplay
@@ -56,8 +57,7 @@ class WindowDataset:
             raise StructureError(f"expected a HostReplay, got {type(buffer).__name__}.{hint}")
         if fields is not None and not callable(fields):
             raise ConfigurationError(f"fields must be a function from data to a dict of arrays, got {fields!r}.")
-        if not isinstance(copy, bool):
-            raise ConfigurationError(f"copy must be True or False, got {copy!r}.")
+        flag("copy", copy)
         snapshot = Snapshot(buffer.replay, buffer.state, fields)
         self._count, self._texts = snapshot.count, snapshot.texts
         self._live: tuple[Snapshot, TextTable] | None = None if copy else (snapshot, buffer.table)

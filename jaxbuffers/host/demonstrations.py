@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError, StructureError
+from jaxbuffers.checks import flag
+from jaxbuffers.errors import EmptyReplayError, ShapeError, StructureError
 from jaxbuffers.host import opened
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.dataset import WindowDataset
@@ -81,8 +82,7 @@ class Demonstrations:
         seed: int = 0,
     ) -> None:
         Transitions(gamma=gamma)  # raises if gamma is no discount
-        if not isinstance(independent, bool):
-            raise ConfigurationError(f"independent must be True or False, got {independent!r}.")
+        flag("independent", independent)
         self.gamma, self.independent = gamma, independent
         self._features = declared_features(image_features)
         self._layout = Independent(self._features) if independent else Trajectories(self._features, gamma)

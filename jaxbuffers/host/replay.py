@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxbuffers.batch import Data, Index
-from jaxbuffers.checks import one_of, positive
+from jaxbuffers.checks import flag, one_of, positive
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
 from jaxbuffers.host.batch import HostBatch, text_names
@@ -33,9 +33,8 @@ class HostReplay(Generic[Data]):
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
 
     Threads may share a buffer. Each call is atomic, a step of `batches` too, and waits for the call of another thread,
-    to this buffer or to others on the same table. Several calls are not: between a `sample` and its `update` another
-    thread may overwrite the rows, and a `state` that is read, changed and assigned loses what was inserted meanwhile.
-    Do not write to an array during the call it is in.
+    to this buffer or to others on the same table; several calls are atomic inside a `section`. Without one, another
+    thread may overwrite rows between a `sample` and its `update`. Do not write to an array during the call it is in.
 
     Signals with handlers in Python, Ctrl-C among them, wait until a call that writes is over, compilation included. A
     handler may itself use the buffer, such as to save it; it should not wait for a thread that does. After a fork only
@@ -259,12 +258,11 @@ class HostReplay(Generic[Data]):
           everything: look at every text of the table instead of those that rows of this replay were overwritten with.
         """
         with self._guard():
-            if not isinstance(everything, bool):
-                raise ConfigurationError(f"everything must be True or False, got {everything!r}.")
+            flag("everything", everything)
             return self._overwritten.sweep(self.table, self._state, states, [pins, waiting_ids(self.table)], everything)
 
     def section(self) -> AbstractContextManager[Any]:
-        """Return what makes several calls one, ``with buffer.section(): ...``, for other threads and for signals."""
+        """Return what makes calls atomic: ``with buffer.section(): ...``, for other threads and for signals."""
         return self._guard()
 
     @transfers
@@ -274,8 +272,7 @@ class HostReplay(Generic[Data]):
             return int(self.replay.count(self._state))
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied: two buffers would write to the same arrays."""
-        raise StructureError(
+        raise StructureError(  # two buffers would write to the same arrays
             "a HostReplay is not copied or pickled. Keep buffer.state for a fork; elsewhere make another, on a "
             "table with its texts, and give that buffer.to_bytes()."
         )
@@ -302,5 +299,4 @@ class HostReplay(Generic[Data]):
     def _store(self, state: ReplayState, gone: list[np.ndarray]) -> None:
         outside_jit(state.dropped)
         self._state, self._shared, self._drawable = state, False, set()
-        if gone:
-            self._overwritten.note(gone)
+        self._overwritten.note(gone)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxbuffers.checks import check_key, one_of, positive
+from jaxbuffers.checks import check_key, flag, one_of, positive
 from jaxbuffers.errors import ConfigurationError, ShapeError
 from jaxbuffers.numerics.permutation import permutation
 from jaxbuffers.row import check_leaf, paths_of, show
@@ -131,8 +131,7 @@ def orders(key: jax.Array, rows: int, batch_size: int, shuffle: bool, remainder:
     """Return the index and the mask of `Minibatches` over so many rows."""
     batch_size = positive("batch_size", batch_size)
     one_of("remainder", remainder, ("error", "drop", "pad", "wrap"))
-    if not isinstance(shuffle, bool):
-        raise ConfigurationError(f"shuffle must be True or False, got {shuffle!r}.")
+    flag("shuffle", shuffle)
     if max(rows, batch_size) > 2**30:
         raise ConfigurationError(f"{rows} rows in batches of {batch_size}: each can be 2**30 at most (int32 indices).")
     if shuffle:

@@ -10,7 +10,7 @@ from flax import struct
 from typing_extensions import override
 
 from jaxbuffers.batch import Draw, Index
-from jaxbuffers.checks import number, settle
+from jaxbuffers.checks import flag, number, settle
 from jaxbuffers.errors import ConfigurationError, DtypeError
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.materialize import materialize
@@ -113,8 +113,7 @@ class Prioritized(Sampler[PrioritizedState]):
             settle(self, initial=number('initial, unless it is "max",', self.initial, 0, 1e6))
         elif self.initial != "max":
             raise ConfigurationError(f'initial must be "max" or a number from 0 to 1e6, got {self.initial!r}.')
-        if not isinstance(self.stratified, bool):
-            raise ConfigurationError(f"stratified must be a bool, got {self.stratified!r}.")
+        flag("stratified", self.stratified)
 
     @property
     @override

@@ -11,6 +11,7 @@ from flax import struct
 from typing_extensions import override
 
 from jaxbuffers.batch import Draw
+from jaxbuffers.checks import flag
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.random_bits import bits64, split
@@ -70,8 +71,7 @@ class Weighted(Sampler[tuple[()]]):
     def __post_init__(self) -> None:
         if not callable(self.fn):
             raise ConfigurationError(f"fn must be a function from jb.Candidates to log-weights, got {self.fn!r}.")
-        if not isinstance(self.replace, bool):
-            raise ConfigurationError(f"replace must be a bool, got {self.replace!r}.")
+        flag("replace", self.replace)
 
     def __repr__(self) -> str:
         return written(self)

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from typing_extensions import override
 
 from jaxbuffers.batch import Index
-from jaxbuffers.checks import one_of, positive, settle
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.checks import flag, one_of, positive, settle
 from jaxbuffers.row import field, with_field
 from jaxbuffers.storage.bits import zero_where_not
 from jaxbuffers.views.base import Reader, View, episode_of
@@ -57,8 +56,7 @@ class Sequences(View[Any]):
         settle(self, burn_in=positive("burn_in", self.burn_in, minimum=0))
         one_of("episodes", self.episodes, ("cross", "within", "pad"))
         one_of("actions", self.actions, ("taken", "previous"))
-        if not isinstance(self.time_major, bool):
-            raise ConfigurationError(f"time_major must be a bool, got {self.time_major!r}.")
+        flag("time_major", self.time_major)
 
     @property
     @override

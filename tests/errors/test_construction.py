@@ -89,7 +89,7 @@ def test_a_discount_outside_the_unit_interval_is_refused(gamma):
 
 
 def test_time_major_must_be_a_bool():
-    with pytest.raises(jb.errors.ConfigurationError, match="time_major must be a bool, got 1"):
+    with pytest.raises(jb.errors.ConfigurationError, match="time_major must be True or False, got 1"):
         jb.Sequences(4, time_major=1)
 
 

@@ -78,5 +78,4 @@ def test_the_samples_of_was_done_data_lose_the_reward_and_keep_it_as_the_page_sa
     execute(SETUP + "".join(SAMPLES[WAS_DONE]), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed == ["0.0 0.5", "1.0 0.0", "[0.25, 0.5, 1.0]"]
-    said = re.findall(r"^print\(.*\)  # ([^:\n]*)", "".join(SAMPLES[WAS_DONE]), re.MULTILINE)
-    assert said == printed
+    assert re.findall(r"^```\n\n```text\n(.*)\n```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE) == printed
