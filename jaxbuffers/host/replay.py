@@ -171,9 +171,8 @@ class HostReplay(Generic[Data]):
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
           ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
-        size = self._size(batch_size)
         with self._guard.looking():
-            drawn = self._draw(size)
+            drawn = self._draw(self._size(batch_size))
         if not drawn.valid():
             with self._guard():
                 raise self._undo([drawn])
@@ -194,10 +193,9 @@ class HostReplay(Generic[Data]):
         Raises:
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
-        prefetch = positive("prefetch", prefetch, minimum=0)
         steps = None if steps is None else positive("steps", steps, minimum=0)
         draw = partial(self._draw, self._size(batch_size))
-        return Batches(self._guard, draw, self._undo, steps, prefetch)
+        return Batches(self._guard, draw, self._undo, steps, positive("prefetch", prefetch, minimum=0))
 
     @transfers
     def update(

@@ -5,8 +5,6 @@ needing 64-bit types, and six times as fast on CPU, where JAX keeps Threefry's r
 (``docs/decisions/0003-random-bits.md``).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -40,7 +38,8 @@ def fraction_of(total: jax.Array, high: jax.Array, low: jax.Array) -> jax.Array:
 
 
 def split(key: jax.Array, count: int) -> list[jax.Array]:
-    """Return new keys, independent of each other and of what is drawn with ``key`` here."""
+    """Return new keys, independent of each other and of what is drawn with ``key`` here. The key is consumed."""
+    _use_up(key)
     if str(jax.random.key_impl(key)) != "threefry2x32":
         return [jax.random.fold_in(key, FOR_KEYS + i) for i in range(count)]
     words = jnp.stack(bits64(key, count, FOR_KEYS), axis=1)
@@ -60,9 +59,8 @@ def bits64(key: jax.Array, count: int, offset: int = 0) -> tuple[jax.Array, jax.
     if str(jax.random.key_impl(key)) != "threefry2x32":
         high, low = jax.random.bits(jax.random.fold_in(key, offset) if offset else key, (2, count), jnp.uint32)
         return high, low
-    config: Any = jax.config  # whose typed attributes differ from version to version
-    if config.jax_debug_key_reuse and not offset:
-        jax.random.bits(key)  # says that the key is used up: the check does not see it where only its words are taken
+    if not offset:
+        _use_up(key)
     first, second = jax.random.key_data(key)
     keys = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
     x, y = jnp.broadcast_to(keys[0], (count,)), lax.iota(jnp.uint32, count) + jnp.uint32(offset) + keys[1]
@@ -73,6 +71,12 @@ def bits64(key: jax.Array, count: int, offset: int = 0) -> tuple[jax.Array, jax.
         x = x + keys[(group + 1) % 3]
         y = y + keys[(group + 2) % 3] + jnp.uint32(group + 1)
     return x, y
+
+
+def _use_up(key: jax.Array) -> None:
+    """Tell ``jax_debug_key_reuse``, which sees neither words that are taken of a key nor numbers folded into it."""
+    if jax.config.jax_debug_key_reuse:  # type: ignore[attr-defined]
+        jax.random.bits(key)
 
 
 def _typed(key: jax.Array) -> bool:
