@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from flax import struct
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.storage import packing
@@ -31,7 +32,7 @@ if jax.config.jax_enable_x64:
     DTYPES += WIDE
 ENVS, LENGTH = 2, 4
 VERBS = "add", "sample", "update", "get"
-layouts = pytest.mark.parametrize("layout", ["flat", "tiled"])
+layouts = pytest.mark.parametrize("layout", long_but(["flat", "tiled"], quick=[0]))  # see "both layouts" below
 
 
 def patterns(dtype, shape, seed=0):
@@ -120,7 +121,7 @@ def test_floats_that_compare_oddly_keep_their_bits(dtype):
 
 
 @layouts
-@pytest.mark.parametrize("more", [-1, 0, 1, 2, 4])
+@pytest.mark.parametrize("more", long_but([-1, 0, 1, 2, 4], quick=[1, 2]))
 @pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32"])
 def test_leaves_around_the_packing_limit_come_back_bit_for_bit(dtype, more, layout):
     shape = (packing.SMALL // np.dtype(dtype).itemsize + more,)

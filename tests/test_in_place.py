@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -127,7 +128,7 @@ def test_a_scanned_loop_that_acts_adds_samples_learns_and_writes_back_copies_not
     assert_in_place(add_then_learn(replay), state, jnp.float32(0), jax.random.split(jax.random.key(0), 3))
 
 
-@views
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[1, 4]), ids=lambda view: repr(view).replace(" ", ""))
 def test_a_scanned_loop_that_samples_and_then_adds_copies_nothing_behind_a_fence(view):
     replay = replay_of(view)
     state = replay.add(replay.init(ROW), zeros(9, ENVS))
@@ -205,7 +206,7 @@ def verbs(replay):
     }
 
 
-@pytest.mark.parametrize("view", [VIEWS[2], VIEWS[3], VIEWS[4]], ids=lambda view: repr(view).replace(" ", ""))
+@pytest.mark.parametrize("view", long_but(VIEWS[2:5], quick=[2]), ids=lambda view: repr(view).replace(" ", ""))
 def test_every_verb_costs_the_same_at_ten_thousand_and_ten_million_rows(view):
     costs = {}
     for capacity in (10_000, 10_000_000):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -125,7 +126,8 @@ def check(view, sampler, verbs, unroll=0):
         assert_in_place(run, state, *args, keys[0], large=LARGE)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=name)
+# The contract puts every sampler's add and update in place; here are those with most state of their own.
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[1, 9]), ids=name)
 def test_two_verbs_in_every_order_copy_nothing_in_a_scan(sampler):
     check(WITHIN, sampler, every_word("asu", 2), unroll=1)
 
@@ -136,12 +138,12 @@ def test_three_verbs_in_every_order_copy_nothing(sampler):
     check(WITHIN, sampler, every_word("asu", 3))
 
 
-@pytest.mark.parametrize("sampler", [jb.Uniform(), jb.Prioritized()], ids=name)
+@pytest.mark.parametrize("sampler", long_but([jb.Uniform(), jb.Prioritized()], quick=[1]), ids=name)
 def test_an_unrolled_scan_copies_nothing(sampler):
     check(WITHIN, sampler, "asua", unroll=2)
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=name)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[3, 5]), ids=name)
 def test_verbs_in_every_order_copy_nothing_whatever_the_view(view):
     check(view, jb.Uniform(), every_word("asu", 2))
 

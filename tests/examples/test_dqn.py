@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_gated
@@ -192,7 +193,7 @@ def test_exploration_falls_to_a_little_and_random_actions_are_all_of_them(make, 
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("name", dqn.REPLAYS)
+@pytest.mark.parametrize("name", long_but([*dqn.REPLAYS], quick=[1]))
 def test_learning_changes_what_it_should(make, keys, name, monkeypatch):
     monkeypatch.setattr(dqn, "WARMUP", 0)
     way = make(dqn.REPLAYS[name], updates=SMALL["CHUNK"])

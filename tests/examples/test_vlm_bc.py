@@ -38,9 +38,11 @@ def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys):
+def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys, monkeypatch):
+    for name, value in {"CHUNK": 10, "BATCH": 16, "TRIALS": 20}.items():
+        monkeypatch.setitem(EXAMPLE["main"].__globals__, name, value)
     main, out = EXAMPLE["main"], tmp_path / "bc.png"
-    options, success, rates = run(tmp_path, capsys, 20, 100, 100)
+    options, success, rates = run(tmp_path, capsys, 20, 10, 10)
     assert len(rates) == 4
     assert out.stat().st_size > 20_000
     with pytest.raises(SystemExit):
@@ -50,7 +52,7 @@ def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, 
     with pytest.raises(SystemExit):
         main(["--resume", "--folder", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
-    main([*options, "--resume", "--more", "100"])
+    main([*options, "--resume", "--more", "10"])
     resumed = capsys.readouterr().out.rsplit("success: ", 1)[1]
     assert success in resumed, "the picture of a resumed run has the whole history"
     assert resumed.count("reloaded") == 2
