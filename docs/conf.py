@@ -38,6 +38,7 @@ autodoc_default_options = {"exclude-members": "replace"}  # what flax gives to e
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # docstrings give shapes and dtypes
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
 default_role = "py:obj"
