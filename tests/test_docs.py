@@ -22,7 +22,7 @@ def test_every_public_symbol_has_a_docstring_of_its_own(name):
     assert not doc.startswith(f"{name}("), "that is the signature that dataclass writes, no docstring"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/text.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/text.md", "docs/vmap.md", "CONTRIBUTING.md"])
 def test_the_examples_of_a_page_run(page):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks

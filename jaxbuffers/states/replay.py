@@ -36,8 +36,8 @@ class ReplayState:
       sampler: what the sampler remembers.
       dropped: int32 ``[]``, how many row writes of `Replay.update` were dropped as stale so far.
       adds: int32 ``[]``, how often `Replay.add` was called so far, whatever its mask; a call with N = 0 rows does not
-        count, and from 2**31 - 1 on the counter stays where it is. It depends on nothing that is added or read, so
-        under ``jax.vmap`` it stays one number for all seeds, and a ``lax.cond`` on it stays a branch (``docs/vmap.md``).
+        count, and at 2**31 - 1 the counter stays where it is. It depends on nothing that is added or read, so under
+        ``jax.vmap`` it stays one number for all seeds, and a ``lax.cond`` on it stays a branch (``docs/vmap.md``).
       made_by: what made it (static).
     """
 
