@@ -9,7 +9,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # pages show what the CPU prints
 
+import jax
+
 import jaxbuffers
+
+jax.Array.__qualname__ = "Array"  # it is documented as jax.Array, not as jax.jaxlib._jax.Array
 
 project = "jaxbuffers"
 author = "The jaxbuffers authors"
