@@ -27,12 +27,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture
-def optimized(monkeypatch):
-    """Compile as users do, in the quick tier too: for tests that read compiled programs."""
-    from oracle import users_jit  # which starts JAX
+def readable(monkeypatch):
+    """Compile to the text that users get, in the quick tier too: for tests that read compiled programs."""
+    from oracle import readable_jit  # which starts JAX
 
     if tier.is_quick():
-        monkeypatch.setattr(jax, "jit", users_jit)
+        monkeypatch.setattr(jax, "jit", readable_jit)
 
 
 def pytest_report_header():

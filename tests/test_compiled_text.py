@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.compiled import LargeArrayError, compiled, large_arrays
 
-pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+pytestmark = pytest.mark.usefixtures("readable")  # compiled programs are read
 
 SIZE, BATCH = 100_000, 8
 

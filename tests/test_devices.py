@@ -113,7 +113,7 @@ def test_each_device_can_run_its_own_streams_under_shard_map(view):
         chex.assert_trees_all_close(got, jax.device_get(expected), rtol=1e-6)
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_a_sharded_state_is_added_to_in_place():
     replay = replay_of(jb.Sequences(3, "within"), length=4096)
     rows, mask = random_rows(0, count=1)

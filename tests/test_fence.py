@@ -8,7 +8,7 @@ import pytest
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
-pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+pytestmark = pytest.mark.usefixtures("readable")  # compiled programs are read
 
 
 def zeros(shape=(), dtype=jnp.float32):

@@ -17,7 +17,7 @@ from tier import long_but
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
-pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+pytestmark = pytest.mark.usefixtures("readable")  # compiled programs are read
 
 ENVS, BATCH = 4, 8
 VIEWS = [

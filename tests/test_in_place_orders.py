@@ -14,7 +14,7 @@ from tier import long_but
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
 
-pytestmark = pytest.mark.usefixtures("optimized")  # compiled programs are read
+pytestmark = pytest.mark.usefixtures("readable")  # compiled programs are read
 
 ENVS, BATCH, LENGTH = 8, 8, 256
 LARGE = 4096  # bytes: the trees and queues, and no batch

@@ -37,7 +37,7 @@ def test_images_stay_uint8_and_large_integers_exact():
     assert replay.nbytes({"image": np.zeros((256, 256), np.uint8)}) < 4 * 256 * 256 * 2
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
 def test_an_add_does_the_same_work_at_any_capacity(view):
     # A full brax buffer rolls itself at each insert.
@@ -51,7 +51,7 @@ def test_an_add_does_the_same_work_at_any_capacity(view):
     assert work[0] == work[1]
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
 def test_a_sample_does_the_same_work_at_any_capacity(view):
     # The cost of torchrl's slices grows with the storage: 4.8 ms at 5 million steps, 1.65 s at 346 million.

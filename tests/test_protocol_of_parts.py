@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracle import quick_jit
 
 import jaxbuffers as jb
 from jaxbuffers.windows.base import Added
@@ -47,28 +48,26 @@ def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal
     length, rng = 5, np.random.default_rng(0)
     replay = jb.Replay(length, None, 1, view)
     row = jb.Row(*[jnp.float32(0)] * 3, *[jnp.bool_(False)] * 3)
-    windows, counted = replay.legal(replay.init(row)).kind, 0
+    add, tell, counted = quick_jit(replay.add), quick_jit(replay.legal(replay.init(row)).kind.add), 0
     for _ in range(40):
         state, firsts = replay.init(row), []
         for _ in range(4):
             number = int(rng.integers(1, length + 1))
             first = rng.random(number) < 0.3
             queue = state.windows
-            rows = jb.Row(*[jnp.zeros(number)] * 3, jnp.asarray(first), *[jnp.zeros(number, bool)] * 2)
+            rows = jb.Row(*[np.zeros(number, np.float32)] * 3, first, *[np.zeros(number, bool)] * 2)
             before = len(firsts)
             firsts += first.tolist()
-            state = replay.add(state, rows)
-            time = jnp.arange(before, before + number, dtype=jnp.int32)[:, None]
-            mask = jnp.ones((number, 1), bool)
-            added = Added(time, mask, jnp.asarray(first)[:, None], jnp.zeros((number, 1), bool))
-            _, turnover = windows.add(queue, state.ring, added)
-            completed = turnover.completed
+            state = add(state, rows)
+            time = np.arange(before, before + number, dtype=np.int32)[:, None]
+            added = Added(time, np.ones((number, 1), bool), first[:, None], np.zeros((number, 1), bool))
+            _, turnover = jax.tree.map(np.asarray, tell(queue, state.ring, added))
             for n, t in enumerate(range(before, before + number)):
                 start = t + 1 - view.required
                 present = start >= max(0, len(firsts) - length)
                 legal = present and not (view.within and any(firsts[start + 1 : t + 1]))
-                assert bool(completed[n, 0]) == legal, (firsts, t)
-                assert not legal or int(turnover.start[n, 0]) == start
+                assert turnover.completed[n, 0] == legal, (firsts, t)
+                assert not legal or turnover.start[n, 0] == start
                 counted += legal
     assert counted > 100
 
@@ -133,7 +132,7 @@ def test_two_leaves_of_one_name_are_refused():
         jb.Replay(4, None).init(Twice(jnp.zeros(1), jnp.zeros(2)))
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("dtype", ["int4", "uint4", "int2", "uint2"])
 def test_narrow_integers_update_in_place(dtype):
     from jaxbuffers.testing import assert_in_place

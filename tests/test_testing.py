@@ -28,7 +28,7 @@ def write(state):
 # assert_in_place.
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_a_write_of_one_element_passes_and_the_state_stays_usable():
     state = big()
     testing.assert_in_place(write, state)
@@ -36,7 +36,7 @@ def test_a_write_of_one_element_passes_and_the_state_stays_usable():
     assert not state["a"].any()
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_shapes_alone_are_enough_to_inspect_the_program():
     testing.assert_in_place(write, jax.eval_shape(big))
     with pytest.raises(AssertionError, match="leaf 'a'"):
@@ -71,7 +71,7 @@ def swapped(state):
     return {"a": state["b"], "b": state["a"]}
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize(
     "fn, evidence",
     [
@@ -89,14 +89,14 @@ def test_each_way_of_copying_is_found_named_and_answered_with_the_remedy(fn, evi
     assert "jb.fence(state, batch)" in str(caught.value)
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_buffers_that_change_places_are_found():
     state = {"a": jnp.zeros(LARGE), "b": jnp.ones(LARGE)}
     with pytest.raises(AssertionError, match=r"leaf '[ab]'"):
         testing.assert_in_place(swapped, state)
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_a_temporary_larger_than_the_state_is_found():
     def wasteful(state):
         waste = jnp.arange(4 * LARGE, dtype=jnp.float32) + state["n"].astype(jnp.float32)
@@ -111,7 +111,7 @@ def test_a_state_too_small_to_watch_is_refused_instead_of_passed():
         testing.assert_in_place(write, {"a": jnp.zeros(8), "n": jnp.int32(0)})
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize(
     "dtype", ["bool", "uint8", "int16", "bfloat16", "float16", "uint32", "complex64", "float8_e5m2"]
 )
@@ -285,7 +285,7 @@ class CopiesItsState(jb.Sampler):
 )
 def test_the_contract_finds_one_fault_each(faulty, check, message, request):
     if check is testing.check_in_place:
-        request.getfixturevalue("optimized")
+        request.getfixturevalue("readable")
     part = {"view": faulty} if isinstance(faulty, jb.View) else {"sampler": faulty}
     replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, **part)
     with pytest.raises((AssertionError, TypeError, jb.errors.ConfigurationError), match=message):

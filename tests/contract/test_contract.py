@@ -34,7 +34,7 @@ def put_through(request):
 
     def run(check, replay):
         if check is testing.check_in_place:
-            request.getfixturevalue("optimized")
+            request.getfixturevalue("readable")
         check(replay, ROW, rows_for(replay))
 
     return run

@@ -3,7 +3,7 @@
 from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
 from oracle.patterns import check, read_all, rows_of
-from oracle.quick import quick_jit, users_jit
+from oracle.quick import quick_jit, readable_jit, users_jit
 from oracle.replay import OracleReplay, Window
 from oracle.rows import drawn, example, filled, small_row, told_apart
 from oracle.statistics import ALPHA, fits, power
@@ -27,6 +27,7 @@ __all__ = [
     "power",
     "quick_jit",
     "read_all",
+    "readable_jit",
     "row_at",
     "rows_of",
     "slots_of",

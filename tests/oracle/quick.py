@@ -28,6 +28,13 @@ def quick_jit(function, **given):
     return jit(function, compiler_options=_known_options(), **given)
 
 
+def readable_jit(function, **given):
+    """``jax.jit`` that gives the same text as for users, if not the same machine code."""
+    name = "xla_cpu_use_fusion_emitters"
+    options = {name: FAST_TO_RUN[name]} if is_quick() and name in _known_options() else None
+    return jit(function, compiler_options=options, **given)
+
+
 def users_jit(function, **given):
     """``jax.jit`` with every optimization, for tests of what they do: in the quick tier, too."""
     options = {name: FAST_TO_RUN[name] for name in _known_options()} if is_quick() else None

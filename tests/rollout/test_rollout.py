@@ -123,7 +123,7 @@ def test_mistakes_raise_and_name_what_is_wrong(mistake, error, words):
     jax.tree.map(np.testing.assert_array_equal, state, before)
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 def test_a_scan_fills_it_in_place_and_vmap_keeps_seeds_apart():
     rollout = jb.Rollout(64, 8)
     state = rollout.init(obs=jax.ShapeDtypeStruct((64,), jnp.float32), action=jax.ShapeDtypeStruct((), jnp.int32))

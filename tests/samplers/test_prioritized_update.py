@@ -157,7 +157,7 @@ def test_rows_and_priorities_are_written_by_one_update(time_major):
     assert not np.array_equal(leaves(both), leaves(state))
 
 
-@pytest.mark.usefixtures("optimized")
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("size", [1, 2, 64])
 def test_sampling_and_updating_in_one_program_copies_no_tree(size):
     # The contract tests it for a batch of five; one element is another program for XLA.
