@@ -18,7 +18,6 @@ PAGES = [
     "docs/in-place.md",
     "docs/text.md",
     "docs/vmap.md",
-    "docs/vmap.md",
 ]
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
