@@ -9,7 +9,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # pages show what the CPU prints
 
+import jax
+
 import jaxbuffers
+
+jax.Array.__qualname__ = "Array"  # it is documented as jax.Array, not as jax.jaxlib._jax.Array
 
 project = "jaxbuffers"
 author = "The jaxbuffers authors"
@@ -38,6 +42,7 @@ autodoc_default_options = {"exclude-members": "replace"}  # what flax gives to e
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # docstrings give shapes and dtypes
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
 default_role = "py:obj"

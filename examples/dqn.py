@@ -27,13 +27,14 @@ import numpy as np
 import optax
 from flax import nnx
 from jax import Array
-from jax.lax import scan, while_loop
+from jax.lax import cond, scan, while_loop
 from jax.random import bernoulli, bits, fold_in, randint, split
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import jaxbuffers as jb
 
 NUM_ENVS, CHUNK, TRIAL = 16, 100, 20  # environments; steps in one call; episodes to judge a policy
+WARMUP = 100  # steps before the first update
 CAPACITY, BATCH, VIEW = 400_000, 128, jb.Transitions(n_step=5, gamma=0.99)  # CartPole must not forget how it fell
 REPLAYS = {"uniform": jb.Uniform(), "prioritized": jb.Prioritized(alpha=0.6), "recent": jb.Recent(half_life=5_000)}
 UNITS, LEARNING_RATE, SLOW = 128, 1e-3, 0.01
@@ -118,6 +119,10 @@ class DQN:
         return pick(self.values(params, data.obs), data.action) - (data.reward + data.discount * bootstrap)
 
     def learn(self, run: Run, key: Array) -> Run:
+        """Make one update, once there is enough to learn from: a branch for all seeds together (docs/vmap.md)."""
+        return cond(run.replay.adds > WARMUP, self.update, lambda run, key: run, run, key)
+
+    def update(self, run: Run, key: Array) -> Run:
         """Make one update from a batch, and write its priorities back."""
         batch, prioritized = self.replay.sample(run.replay, key), self.replay.sampler.takes_priority
         beta = BETA + (1 - BETA) * run.age / self.updates
@@ -146,6 +151,12 @@ def as_bytes(obs: Array) -> Array:
     return jnp.round(obs * 255).astype(jnp.uint8) if image else obs
 
 
+def seeds_of(run: Run) -> Run:
+    """Say where the seeds are for `jax.vmap`: first in every array, but the count of adds is one for all of them."""
+    axes = jax.tree.map(lambda _: 0, run)
+    return axes._replace(replay=axes.replay.replace(adds=None))
+
+
 class OnGymnax:
     """The first way: a compiled scan over everything, vmapped over seeds."""
 
@@ -164,10 +175,10 @@ class OnGymnax:
             obs, env = jax.vmap(self.env.reset)(split(keys[0], NUM_ENVS))
             return self.dqn.begin(keys[1], obs, env)
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(one, out_axes=seeds_of(jax.eval_shape(one, keys[0])))(keys)
 
-    @partial(jax.jit, static_argnames=("self", "learn"), donate_argnames="run")
-    def chunk(self, run: Run, keys: Array, learn: bool) -> tuple[Run, tuple[Array, Array]]:
+    @partial(jax.jit, static_argnames="self", donate_argnames="run")
+    def chunk(self, run: Run, keys: Array) -> tuple[Run, tuple[Array, Array]]:
         """Take CHUNK steps with every seed; also returns which episodes were done, and scores [S, CHUNK, E]."""
 
         def step(run: Run, key: Array) -> tuple[Run, tuple[Array, Array]]:
@@ -175,9 +186,10 @@ class OnGymnax:
             action = self.dqn.explore(run, keys[0])
             obs, env, *outcome, info = jax.vmap(self.env.step)(split(keys[1], NUM_ENVS), run.env, action)
             run, episodes = self.dqn.record(run._replace(env=env), action, (obs, *outcome), info["final_observation"])
-            return self.dqn.learn(run, keys[2]) if learn else run, episodes
+            return self.dqn.learn(run, keys[2]), episodes
 
-        return jax.vmap(lambda run, key: scan(step, run, split(key, CHUNK)))(run, keys)
+        axes = seeds_of(run)
+        return jax.vmap(lambda run, key: scan(step, run, split(key, CHUNK)), (axes, 0), (axes, 0))(run, keys)
 
     @partial(jax.jit, static_argnames="self")
     def evaluate(self, run: Run, keys: Array, epsilon: float = 0.0) -> Array:
@@ -215,14 +227,14 @@ class OnGymnasium:
         """Begin a run."""
         return self.dqn.begin(keys[0], jnp.asarray(self.envs.reset(seed=int(bits(keys[0])))[0]))
 
-    def chunk(self, run: Run, keys: Array, learn: bool) -> tuple[Run, tuple]:
+    def chunk(self, run: Run, keys: Array) -> tuple[Run, tuple]:
         """Take CHUNK steps."""
         episodes = []
         for key in split(keys[0], (CHUNK, 2)):
             action = self.explore(run, key[0])
             *outcome, _ = self.envs.step(np.asarray(action))
             run, episode = self.record(run, action, outcome)
-            run = self.learn(run, key[1]) if learn else run
+            run = self.learn(run, key[1])
             episodes.append(episode)
         return run, tuple(np.stack(x)[None] for x in zip(*episodes, strict=True))
 
@@ -240,13 +252,13 @@ class OnGymnasium:
 
 
 def train(way: OnGymnax | OnGymnasium, chunks: int, seeds: int, key: Array, show: Callable) -> tuple:
-    """Train, from the second chunk on; returns training scores [C, S], a random policy's, greedy ones [S, TRIAL]."""
+    """Train; returns training scores [C, S], a random policy's, greedy ones [S, TRIAL]."""
     keys = (split(fold_in(key, i), seeds) for i in range(2**31))
     run, curves = way.begin(next(keys)), []
     random = float(way.evaluate(run, next(keys), 1.0).mean())
     last = [deque([np.nan], maxlen=TRIAL) for _ in range(seeds)]  # a mean of fewer episodes would favor short ones
-    for chunk in range(chunks):
-        run, episodes = way.chunk(run, next(keys), learn=chunk > 0)
+    for _ in range(chunks):
+        run, episodes = way.chunk(run, next(keys))
         for scores, done, score in zip(last, *jax.device_get(episodes), strict=True):
             scores.extend(score[done])
         curves.append([np.mean(scores) for scores in last])
@@ -287,7 +299,7 @@ def main(argv: list[str] | None = None) -> None:
     with Progress(BarColumn(20), TimeRemainingColumn(), TextColumn("{task.description} {task.fields[r]:.1f}")) as bar:
         for name in REPLAYS if "all" in args.replay else args.replay:
             task = bar.add_task(f"{name}: return", total=chunks, r=np.nan)
-            dqn, show = way(args.env, REPLAYS[name], (chunks - 1) * CHUNK), partial(bar.update, task, advance=1)
+            dqn, show = way(args.env, REPLAYS[name], chunks * CHUNK - WARMUP), partial(bar.update, task, advance=1)
             results[name] = train(dqn, chunks, seeds, jax.random.key(args.seed), show)
     for name, (_, random, scores) in results.items():
         each = " ".join(f"{score:.1f}" for score in scores.mean(1))

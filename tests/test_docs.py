@@ -10,7 +10,15 @@ from public_names import public_names
 import jaxbuffers as jb
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/index.md", "docs/batch.md", "docs/in-place.md", "docs/text.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/index.md",
+    "docs/batch.md",
+    "docs/in-place.md",
+    "docs/text.md",
+    "docs/vmap.md",
+]
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbuffers.numerics.random_bits import bits64
+from jaxbuffers.numerics.random_bits import FOR_VIEWS, bits64, split
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 + 5])
@@ -50,3 +50,13 @@ def test_vmapped_keys_draw_what_each_key_draws():
     for i, key in enumerate(keys):
         np.testing.assert_array_equal(high[i], bits64(key, 16)[0])
         np.testing.assert_array_equal(low[i], bits64(key, 16)[1])
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("use", [bits64, split])
+def test_a_key_may_serve_a_sampler_once_and_a_view_beside_it(impl, use):
+    key, other = jax.random.key(0, impl=impl), jax.random.key(1, impl=impl)
+    with jax.debug_key_reuse(True):
+        jax.jit(lambda key: (use(key, 2), bits64(key, 2, FOR_VIEWS)))(key)
+        with pytest.raises(jax.errors.KeyReuseError):
+            jax.jit(lambda key: (use(key, 2), use(key, 2)))(other)

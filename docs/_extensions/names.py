@@ -12,6 +12,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
 from public_names import public_names
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -20,6 +21,8 @@ import jaxbuffers
 
 LOGGER = logging.getLogger(__name__)
 _NAME = re.compile(r"(?<![`:\w])`([A-Za-z_][\w.]*)`(?!`)")
+_COLON = "\x01"  # napoleon reads what is before a colon in the first line of a property or constant as its type
+_AXIS = re.compile(r"((?:^|: )\s*[A-Z])\.(?=\s|$)")  # "B." alone would begin a list
 
 
 def _follow(start: Any, parts: list[str]) -> Any:
@@ -84,10 +87,12 @@ def _link(app: Sphinx, what: str, full_name: str, obj: Any, options: Any, lines:
     for i, line in enumerate(lines):
         doctest = line.lstrip().startswith(">>>") or (doctest and bool(line.strip()))
         if not doctest:
-            lines[i] = _NAME.sub(role, line)
+            lines[i] = _NAME.sub(role, _AXIS.sub(r"\1\\.", line))
+    if what in ("property", "data") and lines:
+        lines[0] = lines[0].replace(": ", f"{_COLON} ")
 
 
-def _defaults(
+def _signature(
     app: Sphinx, what: str, full_name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
     """Write what a dataclass makes by default, which its signature calls ``<factory>``."""
@@ -98,8 +103,20 @@ def _defaults(
     return signature, returns
 
 
+def _restore(app: Sphinx, what: str, full_name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = [line.replace(_COLON, ":") for line in lines]
+
+
+def _call_them_attributes(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    for name in content.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name.children = [nodes.Text("Attributes")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect to Sphinx, before the sections of docstrings are read."""
     app.connect("autodoc-process-docstring", _link, priority=100)
-    app.connect("autodoc-process-signature", _defaults)
+    app.connect("autodoc-process-docstring", _restore, priority=900)
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("object-description-transform", _call_them_attributes)
     return {"parallel_read_safe": True}

@@ -78,7 +78,7 @@ class HostReplay(Generic[Data]):
 
     @property
     def state(self) -> ReplayState:
-        """The state: yours to keep. The next write then copies it once, instead of updating it in place.
+        """The state, yours to keep. The next write then copies it once, instead of updating it in place.
 
         Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
         """

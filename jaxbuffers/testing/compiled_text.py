@@ -57,10 +57,12 @@ def computations(text: str) -> dict[str, Computation]:
             body = bodies[opening[1]] = {}
         elif match := _INSTRUCTION.match(line):
             root, name, types, opcode, rest = match.groups()
-            arrays = tuple(
-                (dtype, tuple(int(n) for n in axes.split(",") if n)) for dtype, axes in _ARRAY.findall(types)
-            )
+            arrays = tuple((dtype, _shape(axes)) for dtype, axes in _ARRAY.findall(types))
             calls = _CALLS.search(rest)
             operands = tuple(_OPERAND.findall(rest.split(")")[0]))
             body[name] = Instruction(name, arrays, opcode, operands, calls and calls[1], bool(root), line.strip())
     return bodies
+
+
+def _shape(axes: str) -> tuple[int, ...]:
+    return tuple(int(size) for size in axes.split(",") if size)

@@ -5,7 +5,7 @@ not cross episodes, all belong to one. Two exact answers to the same three quest
 these rows change, how many legal windows has each stream, where is the k-th oldest):
 
 * `Contiguous`: any run of rows is legal, so counting is arithmetic and nothing is stored.
-* the queues of ``queues.py``: each stream keeps the times at which its legal windows began.
+* the queues of ``queue.py``: each stream keeps the times at which its legal windows began.
 """
 
 import abc

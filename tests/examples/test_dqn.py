@@ -14,6 +14,7 @@ import pytest
 from tier import long_but
 
 import jaxbuffers as jb
+from jaxbuffers.testing import assert_gated
 
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.spec_from_file_location("dqn", ROOT / "examples" / "dqn.py")
@@ -21,7 +22,7 @@ dqn = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(dqn)
 
 E, TRIAL, GAMMA, N_STEP = 3, 12, 0.5, 3
-SMALL = {"NUM_ENVS": E, "TRIAL": TRIAL, "CHUNK": 40, "CAPACITY": 150, "BATCH": 8, "UNITS": 4}
+SMALL = {"NUM_ENVS": E, "TRIAL": TRIAL, "CHUNK": 40, "WARMUP": 40, "CAPACITY": 150, "BATCH": 8, "UNITS": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +97,27 @@ def make(request, monkeypatch):
         gymnasium.registry, "Count-v0", gymnasium.envs.registration.EnvSpec("Count-v0", entry_point=Count)
     )
     way = {"gymnax": dqn.OnGymnax, "gymnasium": dqn.OnGymnasium}[request.param]
-    return lambda sampler, updates=100: way("Count-v0", sampler, updates)
+
+    def make(sampler, updates=100):
+        return way("Count-v0", sampler, updates)
+
+    make.way = way
+    return make
 
 
 @pytest.fixture
 def keys():
     return jax.random.split(jax.random.key(0), 1)
+
+
+def idle(way):
+    """Let it act and record, and not compile what it would learn."""
+    way.dqn.learn = way.learn = lambda run, key: run
+    return way
+
+
+def first_seed(run):
+    return jax.tree.map(lambda x: x[0] if x.ndim else x, run.replay)  # the count of adds is that of all seeds
 
 
 def test_a_policy_is_judged_by_one_whole_episode_of_each_environment(make, keys):
@@ -115,8 +131,8 @@ def test_a_policy_is_judged_by_one_whole_episode_of_each_environment(make, keys)
 
 
 def test_scores_of_training_are_those_of_whole_episodes(make, keys):
-    way = make(jb.Uniform())
-    _, (done, score) = way.chunk(way.begin(keys), keys, learn=False)
+    way = idle(make(jb.Uniform()))
+    _, (done, score) = way.chunk(way.begin(keys), keys)
     done, score = np.asarray(done), np.asarray(score)
     assert done.shape == score.shape == (1, SMALL["CHUNK"], E)
     for env in range(E):
@@ -127,9 +143,9 @@ def test_scores_of_training_are_those_of_whole_episodes(make, keys):
 
 
 def test_only_what_terminates_has_no_future(make, keys):
-    way = make(jb.Uniform())
-    run, _ = way.chunk(way.begin(keys), keys, learn=False)
-    replay = jax.tree.map(lambda x: x[0], run.replay) if isinstance(way, dqn.OnGymnax) else run.replay
+    way = idle(make(jb.Uniform()))
+    run, _ = way.chunk(way.begin(keys), keys)
+    replay = first_seed(run) if isinstance(way, dqn.OnGymnax) else run.replay
     data = way.dqn.replay.sample(replay, keys[0], 4096).data
     (time, length, before), (after, same, as_before) = np.asarray(data.obs).T, np.asarray(data.next_obs).T
     np.testing.assert_array_equal((length, before), (same, as_before))  # of one episode
@@ -178,11 +194,12 @@ def test_exploration_falls_to_a_little_and_random_actions_are_all_of_them(make, 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", long_but([*dqn.REPLAYS], quick=[1]))
-def test_learning_changes_what_it_should(make, keys, name):
+def test_learning_changes_what_it_should(make, keys, name, monkeypatch):
+    monkeypatch.setattr(dqn, "WARMUP", 0)
     way = make(dqn.REPLAYS[name], updates=SMALL["CHUNK"])
     run = way.begin(keys)
     before = jax.tree.map(np.array, run.params)
-    run, _ = way.chunk(run, keys, learn=True)
+    run, _ = way.chunk(run, keys)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((run.params, run.target)))
     for old, new in zip(*map(jax.tree.leaves, (before, run.params)), strict=True):
         assert not np.array_equal(old, new)
@@ -193,9 +210,24 @@ def test_learning_changes_what_it_should(make, keys, name):
 
 
 @pytest.mark.usefixtures("standard_promotion")
+def test_learning_begins_after_the_warm_up_and_is_a_branch_for_all_seeds_together(make):
+    keys = jax.random.split(jax.random.key(0), 1 if make.way is dqn.OnGymnasium else 3)
+    way = make(jb.Prioritized())
+    run, ages = way.begin(keys), []
+    for _ in range(2):
+        run, _ = way.chunk(run, keys)
+        ages.append(np.ravel(run.age).tolist())
+    assert ages == [[0] * len(keys), [SMALL["CHUNK"]] * len(keys)]
+    assert int(run.replay.adds) == 2 * SMALL["CHUNK"]
+    if make.way is dqn.OnGymnax:
+        assert_gated(way.chunk, run, keys)
+
+
+@pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("options", [["--seeds", "2"], ["--gym", "--replay", "all"]])
 def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, monkeypatch, options):
     monkeypatch.setattr(dqn, "CHUNK", 10)
+    monkeypatch.setattr(dqn, "WARMUP", 10)
     dqn.main([*options, "--steps", "60", "--out", str(tmp_path / "dqn.png")])
     said = capsys.readouterr().out
     for name in dqn.REPLAYS if "all" in options else ["prioritized"]:
@@ -208,9 +240,9 @@ def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, 
 
 @pytest.mark.usefixtures("standard_promotion")
 def test_images_are_kept_as_bytes_and_nothing_is_lost(keys):
-    way = dqn.OnGymnax("Breakout-MinAtar", jb.Uniform(), 100)
-    run, _ = way.chunk(way.begin(keys), keys, learn=False)
-    obs = way.dqn.replay.sample(jax.tree.map(lambda x: x[0], run.replay), keys[0]).data.obs
+    way = idle(dqn.OnGymnax("Breakout-MinAtar", jb.Uniform(), 100))
+    run, _ = way.chunk(way.begin(keys), keys)
+    obs = way.dqn.replay.sample(first_seed(run), keys[0]).data.obs
     assert obs.dtype == jnp.uint8
     assert obs.shape[1:] == (10, 10, 4)
     assert set(np.unique(obs)) == {0, 255}
