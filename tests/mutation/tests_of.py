@@ -14,7 +14,6 @@ WINDOWS = [
     "test_stats.py",
     "samplers/test_by_episode.py",
     "samplers/test_long_streams.py",
-    "contract/test_contract.py",
 ]
 STORAGE = [
     "test_windows.py",
@@ -27,7 +26,6 @@ STORAGE = [
     "samplers/test_clustered.py",
     "test_state_machine.py",
     "test_in_place.py",
-    "contract/test_contract.py",
 ]
 TESTS = {
     "storage/ring.py": STORAGE,
