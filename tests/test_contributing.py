@@ -35,7 +35,7 @@ PAIRS = [("Ends", jb.Prioritized()), (jb.Sequences(3, "within"), "Newest"), (jb.
 PAIRS += [("Ends", "Newest"), ("Ends", "Backlog"), ("Ends", jb.WithoutReplacement()), (jb.Transitions(), "Backlog")]
 
 
-@pytest.mark.parametrize("view, sampler", long_but(PAIRS, quick=[2, 3]), ids=str)
+@pytest.mark.parametrize("view, sampler", long_but(PAIRS, quick=[3]), ids=str)
 def test_the_view_and_the_samplers_keep_the_contract_with_ours_and_with_each_other(view, sampler):
     view = shown(view)[0](3) if isinstance(view, str) else view
     sampler = shown(sampler)[0]() if isinstance(sampler, str) else sampler

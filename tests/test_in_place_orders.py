@@ -126,8 +126,8 @@ def check(view, sampler, verbs, unroll=0):
         assert_in_place(run, state, *args, keys[0], large=LARGE)
 
 
-# The contract puts every sampler's add and update in place; here are those with most state of their own.
-@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[1, 9]), ids=name)
+# The contract puts every sampler's add and update in place; here is one around another, with most to remember.
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[9]), ids=name)
 def test_two_verbs_in_every_order_copy_nothing_in_a_scan(sampler):
     check(WITHIN, sampler, every_word("asu", 2), unroll=1)
 
@@ -143,7 +143,7 @@ def test_an_unrolled_scan_copies_nothing(sampler):
     check(WITHIN, sampler, "asua", unroll=2)
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[3, 5]), ids=name)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[3]), ids=name)
 def test_verbs_in_every_order_copy_nothing_whatever_the_view(view):
     check(view, jb.Uniform(), every_word("asu", 2))
 

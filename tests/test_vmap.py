@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -23,7 +24,7 @@ ROW = {
     "reward": jnp.float32(0),
     **dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False)),
 }
-views = pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
+views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[2, 3]), ids=lambda view: repr(view).replace(" ", ""))
 
 
 def replay_of(view):

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 900  # of processor time: what takes longer is a loop that never ends
 HEAVY = "chex flax.serialization flax.struct hypothesis.stateful jax.experimental.checkify numpy pytest scipy.stats"
 
+OPTIONS = "-x -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning".split()  # of what is imported already
+
 
 class Finder(importlib.abc.MetaPathFinder):
     """Finds one module, changed."""
@@ -50,7 +52,7 @@ def outcome(arguments, finder=None):
             os.dup2(nothing, stream)
         if finder is not None:
             sys.meta_path.insert(0, finder)
-        os._exit(sys.modules["pytest"].main([*arguments, "-x", "-q", "-m", "not long", "-p", "no:cacheprovider"]))
+        os._exit(sys.modules["pytest"].main([*arguments, *OPTIONS, "-m", "not long"]))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
