@@ -23,7 +23,14 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 900  # of processor time: what takes longer is a loop that never ends
 HEAVY = "chex flax.serialization flax.struct hypothesis.stateful jax.experimental.checkify numpy pytest scipy.stats"
 
-OPTIONS = "-x -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning".split()  # of what is imported already
+OPTIONS = [
+    "-x",
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+]  # of what is imported already
 
 
 class Finder(importlib.abc.MetaPathFinder):
