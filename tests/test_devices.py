@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -19,7 +20,7 @@ ROW = {
     **dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False)),
 }
 VIEWS = [jb.Items(), jb.Transitions(n_step=2), jb.Sequences(3, "within", burn_in=1)]
-views = pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
+views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[2]), ids=lambda view: repr(view).replace(" ", ""))
 
 pytestmark = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs 8 devices, or 8 fake ones on CPU")
 

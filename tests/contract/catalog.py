@@ -34,6 +34,11 @@ SAMPLERS = [
 ]
 
 
+# All that a mixture can be made of, told everything together: one program where each by itself would be a dozen.
+PARTS = [*SAMPLERS[:10], SAMPLERS[13]]
+EVERYTHING = jb.Mix(*((1 / len(PARTS), part) for part in PARTS))
+
+
 def at_goal(place, goal):
     return -jnp.sum(jnp.abs(place - goal))
 
@@ -77,7 +82,8 @@ def show(value):
 
 
 def replay_of(view, sampler):
-    return jb.Replay(capacity=27, num_envs=3, batch_size=3, view=view, sampler=sampler)
+    size = len(PARTS) if sampler == EVERYTHING else 3
+    return jb.Replay(capacity=27, num_envs=3, batch_size=size, view=view, sampler=sampler)
 
 
 def rows_for(replay):

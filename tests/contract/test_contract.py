@@ -11,12 +11,11 @@ from tier import long_but
 import jaxbuffers as jb
 from jaxbuffers import testing
 
-from .catalog import ROW, SAMPLERS, VIEWS, replay_of, rows_for, show
+from .catalog import EVERYTHING, ROW, SAMPLERS, VIEWS, replay_of, rows_for, show
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=show)
 every_view = pytest.mark.parametrize("view", VIEWS, ids=show)
 # One of every kind in the quick tier; their other options are long.
-kind_of_sampler = pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[*range(7), *range(8, 12), 13]), ids=show)
 kind_of_view = pytest.mark.parametrize("view", long_but(VIEWS, quick=[0, 2, 5, 8, 10, 12, 13, 14]), ids=show)
 
 
@@ -40,27 +39,30 @@ def put_through(request):
     return run
 
 
-# That the eager call is the compiled one is shown by samplers made of others; lives under vmap by test_every_sampler.
-COMPOUND = [9, 11, 13]
-OF_SAMPLERS = [check for check in testing.CONTRACT if check is not testing.check_transforms]
+OF_DRAWS = testing.check_probability, testing.check_can_sample, testing.check_windows
 
 
-@pytest.mark.parametrize("check", OF_SAMPLERS, ids=lambda check: check.__name__)
-@kind_of_sampler
-@pytest.mark.parametrize("view", [VIEWS[10]], ids=show)
-def test_every_sampler_keeps_the_whole_contract(view, sampler, check, put_through):
-    put_through(check, replay_of(view, sampler))
+@pytest.mark.parametrize("check", testing.CONTRACT, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("sampler", [EVERYTHING, SAMPLERS[10]], ids=["everything", "online first"])
+def test_all_samplers_in_one_keep_the_whole_contract(sampler, check, put_through):
+    put_through(check, replay_of(VIEWS[10], sampler))
 
 
-@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=COMPOUND), ids=show)
-@pytest.mark.parametrize("view", [VIEWS[10]], ids=show)
-def test_every_sampler_draws_the_same_under_every_transformation(view, sampler, put_through):
-    put_through(testing.check_transforms, replay_of(view, sampler))
+@pytest.mark.parametrize("check", OF_DRAWS, ids=lambda check: check.__name__)
+@every_sampler
+def test_every_sampler_draws_what_it_may_as_often_as_it_says(sampler, check, put_through):
+    put_through(check, replay_of(VIEWS[10], sampler))
+
+
+@pytest.mark.long  # each by itself
+@pytest.mark.parametrize("check", [check for check in testing.CONTRACT if check not in OF_DRAWS])
+@every_sampler
+def test_every_sampler_keeps_the_whole_contract(sampler, check, put_through):
+    put_through(check, replay_of(VIEWS[10], sampler))
 
 
 # How likely windows are, and whether any can be drawn, is decided by samplers alone; priorities say more of windows.
-OTHERS = testing.check_probability, testing.check_can_sample, testing.check_windows
-OF_VIEWS = [check for check in testing.CONTRACT if check not in OTHERS]
+OF_VIEWS = [check for check in testing.CONTRACT if check not in OF_DRAWS]
 
 
 @pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)

@@ -5,18 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
+from tier import long_but
 
 import jaxbuffers as jb
 from errors.mistakes import ENVS, ROW, rows, says, zeros
 
 
-@pytest.mark.parametrize("size", [0, -1, True, 2.0])
+@pytest.mark.parametrize("size", long_but([0, -1, True, 2.0], quick=[0, 3]))
 def test_a_bad_batch_size_is_refused(replay, state, size):
     with pytest.raises(jb.errors.ConfigurationError, match="batch_size must be an int of at least 1"):
         replay.sample(state, jax.random.key(0), size)
 
 
-@pytest.mark.parametrize("added", [0, 1, 3])
+@pytest.mark.parametrize("added", long_but([0, 1, 3], quick=[2]))
 @pytest.mark.parametrize("view", [jb.Sequences(4), jb.Sequences(4, "within"), jb.Transitions(), jb.Items()], ids=repr)
 def test_too_few_rows_give_an_invalid_batch_of_zeros_and_raise_under_debug_checks(view, added):
     replay = jb.Replay(capacity=12, num_envs=ENVS, batch_size=4, view=view)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.experts import demonstrations, trajectory
@@ -53,7 +54,7 @@ def test_the_dataset_is_of_the_moment():
     assert [item["mission"] for item in dataset] == ["m2", "m3", "m4", "m5"]
 
 
-@pytest.mark.parametrize("view", ["transitions", "n-step", "pad", "time-major", "episodes"])
+@pytest.mark.parametrize("view", long_but(["transitions", "n-step", "pad", "time-major", "episodes"], quick=[0, 3, 4]))
 def test_the_windows_of_every_view(view):
     buffer = filled(view, "uniform")
     dataset = jb.WindowDataset(buffer)

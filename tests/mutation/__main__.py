@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 900  # of processor time: what takes longer is a loop that never ends
 HEAVY = "chex flax.serialization flax.struct hypothesis.stateful jax.experimental.checkify numpy pytest scipy.stats"
 
-OPTIONS = [
+ALREADY = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that are imported already
+OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-W", ALREADY]
     "-x",
     "-q",
     "-p",

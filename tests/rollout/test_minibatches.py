@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
     remainder=st.sampled_from(["error", "drop", "pad", "wrap"]),
     shuffle=st.booleans(),
 )
-@settings(max_examples=budget(15, 50), deadline=None)
+@settings(max_examples=budget(10, 50), deadline=None)
 def test_each_row_comes_exactly_once_an_epoch(rows, batch, remainder, shuffle):
     data = {"x": jnp.arange(rows), "y": jnp.arange(rows * 2.0).reshape(rows, 2)}
     over = rows % batch

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import quick_jit
+from tier import long_but
 
 from jaxbuffers.numerics import count_tree
 from jaxbuffers.numerics.count_tree import FAN_OUT, NOWHERE
@@ -53,7 +54,7 @@ def play(rng, tree, want, count, batch, ranked):
 
 
 @pytest.mark.parametrize("batch, ranked", [(1, False), (9, True), (300, False)])
-@pytest.mark.parametrize("size, count", [*zip(SIZES, [1, 2, 97, 3, 2, 5, 1, 96], strict=True)])
+@pytest.mark.parametrize("size, count", long_but([*zip(SIZES, [1, 2, 97, 3, 2, 5, 1, 96], strict=True)], [0, 2, 3, 7]))
 def test_the_tree_is_what_a_dict_says_after_any_moves(size, count, batch, ranked):
     rng = np.random.default_rng([size, batch])
     tree, want = count_tree.init(size, count), np.full(size, -1)

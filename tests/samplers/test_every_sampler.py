@@ -135,6 +135,7 @@ def test_used_states_that_were_saved_and_loaded_draw_the_same():
     assert (first.start != other.start).any(axis=1).all(), "another key gives other windows"
 
 
+@pytest.mark.long  # the contract calls samples and adds eagerly
 @group(VIEWS[0])
 def test_eager_verbs_do_what_compiled_ones_do_to_a_used_state():
     # The contract suite compares eager samples of every sampler; here are the other verbs of one.

@@ -10,6 +10,7 @@ import pytest
 from jax.experimental import checkify
 from oracle import drawn, filled, quick_jit, told_apart
 from oracle.samplers import RankBased as Oracle
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.numerics import count_tree
@@ -97,7 +98,7 @@ def test_classes_are_half_octaves_exactly():
     np.testing.assert_array_equal(47 - np.asarray(half_octave(ordered)), [Oracle.half_octave(p) for p in ordered])
 
 
-@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("alpha", long_but(ALPHAS, quick=[2, 4]))
 def test_probability_is_rank_to_the_minus_alpha_with_ties_shared(alpha):
     priorities = np.array([5, 5.1, 100, 0, 1e-20, 7e7, 1e30, 1, 1.3, 1.5, 1.99, 0.7])
     classes = [95 - 48 - Oracle.half_octave(p) for p in priorities]
@@ -123,7 +124,7 @@ def grid(monkeypatch, replay, state, count):
     return jax.tree.map(np.asarray, quick_jit(draw)(state))
 
 
-@pytest.mark.parametrize("alpha", [0, 0.7, 2])
+@pytest.mark.parametrize("alpha", long_but([0, 0.7, 2], quick=[1]))
 def test_each_class_is_drawn_as_often_as_its_ranks_say(alpha, monkeypatch):
     size, count = 3000, 2**16
     priorities = np.exp(np.random.default_rng(1).normal(0, 5, size))

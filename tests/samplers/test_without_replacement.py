@@ -11,6 +11,7 @@ from oracle import drawn, filled, fits, leaves_of, quick_jit, row_at, told_apart
 from oracle.lives import ROW, grow, inputs, places
 from oracle.replay import OracleReplay
 from oracle.samplers import follower_of
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.samplers import without_replacement
@@ -51,7 +52,7 @@ def twelve(size):
     return replay, filled(replay, told_apart(16, 2, first=[0, 5, 11]), mask)
 
 
-@pytest.mark.parametrize("size", [1, 3, 5, 7, 12])
+@pytest.mark.parametrize("size", long_but([1, 3, 5, 7, 12], quick=[2, 4]))
 def test_each_legal_window_comes_exactly_once_an_epoch(size):
     windows = epochs(*twelve(size), -(-36 // size))  # batches divide the epoch, or straddle its end
     for begin in (0, 12, 24):
@@ -199,7 +200,10 @@ VIEWS = [jb.Items(), jb.Transitions(), jb.Sequences(2, "pad"), jb.Episodes(4)]
 
 @pytest.mark.parametrize(
     "view, kind",
-    [(view, "mixed") for view in VIEWS] + [(VIEWS[0], "streams of all ages"), (VIEWS[3], "one-step episodes")],
+    long_but(
+        [(view, "mixed") for view in VIEWS] + [(VIEWS[0], "streams of all ages"), (VIEWS[3], "one-step episodes")],
+        quick=[1, 5],
+    ),
     ids=show,
 )
 def test_epochs_hold_while_rows_come_and_go(view, kind):

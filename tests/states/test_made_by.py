@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.states.made_by import MadeBy
@@ -93,7 +94,7 @@ FORGETFUL = [
 ]
 
 
-@pytest.mark.parametrize("sampler", FORGETFUL, ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize("sampler", long_but(FORGETFUL, quick=[0, 3]), ids=lambda sampler: type(sampler).__name__)
 def test_samplers_that_remember_nothing_take_each_others_place(sampler):
     first, then = replay_of(sampler=FORGETFUL[0]), replay_of(sampler=sampler)
     values = rows(5) | {"obs": jnp.arange(5, dtype=jnp.float32)}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -40,7 +41,7 @@ def writes(replay):
     }
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[1]), ids=lambda sampler: type(sampler).__name__)
 def test_eager_verbs_return_no_array_that_they_were_given(sampler):
     replay = replay_of(jb.Transitions(), sampler)
     state = jax.jit(replay.add)(replay.init(ROW), NUMBERED)
@@ -147,7 +148,7 @@ def as_numpy(tree):
     return jax.tree.map(lambda leaf: np.array(leaf), tree)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[1]), ids=lambda sampler: type(sampler).__name__)
 def test_a_state_of_numpy_arrays_does_what_its_own_does(sampler):
     replay = replay_of(jb.Transitions(), sampler)
     state = jax.jit(replay.add)(replay.init(ROW), NUMBERED)
