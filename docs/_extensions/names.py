@@ -107,8 +107,8 @@ def _restore(app: Sphinx, what: str, full_name: str, obj: Any, options: Any, lin
     lines[:] = [line.replace(_COLON, ":") for line in lines]
 
 
-def _call_them_attributes(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
-    for name in content.findall(nodes.field_name):
+def _call_them_attributes(app: Sphinx, doctree: nodes.document) -> None:
+    for name in doctree.findall(nodes.field_name):
         if name.astext() == "Variables":
             name.children = [nodes.Text("Attributes")]
 
@@ -118,5 +118,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", _link, priority=100)
     app.connect("autodoc-process-docstring", _restore, priority=900)
     app.connect("autodoc-process-signature", _signature)
-    app.connect("object-description-transform", _call_them_attributes)
+    app.connect("doctree-read", _call_them_attributes)
     return {"parallel_read_safe": True}

@@ -74,7 +74,7 @@ def test_a_dataset_of_demonstrations_has_the_names_of_what_was_inserted():
     step = {"observation": "a", "action": "go", "image_features": screens[0], "reward": 1.0, "done": True}
     step |= {"next_observation": "b", "next_image_features": screens[1]}
     one.insert(**step)
-    item = jb.WindowDataset(one)[0]
+    item = one.dataset()[0]
     assert set(item) == {*step, "mc_return"}
     assert (item["observation"], item["action"], item["next_observation"]) == ("a", "go", "b")
     assert bool(item["done"])

@@ -42,7 +42,7 @@ def test_every_verb_of_a_host_replay():
 def test_the_windows_of_demonstrations(copy):
     demos = jb.Demonstrations(capacity=16, image_features=FEATURES)
     kept = demos.extend([trajectory(3), trajectory(2)], top=0.5)
-    dataset = jb.WindowDataset(demos, copy=copy)
+    dataset = demos.dataset(copy=copy)
     assert kept.sum() == 1
     assert len(dataset) == len(demos)
     assert isinstance(dataset[0]["observation"], str)

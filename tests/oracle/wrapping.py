@@ -91,7 +91,7 @@ class OnlineFirst(Wrapping):
         Follower.check(self.parts[0], windows[len(front) :], probability[len(front) :])
 
     def facts(self):
-        then = {f"then.{path}": fact for path, fact in self.parts[0].facts().items()}
+        then = {f"inner.{path}": fact for path, fact in self.parts[0].facts().items()}
         return {"missed": self.missed, "queued": len(self.queue), **then}
 
 
@@ -124,4 +124,4 @@ class Counted(Wrapping):
         table = np.full(self.length * self.streams, -1)
         for (stream, start), uses in self.uses.items():
             table[start % self.length * self.streams + stream] = uses
-        return {"uses": table, **{f"sampler.{path}": fact for path, fact in self.parts[0].facts().items()}}
+        return {"uses": table, **{f"inner.{path}": fact for path, fact in self.parts[0].facts().items()}}

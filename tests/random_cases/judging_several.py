@@ -111,7 +111,7 @@ class OnlineFirst(Several):
             self.queue.remove(window)
 
     def facts(self):
-        return {"queued": len(self.queue), "missed": self.missed, **self.inside("then")}
+        return {"queued": len(self.queue), "missed": self.missed, **self.inside("inner")}
 
 
 class Counted(Several):
@@ -140,4 +140,4 @@ class Counted(Several):
         return self.judges[0].drawn(windows)
 
     def facts(self):
-        return {"uses": self.uses, **self.inside("sampler")}
+        return {"uses": self.uses, **self.inside("inner")}

@@ -38,7 +38,7 @@ def test_stacked_states_come_back_too():
     jax.tree.map(
         np.testing.assert_array_equal, serialization.from_bytes(target, serialization.to_bytes(stacked)), stacked
     )
-    with pytest.raises(jb.errors.ShapeError, match=r"leaf 'dropped' of shape \(2,\)"):
+    with pytest.raises(jb.errors.ShapeError, match=r"leaf 'adds' of shape \(2,\)"):
         serialization.from_bytes(TWO.init(ROW), serialization.to_bytes(stacked))
 
 
