@@ -25,13 +25,6 @@ HEAVY = "chex flax.serialization flax.struct hypothesis.stateful jax.experimenta
 
 ALREADY = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that are imported already
 OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-W", ALREADY]
-    "-x",
-    "-q",
-    "-p",
-    "no:cacheprovider",
-    "-W",
-    "ignore::pytest.PytestAssertRewriteWarning",
-]  # of what is imported already
 
 
 class Finder(importlib.abc.MetaPathFinder):
