@@ -29,10 +29,10 @@ def living(legal: Legal, index: Index) -> jax.Array:
     return only_where(alive, legal.address(stream, time))
 
 
-def feedback(index: Index, legal: jax.Array, good: jax.Array) -> tuple[jax.Array, jax.Array]:
+def feedback(index: Index, alive: jax.Array, good: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Count the priorities for windows that are gone, and those that cannot be one: int32 ``[]`` each."""
-    stale = jnp.sum((index.time >= 0) & ~legal, dtype=jnp.int32)
-    refused = jnp.sum(legal & ~good, dtype=jnp.int32)
+    stale = jnp.sum((index.time >= 0) & ~alive, dtype=jnp.int32)
+    refused = jnp.sum(alive & ~good, dtype=jnp.int32)
     check(stale == 0, "update: {n} priorities are for windows that are gone", n=stale)
     check(refused == 0, "update: {n} priorities are NaN, infinite, negative or too large", n=refused)
     return stale, refused

@@ -29,7 +29,7 @@ class EpisodesState:
       begin: int32 ``[T, E]``, the number of the first window of each episode.
       made: int32 ``[E]``, how many episodes were ever queued.
       gone: int32 ``[E]``, how many of them have no legal window any more.
-      windows: int32 ``[E]``, how many legal windows were ever completed.
+      completed: int32 ``[E]``, how many legal windows were ever completed.
       opened: int32 ``[T, E]``, for each row the number of its episode, of all that the stream has had.
       now: int32 ``[E]``, the same for the newest row.
       last: int32 ``[E]``, the same for the newest episode queued.
@@ -40,7 +40,7 @@ class EpisodesState:
     begin: jax.Array
     made: jax.Array
     gone: jax.Array
-    windows: jax.Array
+    completed: jax.Array
     opened: jax.Array
     now: jax.Array
     last: jax.Array
@@ -94,7 +94,7 @@ class ByEpisode(Sampler[EpisodesState]):
             begin=jnp.zeros((length, streams), jnp.int32),
             made=jnp.zeros(streams, jnp.int32),
             gone=jnp.zeros(streams, jnp.int32),
-            windows=jnp.zeros(streams, jnp.int32),
+            completed=jnp.zeros(streams, jnp.int32),
             opened=jnp.zeros((length, streams), jnp.int32),
             now=jnp.zeros(streams, jnp.int32),
             last=jnp.zeros(streams, jnp.int32),
@@ -120,9 +120,9 @@ class ByEpisode(Sampler[EpisodesState]):
             place = jnp.where(opens, legal.slot(state.made), jnp.uint32(legal.length))
             return replace(
                 state,
-                begin=state.begin.at[place, streams].set(state.windows, mode="drop", unique_indices=True),
+                begin=state.begin.at[place, streams].set(state.completed, mode="drop", unique_indices=True),
                 made=legal.shift(state.made, opens.astype(jnp.int32)),
-                windows=legal.shift(state.windows, change.completed.astype(jnp.int32)),
+                completed=legal.shift(state.completed, change.completed.astype(jnp.int32)),
                 opened=opened,
                 now=now,
                 last=materialize(jnp.where(opens, episode, state.last)),
@@ -138,7 +138,7 @@ class ByEpisode(Sampler[EpisodesState]):
         oldest = legal.shift(state.made, -queued)
         front = legal.shift(oldest[None], ahead)
         exists = ahead < queued[None]
-        empty = exists & (self._windows(state, legal, front)[1] == 0)
+        empty = exists & (self._beginning_in(state, legal, front)[1] == 0)
         state = replace(state, gone=legal.shift(oldest, jnp.sum(empty, axis=0, dtype=jnp.int32)))
         # 3. Weigh anew. Weights have changed at the front, where windows expired, and from the newest one of before on.
         held = legal.shift(old.made, -old.gone)
@@ -146,7 +146,7 @@ class ByEpisode(Sampler[EpisodesState]):
         reached = legal.shift(back, -old.gone[None]) < legal.shift(state.made, -old.gone)[None]
         episode, real = jnp.concatenate([front, back]), jnp.concatenate([exists, reached])
         alive = real & (legal.shift(episode, -old.gone[None]) >= legal.shift(state.gone, -old.gone)[None])
-        count = jnp.where(alive, self._windows(state, legal, episode)[1], 0)
+        count = jnp.where(alive, self._beginning_in(state, legal, episode)[1], 0)
         weight = jnp.where(count > 0, count.astype(jnp.float32) ** np.float32(self.power), 0)
         leaf = only_where(real, legal.slot(episode) * jnp.uint32(legal.num_streams) + streams[None])
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight.reshape(-1)), leaf)
@@ -160,7 +160,7 @@ class ByEpisode(Sampler[EpisodesState]):
         newest = legal.shift(state.made[stream], -1)
         back = legal.slot(newest).astype(jnp.int32) - (leaf // jnp.uint32(legal.num_streams)).astype(jnp.int32)
         episode = legal.shift(newest, -jnp.where(back < 0, back + legal.length, back))
-        first, count = self._windows(state, legal, episode, stream)
+        first, count = self._beginning_in(state, legal, episode, stream)
         total = sum_tree.total(state.tree)
         valid = jnp.broadcast_to(total > 0, (batch_size,)) & (count > 0)
         rank = first + fraction_of(jnp.maximum(count, 0), high[batch_size:], low[batch_size:])
@@ -175,11 +175,11 @@ class ByEpisode(Sampler[EpisodesState]):
         low, high = jnp.zeros_like(rank), legal.shift(state.made, -state.gone)[stream]
         for _ in range(legal.length.bit_length()):
             middle = (low + high) // 2
-            first, _ = self._windows(state, legal, legal.shift(state.gone[stream], middle), stream)
+            first, _ = self._beginning_in(state, legal, legal.shift(state.gone[stream], middle), stream)
             older = (middle < high) & (first <= rank)
             low, high = jnp.where(older, middle + 1, low), jnp.where(older, high, middle)
         episode = legal.shift(state.gone[stream], jnp.maximum(low - 1, 0))
-        _, count = self._windows(state, legal, episode, stream)
+        _, count = self._beginning_in(state, legal, episode, stream)
         known = legal.alive(stream, start) & (count > 0)
         return jnp.where(known, self._share(sum_tree.total(state.tree), count), 0)
 
@@ -187,13 +187,13 @@ class ByEpisode(Sampler[EpisodesState]):
         count = jnp.maximum(count, 1).astype(jnp.float32)
         return count ** np.float32(self.power - 1) / jnp.where(total > 0, total, 1)
 
-    def _windows(
+    def _beginning_in(
         self, state: EpisodesState, legal: Legal, episode: jax.Array, stream: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """Return the rank of the first legal window of each queued episode and their number, 0 if all are gone."""
         if stream is None:
             stream = jnp.broadcast_to(jnp.arange(legal.num_streams, dtype=jnp.int32), episode.shape)
-        oldest = legal.shift(state.windows, -legal.count())[stream]
+        oldest = legal.shift(state.completed, -legal.count())[stream]
         following = legal.shift(episode, 1)
         newest = following == state.made[stream]
         begin, end = (
@@ -201,7 +201,7 @@ class ByEpisode(Sampler[EpisodesState]):
             for number in (episode, following)
         )
         first = jnp.maximum(_signed(legal.shift(begin, -oldest), legal.cycle), 0)
-        last = _signed(legal.shift(jnp.where(newest, state.windows[stream], end), -oldest), legal.cycle)
+        last = _signed(legal.shift(jnp.where(newest, state.completed[stream], end), -oldest), legal.cycle)
         # The front episode may have begun any number of windows ago: the oldest window is its first one left.
         first = jnp.where(episode == state.gone[stream], 0, first)
         return first, jnp.maximum(last - first, 0)

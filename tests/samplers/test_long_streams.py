@@ -27,7 +27,7 @@ def later(state, jump):
     queue = state.windows
     if isinstance(queue, QueueState):
         queue = replace(queue, made=moved(queue.made), gone=moved(queue.gone), starts=moved(queue.starts))
-    sampler = replace(state.sampler, windows=moved(state.sampler.windows))
+    sampler = replace(state.sampler, completed=moved(state.sampler.completed))
     return replace(state, ring=replace(state.ring, time=moved(state.ring.time)), windows=queue, sampler=sampler)
 
 
