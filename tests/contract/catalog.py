@@ -1,5 +1,6 @@
 """Every view and every sampler of the package, in a configuration worth a test."""
 
+import inspect
 import re
 
 import jax.numpy as jnp
@@ -78,6 +79,8 @@ ROW = jb.Row(
 
 
 def show(value):
+    if inspect.isfunction(value):
+        return value.__name__
     return re.sub(r" |at 0x\w+", "", repr(value)) if isinstance(value, jb.View | jb.Sampler) else None
 
 

@@ -15,8 +15,8 @@ from .catalog import EVERYTHING, ROW, SAMPLERS, VIEWS, replay_of, rows_for, show
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=show)
 every_view = pytest.mark.parametrize("view", VIEWS, ids=show)
-# One of every kind in the quick tier; their other options are long.
-kind_of_view = pytest.mark.parametrize("view", long_but(VIEWS, quick=[0, 2, 5, 8, 10, 12, 13, 14]), ids=show)
+KINDS = [0, 2, 5, 8, 10, 12, 13, 14]  # one view of every kind; their other options are long
+kind_of_view = pytest.mark.parametrize("view", long_but(VIEWS, quick=KINDS), ids=show)
 
 
 @pytest.fixture(autouse=True)
@@ -39,34 +39,52 @@ def put_through(request):
     return run
 
 
+def of(check, values, quick):
+    """Pairs of a check and each of some values, long but for those at these places."""
+    return long_but([(check, value) for value in values], quick)
+
+
+# What draws may depend on is asked of every sampler. What is much the same for all takes long to compile: those that
+# remember most stand for the others, all that a mixture can hold go into one, and each by itself is long.
 OF_DRAWS = testing.check_probability, testing.check_can_sample, testing.check_windows
+OF_SAMPLERS = [
+    *(pair for check in OF_DRAWS for pair in of(check, SAMPLERS, quick=range(len(SAMPLERS)))),
+    *of(testing.check_transforms, SAMPLERS, quick=[9, 10, 11, 13]),
+    *of(testing.check_in_place, SAMPLERS, quick=[2, 5, 9, 10, 13]),
+    *of(testing.check_configuration, SAMPLERS, quick=[7, 9, 11]),
+    *(pair for check in (testing.check_state, testing.check_made_by) for pair in of(check, SAMPLERS, quick=[10])),
+    *of(testing.check_rows, SAMPLERS, quick=range(len(SAMPLERS))),
+]
 
 
-@pytest.mark.parametrize("check", testing.CONTRACT, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("sampler", [EVERYTHING, SAMPLERS[10]], ids=["everything", "online first"])
-def test_all_samplers_in_one_keep_the_whole_contract(sampler, check, put_through):
-    put_through(check, replay_of(VIEWS[10], sampler))
-
-
-@pytest.mark.parametrize("check", OF_DRAWS, ids=lambda check: check.__name__)
-@every_sampler
-def test_every_sampler_draws_what_it_may_as_often_as_it_says(sampler, check, put_through):
-    put_through(check, replay_of(VIEWS[10], sampler))
-
-
-@pytest.mark.long  # each by itself
-@pytest.mark.parametrize("check", [check for check in testing.CONTRACT if check not in OF_DRAWS])
-@every_sampler
+@pytest.mark.parametrize("check, sampler", OF_SAMPLERS, ids=show)
 def test_every_sampler_keeps_the_whole_contract(sampler, check, put_through):
     put_through(check, replay_of(VIEWS[10], sampler))
 
 
+def test_every_check_is_made():
+    assert {pair.values[0] for pair in OF_SAMPLERS} == {*testing.CONTRACT}
+
+
+@pytest.mark.parametrize("check", [testing.check_state, testing.check_made_by, testing.check_rows])
+def test_all_samplers_in_one_keep_the_contract(check, put_through):
+    put_through(check, replay_of(VIEWS[10], EVERYTHING))
+
+
 # How likely windows are, and whether any can be drawn, is decided by samplers alone; priorities say more of windows.
-OF_VIEWS = [check for check in testing.CONTRACT if check not in OF_DRAWS]
+OF_VIEWS = [
+    *of(testing.check_transforms, VIEWS, quick=[2, 8, 12, 13, 14]),
+    *of(testing.check_in_place, VIEWS, quick=[8, 10, 12, 13]),
+    *of(testing.check_configuration, VIEWS, quick=[10, 14]),
+    *(
+        pair
+        for check in (testing.check_state, testing.check_made_by, testing.check_rows)
+        for pair in of(check, VIEWS, quick=KINDS)
+    ),
+]
 
 
-@pytest.mark.parametrize("check", OF_VIEWS, ids=lambda check: check.__name__)
-@kind_of_view
+@pytest.mark.parametrize("check, view", OF_VIEWS, ids=show)
 def test_every_view_keeps_the_whole_contract(view, check, put_through):
     put_through(check, replay_of(view, jb.Uniform()))
 
