@@ -65,7 +65,7 @@ def sum_of_all(ring, start):
         (lambda ring, start: jnp.roll(ring, start), "f32[100000]"),
         (lambda ring, start: ring.reshape(4, -1).T, "f32["),
         (fresh, "f32[100000]"),
-        (sum_of_all, " reduce("),
+        (sum_of_all, "f32[100000]"),
     ],
     ids=["copy", "copy in a loop", "convert", "select", "roll", "transpose", "update of a new array", "sum"],
 )

@@ -22,8 +22,8 @@ PARTS = [
     pytest.param(jb.Sequences(3, "pad"), jb.OnlineFirst(jb.RankBased()), marks=pytest.mark.long),
     pytest.param(jb.Episodes(4), jb.Counted(jb.WithoutReplacement()), marks=pytest.mark.long),
     pytest.param(
-        jb.FrameStack(WITHIN, 2),
-        jb.Mix((0.5, jb.Recent(horizon=9)), (0.5, jb.Clustered("group", 2))),
+        jb.Sequences(3, "within", period=2),
+        jb.Mix((0.5, jb.Recent(horizon=9)), (0.5, jb.Clustered("group", groups=2))),
         marks=pytest.mark.long,
     ),
 ]
