@@ -3,8 +3,10 @@
 `JAX_ENABLE_X64=1` in the environment runs the suite with 64-bit types (see test_x64.py).
 """
 
+import math
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,6 +20,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
+MEMORY = 3 * 2**30  # of each worker
 
 
 def pytest_configure(config):
@@ -41,7 +44,15 @@ def pytest_report_header():
 
 
 def pytest_runtest_teardown(item, nextitem, _ran=[0]):  # noqa: B006, the list counts the tests of this process
-    """Forget compiled programs now and then: thousands of them would fill the memory of a small machine."""
+    """Forget compiled programs before they fill the memory of a small machine; many are of use to later tests."""
     _ran[0] += 1
-    if _ran[0] % TESTS_BETWEEN_SWEEPS == 0:
+    if _ran[0] % TESTS_BETWEEN_SWEEPS == 0 and _held() > MEMORY:
         jax.clear_caches()
+
+
+def _held():
+    """Bytes of memory that this process holds; infinitely many where nobody says."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return math.inf

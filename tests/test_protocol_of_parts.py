@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.windows.base import Added
@@ -30,7 +31,9 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("other", OTHERS, ids=lambda replay: f"{replay.capacity}-{replay.num_envs}-{replay.view}")
+@pytest.mark.parametrize(
+    "other", long_but(OTHERS, quick=[2, 4]), ids=lambda replay: f"{replay.capacity}-{replay.num_envs}-{replay.view}"
+)
 def test_a_state_from_another_configuration_is_refused(other):
     ours = jb.Replay(12, None, 4, jb.Sequences(2, "within"))
     for state, replay in ((state_of(ours), other), (state_of(other), ours)):

@@ -30,12 +30,15 @@ def windows_of(view, pattern, length=8):
 
 @pytest.mark.parametrize(
     "view, pattern, starts",
-    [
-        (jb.Items(), "F..F..F...", range(2, 10)),
-        (jb.Sequences(3, "within"), "F..F..F...", [3, 6, 7]),
-        (jb.Sequences(2, "within", period=2), "F...F...F.", [2, 4, 6, 8]),
-        (jb.Transitions(), "F.F", [0]),
-    ],
+    long_but(
+        [
+            (jb.Items(), "F..F..F...", range(2, 10)),
+            (jb.Sequences(3, "within"), "F..F..F...", [3, 6, 7]),
+            (jb.Sequences(2, "within", period=2), "F...F...F.", [2, 4, 6, 8]),
+            (jb.Transitions(), "F.F", [0]),
+        ],
+        quick=[0, 2],
+    ),
 )
 def test_known_is_true_of_the_legal_windows_and_of_nothing_else(view, pattern, starts):
     replay, state, begun = windows_of(view, pattern)

@@ -179,16 +179,16 @@ def test_flags_that_have_decided_which_windows_are_legal_cannot_be_replaced(flag
     rows = jb.episode_rows(jnp.arange(4.0), jnp.zeros(3), jnp.ones(3), True, False)
     row = jax.tree.map(lambda x: x[0], rows)
     replay = jb.Replay(8, None, 2, jb.Transitions())
-    state = replay.add(replay.init(row), rows)
-    index = replay.sample(state, jax.random.key(0)).index
+    state = add(replay, replay.init(row), rows)
+    index = sample(replay, state, jax.random.key(0)).index
     with pytest.raises(jb.errors.StructureError, match=flag):
         replay.update(state, index, rows={flag: jnp.ones(2, bool)})
     # Where no window depends on it, the flag is a value like any other.
     replay = jb.Replay(8, None, 2, jb.Sequences(2))
-    state = replay.add(replay.init(row), rows)
-    index = replay.sample(state, jax.random.key(0)).index
-    state = replay.update(state, index, rows={flag: jnp.ones((2, 2), bool)})
-    assert bool(getattr(replay.get(state, index)[0], flag).all())
+    state = add(replay, replay.init(row), rows)
+    index = sample(replay, state, jax.random.key(0)).index
+    state = update(replay, state, index, rows={flag: jnp.ones((2, 2), bool)})
+    assert bool(getattr(get(replay, state, index)[0], flag).all())
 
 
 def test_an_index_of_another_dtype_or_of_unequal_shapes_is_refused_by_name():

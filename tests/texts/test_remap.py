@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.storage.ring import Ring
@@ -76,7 +77,10 @@ def test_ids_are_int32(wrong):
         Remap.of([1, 2], [3, 4])(wrong)
 
 
-@pytest.mark.parametrize("size, layout", [(2, "flat"), (2, "tiled"), (200, "flat"), (200, "tiled")])
+LAYOUTS = [(2, "flat"), (2, "tiled"), (200, "flat"), (200, "tiled")]
+
+
+@pytest.mark.parametrize("size, layout", long_but(LAYOUTS, quick=[0, 3]))
 def test_rows_of_a_state(opened, size, layout):
     """Every text field of every row, nothing else; rows that are not held stay as they are."""
     here, there = opened(), opened()
