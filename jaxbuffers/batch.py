@@ -4,8 +4,11 @@ from typing import Any, Generic
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from typing_extensions import TypeVar
+
+from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 
 Data = TypeVar("Data", default=Any)  # what a view reads: a row, a `Transition`, an `Episode`, ...
 
@@ -76,13 +79,20 @@ class Draw:
           probability: float32 ``[B]``; None for 1.
           valid: bool ``[B]``, or ``[]`` for all alike; None for True.
 
+        Raises:
+          DtypeError, ShapeError: naming the array.
+
         >>> import jax.numpy as jnp, jaxbuffers as jb
         >>> jb.Draw.of(jnp.int32([1, 2]), jnp.int32([7, 8]), jnp.float32([0.5, 0.5]), jnp.bool_([True, False])).start
         Array([7, 0], dtype=int32)
         """
-        probability = jnp.ones(stream.shape, jnp.float32) if probability is None else probability
-        draw = cls(stream=stream, start=start, probability=probability, valid=jnp.ones(stream.shape, jnp.bool_))
-        return draw if valid is None else draw.only(valid)
+        probability = jnp.ones(jnp.shape(stream), jnp.float32) if probability is None else probability
+        every = jnp.ones(jnp.shape(stream), jnp.bool_)
+        draw = check_draw(cls(stream=stream, start=start, probability=probability, valid=every))
+        if valid is None:
+            return draw
+        _check("valid", valid, np.bool_, (stream.shape, ()))
+        return draw.only(valid)
 
     def only(self, valid: jax.Array) -> "Draw":
         """Return the draw with every entry invalid, and zero, where ``valid`` (``[B]`` or ``[]``) is False."""
@@ -93,3 +103,24 @@ class Draw:
             probability=jnp.where(valid, self.probability, 0),
             valid=valid,
         )
+
+
+def check_draw(draw: Draw) -> Draw:
+    """Return a draw; refuse what is none, and arrays of other dtypes or shapes."""
+    if not isinstance(draw, Draw):
+        raise StructureError(f"expected a jb.Draw, got {type(draw).__name__}; write jb.Draw.of(stream, start).")
+    shape = jnp.shape(draw.stream)
+    if len(shape) != 1:
+        raise ShapeError(f"the draw's stream has shape {shape}, expected [B]: one entry for each window.")
+    kinds = {"stream": np.int32, "start": np.int32, "probability": np.float32, "valid": np.bool_}
+    for name, dtype in kinds.items():
+        _check(name, getattr(draw, name), dtype, (shape,))
+    return draw
+
+
+def _check(name: str, x: Any, dtype: type, shapes: tuple[tuple[int, ...], ...]) -> None:
+    got = getattr(x, "dtype", type(x).__name__)
+    if got != dtype:
+        raise DtypeError(f"the draw's {name} must be an array of {np.dtype(dtype)}, got {got}; nothing is cast.")
+    if x.shape not in shapes:
+        raise ShapeError(f"the draw's {name} has shape {x.shape}, expected {shapes[0]}, one entry for each window.")

@@ -155,7 +155,7 @@ class Replay(Generic[Data]):
 
     @verb
     def read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch[Data]:
-        """Read windows of your own choice, such as every legal one in turn.
+        """Read windows of your own choice, such as every legal one.
 
         Args:
           state: from `add`.
@@ -169,7 +169,7 @@ class Replay(Generic[Data]):
         Array([2., 5.], dtype=float32)
         """
         checks.check_key(key)
-        return self._read(state, draw.only(self.legal(state).known(draw.stream, draw.start)), key)
+        return self._read(state, self.legal(state).only_known(draw), key)
 
     @verb
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:

@@ -1,6 +1,7 @@
 """What authors of samplers and views, and curious users, lean on: Legal, Replay.read, Draw.of, the wrapping bases."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +86,36 @@ def test_what_is_not_valid_in_a_draw_is_zero():
     assert not jnp.any(none.valid) | jnp.any(none.stream) | jnp.any(none.start) | jnp.any(none.probability)
 
 
+def i(*values):
+    return jnp.array(values, jnp.int32)
+
+
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (
+            lambda: jb.Draw.of(i(0, 0), i(0, 1), valid=i(2, 1)),
+            "DtypeError",
+            "valid must be an array of bool, got int32",
+        ),
+        (lambda: jb.Draw.of(i(0, 0), jnp.array([0, 1], jnp.uint8)), "DtypeError", "start must be an array of int32"),
+        (lambda: jb.Draw.of(i(0, 0), jnp.zeros(2)), "DtypeError", "start must be an array of int32, got float32"),
+        (lambda: jb.Draw.of(i(0, 0), [0, 1]), "DtypeError", "start must be an array of int32, got list"),
+        (lambda: jb.Draw.of(i(0), i(0, 1)), "ShapeError", r"start has shape \(2,\), expected \(1,\)"),
+        (lambda: jb.Draw.of(i(0, 0), i(0, 1), valid=jnp.array([True])), "ShapeError", r"valid has shape \(1,\)"),
+        (lambda: jb.Draw.of(i(0, 0), i(0, 1), jnp.float32(1)), "ShapeError", r"probability has shape \(\)"),
+        (lambda: jb.Draw.of(i(0, 0), i(0, 1), i(1, 1)), "DtypeError", "probability must be an array of float32"),
+        (lambda: jb.Draw.of(i(0)[None], i(0)[None]), "ShapeError", r"stream has shape \(1, 1\), expected \[B\]"),
+        (lambda: jb.Draw(i(0), i(0), jnp.ones(1), True), "DtypeError", "valid must be an array of bool, got bool"),
+        (lambda: jb.Index(i(0), i(0)), "StructureError", r"expected a jb.Draw, got Index; write jb.Draw.of"),
+    ],
+)
+def test_what_is_no_draw_is_refused(make, error, message):
+    replay, state, _ = windows_of(jb.Items(), "F..")
+    with pytest.raises(getattr(jb.errors, error), match=message):
+        replay.read(state, make(), jax.random.key(0))
+
+
 @struct.dataclass
 class DrawsState:
     inner: object
@@ -138,6 +169,35 @@ def test_a_users_sampler_is_reported_like_ours():
     found = jb.stats(replay.update(state, replay.sample(state, jax.random.key(0)).index))
     assert int(found["sampler/0/draws"]) == 3
     assert int(found["sampler/1/uses"].sum()) == 4
+
+
+def test_a_wrapping_sampler_knows_its_own_configuration_from_another():
+    row = jnp.float32(0)
+    one, other = (jb.Replay(4, None, 2, sampler=Tallied(inner)) for inner in (jb.Uniform(), jb.Recent(horizon=2)))
+    assert one.sampler.memory == one.sampler
+    with pytest.raises(jb.errors.ConfigurationError, match="another configuration"):
+        one.add(other.init(row), row)
+
+
+class Pair(NamedTuple):
+    count: jax.Array
+
+    def stats(self):
+        return {"count": self.count}
+
+
+@dataclass(frozen=True)
+class Named(jb.Sampler):
+    def init(self, windows):
+        return Pair(jnp.zeros((), jnp.int32))
+
+    def draw(self, state, legal, key, batch_size):
+        return jb.Uniform().draw((), legal, key, batch_size)
+
+
+def test_a_state_that_is_a_named_tuple_is_reported_too():
+    replay = jb.Replay(4, None, 2, sampler=Named())
+    assert int(jb.stats(replay.init(jnp.float32(0)))["sampler/count"]) == 0
 
 
 def test_a_users_view_around_ours_edits_what_it_reads():

@@ -30,12 +30,14 @@ class WindowDataset:
 
     Args:
       buffer: the `HostReplay`.
-      fields: from the data of a window to the items' fields, a (nested) dict of arrays, traced by JAX; None for all of
-        the data as it is. A text field that it passes on unchanged is a text of the items, too.
+      fields: from the data of one window, leaves without an axis for the batch, to the items' fields, a (nested) dict
+        of arrays, traced by JAX; None for all of the data as it is. A text field that it passes on unchanged is a
+        text of the items, too.
       copy: whether to copy all windows. If not, the dataset works in this process only, without worker processes.
 
     Raises:
-      StructureError: two fields would have one name once they are joined by dots, or one is called ``"mask"`` too.
+      StructureError: two fields would have one name once they are joined by dots, or one is called ``"mask"`` too; or
+        ``fields`` returns no dict of arrays.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=10, num_envs=None, batch_size=2, view=jb.Items())
@@ -111,6 +113,7 @@ class BatchDataset:
     open the door open the door
     """
 
+    @transfers
     def __init__(self, batches: Iterable[HostBatch]) -> None:
         if isinstance(batches, HostBatch):
             raise StructureError("expected a list of batches, got one batch; write [batch].")

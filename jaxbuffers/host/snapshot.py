@@ -23,32 +23,25 @@ class Snapshot:
     Args:
       replay: the configuration.
       state: the state to read.
-      fields: from the data of a window to the fields to return; None for the data as it is.
+      fields: from the data of one window to the fields to return; None for the data as it is.
+
+    Raises:
+      StructureError: what ``fields`` returns is no (nested) dict of arrays.
     """
 
     def __init__(self, replay: Replay, state: ReplayState, fields: Callable[[Any], Any] | None) -> None:
-        self._replay, self._state, self._fields = replay, state, fields or _same
+        self._replay, self._state, self._fields = replay, state, fields
         self.count = int(replay.count(state))
-
         self.texts: tuple[str, ...] = ()
-
-        def one(number: jax.Array) -> tuple[Any, jax.Array]:
-            data, mask = self._window(state, number)
-            found, leaves = self._fields(data), leaves_by_name(data)
-            ids = [leaves[name] for name in text_names(data, state.spec)]
-            named_texts = leaves_by_name(found).items()
-            self.texts = tuple(name for name, leaf in named_texts if any(leaf is each for each in ids))
-            return found, mask
-
-        found, mask = jax.eval_shape(one, jax.ShapeDtypeStruct((), jnp.int32))
+        found, mask = jax.eval_shape(partial(self._item, state), jax.ShapeDtypeStruct((), jnp.int32))
         self.leaves: dict[str, jax.ShapeDtypeStruct] = named(found, mask, mask.ndim > 0)
-        self._read = jax.jit(jax.vmap(self._window, in_axes=(None, 0)))
+        self._read = jax.jit(jax.vmap(self._item, in_axes=(None, 0)))
 
     def read(self, numbers: Sequence[int]) -> dict[str, np.ndarray]:
         """Return several windows, leaves ``[n, ...]`` by their names; where windows have several rows, their mask."""
         size = 1 << max(len(numbers) - 1, 0).bit_length()  # few sizes, few compilations
-        data, mask = self._read(self._state, np.array([*numbers, *[0] * (size - len(numbers))], np.int32))
-        leaves = named(self._fields(data), mask, mask.ndim > 1)
+        found, mask = self._read(self._state, np.array([*numbers, *[0] * (size - len(numbers))], np.int32))
+        leaves = named(found, mask, mask.ndim > 1)
         return {name: np.array(leaf)[: len(numbers)] for name, leaf in leaves.items()}
 
     def all(self) -> dict[str, np.ndarray]:
@@ -61,6 +54,16 @@ class Snapshot:
             for name, leaf in self.read(numbers.tolist()).items():
                 columns[name][start : start + size] = leaf[: self.count - start]
         return columns
+
+    def _item(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
+        """Read one window, and choose its fields; remember which of them are texts, passed on unchanged."""
+        data, mask = self._window(state, number)
+        leaves = leaves_by_name(data)
+        ids = [leaves[name] for name in text_names(data, state.spec)]
+        found = data if self._fields is None else _chosen(self._fields(data))
+        named_fields = leaves_by_name(found).items()
+        self.texts = tuple(name for name, leaf in named_fields if any(leaf is each for each in ids))
+        return found, mask
 
     def _window(self, state: ReplayState, number: jax.Array) -> tuple[Any, jax.Array]:
         """Read one window: its data and mask, without an axis for the batch, wherever the view puts that."""
@@ -83,8 +86,12 @@ class Snapshot:
         return batch.data, batch.mask
 
 
-def _same(data: Any) -> Any:
-    return data
+def _chosen(found: Any) -> dict[str, Any]:
+    """Return what a function of fields has returned; refuse what is no dict of arrays."""
+    leaves = jax.tree.leaves(found)
+    if not isinstance(found, dict) or not leaves or not all(isinstance(leaf, jax.Array) for leaf in leaves):
+        raise StructureError(f"fields must return a (nested) dict of arrays, one or more, got {found!r}.")
+    return found
 
 
 def named(data: Any, mask: Any, rows: bool) -> dict[str, Any]:

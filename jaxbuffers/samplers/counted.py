@@ -69,6 +69,11 @@ class Counted(WrappingSampler[CountedState]):
     def inner(self) -> Sampler:
         return self.sampler
 
+    @property
+    @override
+    def memory(self) -> tuple[str, Any]:
+        return ("Counted", self.inner.memory)
+
     @override
     def init(self, windows: Windows) -> CountedState:
         addresses = windows.length * windows.num_streams

@@ -33,7 +33,7 @@ class Mix(Sampler[tuple[Any, ...]]):
 
     Args:
       *pairs: pairs of a fraction and a sampler; the fractions add up to 1. Every sampler will do that says
-        how likely a window is, which is all but `OnlineFirst`; write ``OnlineFirst(Mix(...))``.
+        how likely a window is, which is all but `OnlineFirst` and what holds one; write ``OnlineFirst(Mix(...))``.
       parts: the same as one tuple, for ``dataclasses.replace``.
 
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
@@ -65,7 +65,7 @@ class Mix(Sampler[tuple[Any, ...]]):
             checked.append((number("a fraction", fraction, 0, 1, above=True), sampler))
             if not sampler.says_probability:
                 raise ConfigurationError(
-                    f"{type(sampler).__name__} does not say how likely a window is (Sampler.probability), "
+                    f"{sampler} does not say how likely a window is (Sampler.says_probability), "
                     f"so the probabilities of a mixture with it are unknown. OnlineFirst(then=Mix(...)) is possible."
                 )
         total = math.fsum(fraction for fraction, _ in checked)

@@ -89,6 +89,11 @@ class OnlineFirst(WrappingSampler[OnlineState]):
     def says_probability(self) -> bool:
         return False
 
+    @property
+    @override
+    def memory(self) -> tuple[str, Any]:
+        return ("OnlineFirst", self.inner.memory)
+
     @override
     def init(self, windows: Windows) -> OnlineState:
         # Room for all windows that can be present without overlap.

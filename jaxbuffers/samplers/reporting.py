@@ -13,9 +13,10 @@ def reported(state: Any) -> dict[str, jax.Array]:
 
     Of a tuple of states, as `Mix` keeps, each reports under its number: ``0/uses``.
     """
-    if isinstance(state, tuple):
-        return {name: value for i, part in enumerate(state) for name, value in under(str(i), part).items()}
-    return state.stats() if hasattr(state, "stats") else {}
+    if hasattr(state, "stats"):
+        return state.stats()
+    parts = enumerate(state) if isinstance(state, tuple) else ()
+    return {name: value for i, part in parts for name, value in under(str(i), part).items()}
 
 
 def under(name: str, state: Any) -> dict[str, jax.Array]:

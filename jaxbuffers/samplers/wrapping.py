@@ -41,11 +41,6 @@ class WrappingSampler(Sampler[State]):
     def says_probability(self) -> bool:
         return self.inner.says_probability
 
-    @property
-    @override
-    def memory(self) -> Any:
-        return (type(self).__name__, self.inner.memory)
-
     @override
     def check(self, spec: RowSpec) -> None:
         self.inner.check(spec)

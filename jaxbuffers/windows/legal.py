@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxbuffers.batch import Draw, check_draw
 from jaxbuffers.storage.ring import RingState
 from jaxbuffers.windows.base import Windows
 
@@ -85,6 +86,11 @@ class Legal:
         stream, start = jnp.where(present, stream, 0), jnp.where(present, start, 0)
         rank = self.older(stream, start)
         return present & (rank < self.count()[stream]) & (self.start(stream, rank) == start)
+
+    def only_known(self, draw: Draw) -> Draw:
+        """Return a draw whose windows that are not legal are invalid entries; refuse what is no draw."""
+        check_draw(draw)
+        return draw.only(self.known(draw.stream, draw.start))
 
     def bounds(self, stream: jax.Array, time: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Find the first and the last row present of each row's episode, and whether it began with the first.

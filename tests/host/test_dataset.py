@@ -193,3 +193,38 @@ def test_demonstrations_say_how_to_make_a_dataset_of_them():
         jb.WindowDataset(jb.Demonstrations(capacity=4))
     with pytest.raises(jb.errors.ConfigurationError, match="fields must be a function"):
         jb.WindowDataset(shell(), "mission")
+
+
+PER_WINDOW = {
+    "first": lambda data: {"f": data["x"][0]},
+    "turned round": lambda data: {"f": data["x"][::-1]},
+    "sum": lambda data: {"f": data["x"].sum()},
+    "twice": lambda data: {"f": jnp.concatenate([data["x"], data["x"]])},
+    "of two fields": lambda data: {"f": data["x"] + data["i"]},
+    "share": lambda data: {"f": data["x"] / data["x"].sum()},
+    "nothing of it": lambda data: {"f": jnp.float32(1)},
+}
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("fields", PER_WINDOW.values(), ids=PER_WINDOW)
+def test_fields_are_given_one_window_at_a_time(fields, copy):
+    rows = [{"x": np.arange(1, 4, dtype=np.float32) + 10 * k, "i": np.float32(k)} for k in range(3)]
+    replay = jb.Replay(capacity=8, num_envs=None, batch_size=2)
+    buffer = jb.HostReplay(replay, {"x": jax.ShapeDtypeStruct((3,), np.float32), "i": np.float32})
+    for row in rows:
+        buffer.insert(**row)
+    items = list(jb.WindowDataset(buffer, fields, copy=copy))
+    assert len(items) == 3
+    for item, row in zip(items, rows, strict=True):
+        np.testing.assert_allclose(item["f"], np.asarray(fields(jax.tree.map(jnp.asarray, row))["f"]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fields", [lambda data: {}, lambda data: None, lambda data: data["reward"], lambda data: {"a": 1}]
+)
+def test_fields_that_are_no_dict_of_arrays_are_refused(fields):
+    buffer = shell()
+    buffer.insert(mission="a", notes=["b"], reward=2)
+    with pytest.raises(jb.errors.StructureError, match=r"must return a \(nested\) dict of arrays"):
+        jb.WindowDataset(buffer, fields)
