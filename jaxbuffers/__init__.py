@@ -130,3 +130,8 @@ __all__ = [
     "text",
     "unflatten_and_swap01",
 ]
+
+
+def __getattr__(name: str) -> object:
+    hint = f" It is jb.errors.{name}." if hasattr(errors, name) and name.endswith("Error") else ""
+    raise AttributeError(f"module 'jaxbuffers' has no attribute {name!r}.{hint}")

@@ -58,7 +58,8 @@ class WindowDataset:
             hint = " Write demonstrations.dataset()." if hasattr(buffer, "dataset") else ""
             raise StructureError(f"expected a HostReplay, got {type(buffer).__name__}.{hint}")
         if fields is not None and not callable(fields):
-            raise ConfigurationError(f"fields must be a function from data to a dict of arrays, got {fields!r}.")
+            hint = f" Write copy={fields}." if isinstance(fields, bool) else ""
+            raise ConfigurationError(f"fields must be a function from data to a dict of arrays, got {fields!r}.{hint}")
         flag("copy", copy)
         snapshot = Snapshot(buffer.replay, buffer.state, fields)
         self._count, self._texts = snapshot.count, snapshot.texts

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxbuffers.checks import flag
 from jaxbuffers.errors import EmptyReplayError, ShapeError, StructureError
-from jaxbuffers.host import opened
+from jaxbuffers.host import open_trajectory
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.dataset import WindowDataset
 from jaxbuffers.host.layouts import Independent, Trajectories
@@ -216,7 +216,7 @@ class Demonstrations:
         ['b', 'b']
         """
         with self.buffer.section():
-            return opened.pack(self._kind(), self.buffer.to_bytes(), self._open)
+            return open_trajectory.pack(self._kind(), self.buffer.to_bytes(), self._open)
 
     def from_bytes(self, data: bytes) -> None:
         """Go back to what `to_bytes` returned, of demonstrations declared alike; see `HostReplay.from_bytes`.
@@ -225,7 +225,7 @@ class Demonstrations:
           StructureError: the bytes are damaged, or were saved from another declaration; nothing has changed.
           UnknownTextError: the table lacks texts that the rows refer to; nothing has changed.
         """
-        buffer, steps = opened.unpack(self._kind(), data, self._features)
+        buffer, steps = open_trajectory.unpack(self._kind(), data, self._features)
         with self.buffer.section():
             self.buffer.from_bytes(buffer)
             self._open = steps

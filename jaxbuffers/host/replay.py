@@ -16,7 +16,7 @@ from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
 from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
-from jaxbuffers.host.overwritten import Overwritten
+from jaxbuffers.host.overwritten_texts import Overwritten
 from jaxbuffers.host.rows import Rows
 from jaxbuffers.host.signals import Guard
 from jaxbuffers.host.transfers import transfers

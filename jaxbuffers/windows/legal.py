@@ -1,4 +1,4 @@
-"""Legal: the rows of a replay at one moment and which windows of them are legal, behind one face."""
+"""Legal: the one face of rows and legal windows. It decides nothing: the kinds of windows do, in the other files."""
 
 from dataclasses import dataclass
 from typing import Any
