@@ -4,6 +4,8 @@ The words of the docstrings (row, stream, time, window, legal, rank, ...) are in
 too: T rows kept of each stream, E streams, B windows in a batch, L rows in a window, N rows added at once.
 """
 
+from typing import TYPE_CHECKING
+
 from jaxbuffers import errors
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
@@ -132,6 +134,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    hint = f" It is jb.errors.{name}." if hasattr(errors, name) and name.endswith("Error") else ""
-    raise AttributeError(f"module 'jaxbuffers' has no attribute {name!r}.{hint}")
+if not TYPE_CHECKING:  # a checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> object:
+        hint = f" It is jb.errors.{name}." if name.endswith("Error") and hasattr(errors, name) else ""
+        raise AttributeError(f"module 'jaxbuffers' has no attribute {name!r}.{hint}")

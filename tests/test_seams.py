@@ -203,3 +203,10 @@ def test_a_state_that_is_a_named_tuple_is_reported_too():
 def test_a_users_view_around_ours_edits_what_it_reads():
     replay, state, _ = windows_of(Doubled(jb.Items()), "F..")
     assert {*np.asarray(replay.sample(state, jax.random.key(0), 32).data.obs).tolist()} <= {20, 22, 24}
+
+
+def test_an_error_is_looked_for_in_its_module():
+    with pytest.raises(AttributeError, match=r"no attribute 'ShapeError'. It is jb.errors.ShapeError.$"):
+        jb.ShapeError  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'Nothing'.$"):
+        jb.Nothing  # noqa: B018
