@@ -17,7 +17,7 @@ from jaxbuffers.states.ownership import owned
 def positive(name: str, value: Any, minimum: int = 1) -> int:
     """Return an integer of any type, NumPy's too, as a Python ``int``; refuse a bool, and one below ``minimum``."""
     try:
-        size = minimum - 1 if isinstance(value, bool) else operator.index(value)
+        size = minimum - 1 if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:  # of what is no integer, or has no value while it is traced
         size = minimum - 1
     if size < minimum:

@@ -76,7 +76,7 @@ def written(mask: Any) -> Any:
 def first_key(seed: Any) -> jax.Array:
     """Return the key of a seed."""
     try:
-        if not isinstance(seed, bool):
+        if not isinstance(seed, bool | np.bool_):
             return jax.random.key(operator.index(seed))
     except TypeError:
         pass
