@@ -52,11 +52,9 @@ class Policy(nnx.Module):
         self.places = nnx.Embed(WORDS, WIDTH, rngs=rngs)
         self.mission = nnx.Linear(WIDTH, WIDTH, rngs=rngs)
         self.film = nnx.Linear(WIDTH, 4 * WIDTH, rngs=rngs)
-        self.convs = nnx.List([nnx.Linear(9 * WIDTH, WIDTH, rngs=rngs) for _ in range(2)])
-        self.hidden, self.out = (
-            nnx.Linear(49 * WIDTH, 2 * WIDTH, rngs=rngs),
-            nnx.Linear(2 * WIDTH, len(ACTIONS), rngs=rngs),
-        )
+        self.first, self.second = (nnx.Linear(9 * WIDTH, WIDTH, rngs=rngs) for _ in range(2))
+        self.hidden = nnx.Linear(49 * WIDTH, 2 * WIDTH, rngs=rngs)
+        self.out = nnx.Linear(2 * WIDTH, len(ACTIONS), rngs=rngs)
 
     def __call__(self, image: Array, tokens: Array, mask: Array) -> Array:
         """Map cells uint8 [B, 7, 7, 3] and tokens int32 [B, L] to logits [B, A]."""
@@ -65,7 +63,7 @@ class Policy(nnx.Module):
         words = jnp.tanh(self.words(tokens) + self.places(jnp.arange(tokens.shape[1]))[None])
         said = jnp.sum(jnp.where(mask[..., None], words, 0.0), axis=1)
         steer = self.film(jax.nn.relu(self.mission(said)))[:, None, None, :]
-        for conv, part in zip(self.convs, jnp.split(steer, 2, axis=-1), strict=True):
+        for conv, part in zip((self.first, self.second), jnp.split(steer, 2, axis=-1), strict=True):
             scale, shift = jnp.split(part, 2, axis=-1)
             x = x + jax.nn.relu(conv(neighbours(x)) * (1 + scale) + shift)
         return self.out(jax.nn.relu(self.hidden(x.reshape(len(x), -1))))
