@@ -40,7 +40,8 @@ def test_computed_returns_span_the_save():
 def test_texts_and_features_of_every_kind():
     features = np.zeros((2, 2), ml_dtypes.bfloat16)
     one = jb.Demonstrations(8, features)
-    step = trajectory(1, done=False)[0] | {"image_features": features + 1, "next_image_features": features + 2}
+    ones, twos = np.full_like(features, 1), np.full_like(features, 2)
+    step = trajectory(1, done=False)[0] | {"image_features": ones, "next_image_features": twos}
     step |= {"observation": "ü\0\ud800", "action": ""}
     one.insert(**step)
     other = jb.Demonstrations(8, features, table=one.buffer.table)
@@ -48,7 +49,7 @@ def test_texts_and_features_of_every_kind():
     other.finish()
     (item,) = other.dataset()
     assert (item["observation"], item["action"]) == ("ü\0\ud800", "")
-    np.testing.assert_array_equal(item["next_image_features"], features + 2)
+    np.testing.assert_array_equal(item["next_image_features"], twos)
     assert item["next_image_features"].dtype == features.dtype
 
 
