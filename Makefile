@@ -11,7 +11,7 @@ PYTEST := -m pytest -n 2 --dist loadgroup
 demo: .venv/examples  ## Train a Dreamer agent in about five minutes, set-up included; leaves dreamer.png
 	$(BIN)/python examples/dreamer.py
 
-test: .venv/dev  ## Prove every promise once, in a few minutes: all tests but the long ones, and doctests
+test: .venv/dev  ## Prove every promise once: all tests but the long ones, and doctests
 	$(BIN)/python $(PYTEST) -m "not long"
 
 test-all: .venv/dev  ## Run every test
