@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 from oracle import Every, drawn, example, filled, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -18,7 +19,7 @@ import jaxbuffers as jb
 @pytest.mark.parametrize(
     "view", [jb.Sequences(4), jb.Sequences(4, "within", burn_in=2), jb.Sequences(4, "pad")], ids=str
 )
-@pytest.mark.parametrize("block", [1, 3, 7])
+@pytest.mark.parametrize("block", long_but([1, 3, 7], quick=[1]))
 def test_no_window_holds_rows_from_both_sides_of_the_write_head(view, block):
     # Theirs returned non-contiguous data for 16 months, at some ratios of capacity to rows an add.
     length, steps = 7, 42
@@ -223,13 +224,10 @@ def test_a_stale_write_back_leaves_newer_rows_alone_and_is_counted():
     add, update = quick_jit(replay.add), quick_jit(lambda s, i, rows: replay.update(s, i, rows=rows))
     for time in range(4, 7):
         state = add(state, jax.tree.map(lambda x, t=time: x[t, 0], rows))
-    before = jax.tree.map(
-        np.asarray, replay.get(state, jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32)))[0]
-    )
+    get, last = quick_jit(replay.get), jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32))
+    before = jax.tree.map(np.asarray, get(state, last)[0])
     state = update(state, index, {"reward": np.full((3, 2), -1, np.float32)})
-    after = jax.tree.map(
-        np.asarray, replay.get(state, jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32)))[0]
-    )
+    after = jax.tree.map(np.asarray, get(state, last)[0])
     np.testing.assert_array_equal(after.reward, [-1, *before.reward[1:]])  # row 3 was still there
     np.testing.assert_array_equal(after.obs, before.obs)
     assert int(state.dropped) == 5

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import drawn, example, filled, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -38,7 +39,7 @@ def test_images_stay_uint8_and_large_integers_exact():
 
 
 @pytest.mark.usefixtures("readable")
-@pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
+@pytest.mark.parametrize("view", long_but([jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], [2]), ids=str)
 def test_an_add_does_the_same_work_at_any_capacity(view):
     # A full brax buffer rolls itself at each insert.
     rows = told_apart(1, 2)
@@ -52,7 +53,7 @@ def test_an_add_does_the_same_work_at_any_capacity(view):
 
 
 @pytest.mark.usefixtures("readable")
-@pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
+@pytest.mark.parametrize("view", long_but([jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], [2]), ids=str)
 def test_a_sample_does_the_same_work_at_any_capacity(view):
     # The cost of torchrl's slices grows with the storage: 4.8 ms at 5 million steps, 1.65 s at 346 million.
     rows = told_apart(1, 2)
@@ -116,7 +117,7 @@ def test_a_replay_without_legal_start_never_returns_the_row_in_the_first_slot():
     assert not batch.probability.any()
 
 
-@pytest.mark.parametrize("rows", range(2, 16))
+@pytest.mark.parametrize("rows", long_but(range(2, 16), quick=[0, 3, 4, 13]))
 def test_n_step_folds_never_cross_the_write_head(rows):
     # FastTD3: the slot after the newest row holds the oldest one.
     replay = jb.Replay(5, None, 200, jb.Transitions(4, gamma=1.0))

@@ -29,7 +29,7 @@ def test_no_window_has_a_terminal_inside_if_episodes_are_kept_apart():
     assert batch.data.is_terminal[:, -1].any()
 
 
-@pytest.mark.parametrize("rows", long_but([4, 5, 12, 16, 17, 40], quick=[0, 3, 4]))
+@pytest.mark.parametrize("rows", long_but([4, 5, 12, 16, 17, 40], quick=[3, 4]))
 @pytest.mark.parametrize("view", [jb.Sequences(4), jb.Sequences(4, "within"), jb.Transitions()], ids=str)
 def test_the_newest_window_is_drawn(view, rows):
     # At most 16 windows and 600 draws: missed with probability below (15/16)**600 < 1e-16.
@@ -39,7 +39,7 @@ def test_the_newest_window_is_drawn(view, rows):
     assert newest.max() == rows
 
 
-@pytest.mark.parametrize("window", long_but([9, 12, 15, 16], quick=[0, 3]))
+@pytest.mark.parametrize("window", long_but([9, 12, 15, 16], quick=[3]))
 @pytest.mark.parametrize("episodes", ["cross", "within", "pad"])
 def test_windows_longer_than_half_of_a_full_ring_are_drawn(window, episodes):
     # Theirs looped forever: no start kept the write head out of the window.

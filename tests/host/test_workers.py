@@ -16,7 +16,8 @@ from host.shells import shell
 from host.test_parts import filled
 
 FORK = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
-STARTS = [pytest.param("fork", marks=FORK), "spawn"]
+# In the quick tier another process of its own reads what was pickled, below.
+STARTS = [pytest.param("fork", marks=FORK), pytest.param("spawn", marks=pytest.mark.long)]
 
 
 def datasets():

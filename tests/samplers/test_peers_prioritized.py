@@ -10,6 +10,7 @@ import pytest
 from flax import serialization
 from oracle import drawn, example, filled, quick_jit, told_apart
 from oracle.tree import sums
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -74,7 +75,9 @@ def test_a_place_that_was_never_filled_is_never_drawn():
     assert not state.sampler.tree[0][3000:].any()
 
 
-@pytest.mark.parametrize("view", [jb.Sequences(3), jb.Sequences(3, "within", time_major=True)], ids=str)
+@pytest.mark.parametrize(
+    "view", long_but([jb.Sequences(3), jb.Sequences(3, "within", time_major=True)], quick=[1]), ids=str
+)
 def test_late_priorities_revive_no_window_across_the_write_head(view):
     # Sample, add, then set: 47% of their windows then crossed the head.
     replay = jb.Replay(12, None, 64, view, SAMPLER)
@@ -157,7 +160,7 @@ def test_prioritized_windows_are_contiguous_at_every_ratio_of_capacity_to_block(
 # torchrl
 
 
-@pytest.mark.parametrize("rows", [1, 7, 15, 16, 17, 255, 257])
+@pytest.mark.parametrize("rows", long_but([1, 7, 15, 16, 17, 255, 257], quick=[0, 6]))
 def test_no_draw_lies_past_the_last_row(rows):
     # Their sum tree returned an index past the end, where a target rounded up to the total.
     replay = jb.Replay(rows, None, 512, jb.Items(), SAMPLER)
