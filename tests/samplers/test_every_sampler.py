@@ -74,6 +74,7 @@ def with_samplers(replay, state, some):
     return replace(state, sampler=state.sampler[some], made_by=replay.init(ROW).made_by)
 
 
+@pytest.mark.long  # quick: the file of each sampler
 @group(VIEWS[0])
 def test_independent_draws_are_as_frequent_as_they_are_likely():
     replay, count = replay_of(VIEWS[0], EARLY), 30_000
