@@ -114,7 +114,9 @@ def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sam
 
 
 # What is different without an environment axis is in the verbs: one sampler, made of several, shows it.
-@pytest.mark.parametrize("check", [testing.check_rows, testing.check_transforms, testing.check_windows])
+@pytest.mark.parametrize(
+    "check", long_but([testing.check_rows, testing.check_transforms, testing.check_windows], quick=[0, 2])
+)
 def test_a_single_stream_without_an_environment_axis_is_added_drawn_and_read(check):
     replay = jb.Replay(capacity=9, num_envs=None, batch_size=3, view=VIEWS[2], sampler=SAMPLERS[11])
     check(replay, ROW, testing.numbered_rows(replay, ROW))

@@ -250,6 +250,7 @@ def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, 
     assert plt.imread(tmp_path / "dqn.png").std() > 0.01
 
 
+@pytest.mark.long  # quick: test_dtypes.py, and the same loop with other observations above
 @pytest.mark.usefixtures("standard_promotion")
 def test_images_are_kept_as_bytes_and_nothing_is_lost(keys):
     way = idle(dqn.OnGymnax("Breakout-MinAtar", jb.Uniform(), 100))

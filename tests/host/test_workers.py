@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.experts import demonstrations, trajectory
@@ -87,7 +88,7 @@ def test_reading_keeps_no_array_of_jax():
         assert not any(isinstance(leaf, jax.Array) for leaf in held)
 
 
-@pytest.mark.parametrize("view", ["items", "pad"])
+@pytest.mark.parametrize("view", long_but(["items", "pad"], quick=[1]))
 def test_windows_read_one_by_one_are_those_that_are_copied(view):
     buffer = filled(view, "uniform")
     copied, live = jb.WindowDataset(buffer), jb.WindowDataset(buffer, copy=False)
