@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import quick_jit
 from returns_reference import rollout
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers import returns
@@ -245,7 +245,8 @@ def test_gradients_of_every_function_follow_from_its_linearity():
     # Linear in reward, value and next_value: f(x) - f(0) is the Jacobian times x.
     *floats, terminated, truncated = rollout(STEPS, ends=0.2)
     zeros = [np.zeros(STEPS, np.float32)] * 3
-    for function in FUNCTIONS.values():
+    for name in budget(["mc bootstrapped", "n-step", "vtrace"], FUNCTIONS):
+        function = FUNCTIONS[name]
         last = jax.jit(lambda *x, f=function: jax.tree.leaves(f(*x, terminated, truncated)))
         jacobian = jax.jacrev(last, (0, 1, 2))(*floats)
         for value, at_0, by_argument in zip(last(*floats), last(*zeros), jacobian, strict=True):
