@@ -16,7 +16,6 @@ from tier import budget
 
 import jaxbuffers as jb
 
-pytestmark = pytest.mark.xdist_group("settings")  # one worker finds out what to expect
 STEPS, STREAMS = 12, 3
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("typing")  # one worker runs mypy
 ROOT = Path(__file__).parent.parent
 HEAD = """
 from dataclasses import dataclass

@@ -12,7 +12,6 @@ from tier import long_but
 
 import jaxbuffers as jb
 
-pytestmark = pytest.mark.xdist_group("windows")  # one worker compiles the verbs of each configuration
 PAIRS = jb.Transitions()
 WITHIN2 = jb.Sequences(2, "within")
 WITHIN3 = jb.Sequences(3, "within")

@@ -54,7 +54,6 @@ def after_many_updates():
 
 
 @pytest.mark.long  # quick: test_sum_tree.py
-@pytest.mark.xdist_group("many updates")
 def test_the_total_does_not_drift_however_many_updates_there_were():
     # Theirs adjusts parents by differences: after as many updates the root was off by up to 2.0; "use x64".
     tree = [np.asarray(level) for level in after_many_updates()[0].sampler.tree]
@@ -65,7 +64,6 @@ def test_the_total_does_not_drift_however_many_updates_there_were():
 
 
 @pytest.mark.long  # quick: test_sum_tree.py
-@pytest.mark.xdist_group("many updates")
 def test_a_place_that_was_never_filled_is_never_drawn():
     # Where the root is more than its leaves, a draw runs into places that hold nothing.
     state, time, valid = after_many_updates()

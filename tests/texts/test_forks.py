@@ -9,8 +9,6 @@ import jaxbuffers as jb
 from texts import forks
 from texts.test_processes import run_scenarios
 
-pytestmark = pytest.mark.xdist_group("forks")  # one worker runs the script
-
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):

@@ -5,8 +5,6 @@ import pytest
 from texts import strangers
 from texts.test_processes import run_scenarios
 
-pytestmark = pytest.mark.xdist_group("strangers")  # one worker runs the script
-
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
