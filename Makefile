@@ -4,7 +4,8 @@
 first = $(shell for p in $(or $(PYTHON),$(2)); do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, $(1)))' >/dev/null 2>&1 && echo "$$p" && break; done)
 BIN := .venv/bin
-PYTEST := -m pytest -n 2 --dist loadgroup
+# One worker runs a whole file, whose tests share fixtures and compiled programs; small files come last.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-oldest test-newest test-nightly mutants check check-tpu bench docs clean
 

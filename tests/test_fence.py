@@ -28,7 +28,7 @@ def bits(state):
 @pytest.mark.parametrize("dtype", long_but(DTYPES, quick=[0, 1, 8, 9, 12, 14]))
 def test_a_fence_on_any_dtype_leaves_every_bit_of_the_state(dtype):
     replay = jb.Replay(capacity=8, num_envs=2, batch_size=4, view=jb.Items())
-    state = replay.add(replay.init(zeros(3, dtype)), jnp.ones((3, 2, 3), dtype))
+    state = jax.jit(replay.add)(replay.init(zeros(3, dtype)), jnp.ones((3, 2, 3), dtype))
 
     @jax.jit
     def fenced(state, key):
@@ -43,7 +43,7 @@ def test_a_fence_on_any_value_leaves_every_bit_of_the_state(value):
     """The condition that is never true must stay false whatever the data holds."""
     replay = jb.Replay(capacity=8, num_envs=None, batch_size=4, view=jb.Items())
     row = {"x": jnp.float32(value), "y": jnp.int32(-(2**31)), "z": jnp.uint32(2**32 - 1)}
-    state = replay.add(replay.init(row), row)
+    state = jax.jit(replay.add)(replay.init(row), row)
     fenced = jax.jit(lambda state, key: jb.fence(state, replay.sample(state, key)))(state, jax.random.key(0))
     assert bits(fenced) == bits(state)
 
@@ -67,11 +67,11 @@ def test_no_integer_trips_a_fence():
 def test_a_fence_works_where_the_replay_is_empty_and_under_vmap():
     replay = jb.Replay(capacity=8, num_envs=2, batch_size=4, view=jb.Sequences(2))
     states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), replay.init(jnp.float32(0)))
-    batches = jax.vmap(replay.sample)(states, jax.random.split(jax.random.key(0)))
+    batches = jax.jit(jax.vmap(replay.sample))(states, jax.random.split(jax.random.key(0)))
     assert bits(jax.vmap(jb.fence)(states, batches)) == bits(states)
 
 
-@pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(3), jb.Sequences(4)], ids=repr)
+@pytest.mark.parametrize("view", long_but([jb.Items(), jb.Transitions(3), jb.Sequences(4)], quick=[1]), ids=repr)
 @pytest.mark.parametrize("used", ["reward", "obs"])
 def test_a_fence_orders_all_reads_even_if_the_program_uses_one_field(view, used):
     """What the rest of the program does not use must not bring the copy back."""

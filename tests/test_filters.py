@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers import filters
@@ -28,14 +28,14 @@ def kept(score, fraction, mask):
 
 
 @given(rows=st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9), tenths=st.integers(1, 10))
-@settings(max_examples=budget(40, 150), deadline=None)
+@settings(max_examples=budget(25, 150), deadline=None)
 def test_the_top_quantile_is_that_of_a_sort(rows, tenths):
     score, mask = map(list, zip(*rows, strict=True))
     got = filters.top_quantile(np.float32(score), tenths / 10, np.array(mask))
     assert got.tolist() == kept(score, tenths / 10, mask)
 
 
-@pytest.mark.parametrize("size", [3, 7, 10, 30, 100, 1000])
+@pytest.mark.parametrize("size", long_but([3, 7, 10, 30, 100, 1000], quick=[1, 5]))
 def test_the_number_kept_is_exact_for_every_decimal_fraction(size):
     score = np.random.default_rng(0).permutation(size).astype(np.float32)
     for percent in range(1, 101):

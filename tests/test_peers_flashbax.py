@@ -15,6 +15,7 @@ import jaxbuffers as jb
 # flashbax: windows and episodes
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 @pytest.mark.parametrize(
     "view", [jb.Sequences(4), jb.Sequences(4, "within", burn_in=2), jb.Sequences(4, "pad")], ids=str
 )
@@ -38,6 +39,7 @@ def test_no_window_holds_rows_from_both_sides_of_the_write_head(view, block):
     assert (np.diff(batch.index.time, axis=2)[both] == 1).all()
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 @pytest.mark.parametrize("view", [jb.Sequences(3, "within"), jb.Sequences(3, "pad", burn_in=2)], ids=str)
 @pytest.mark.parametrize("flags", ["first", "last"])
 def test_no_window_spans_episodes_unless_asked(view, flags):
@@ -95,6 +97,7 @@ def test_truncation_followed_by_auto_reset_never_bootstraps_from_the_reset_obser
     assert set(stream.tolist()) == ({0, 1, 2} if final_obs else {0, 1})
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_sequences_cross_the_head_in_no_stream_when_streams_are_of_different_age():
     # One write head for all streams makes their masked adds impossible.
     length, streams, steps = 6, 4, 50
@@ -108,6 +111,7 @@ def test_sequences_cross_the_head_in_no_stream_when_streams_are_of_different_age
         assert {tuple(obs) for obs in batch.data.obs[batch.index.stream[:, 0] == stream].tolist()} == want
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 @pytest.mark.parametrize("length, period, window", [(7, 2, 2), (7, 3, 3), (8, 3, 2), (10, 4, 3), (5, 5, 1)])
 def test_the_newest_rows_are_reachable_if_the_capacity_is_no_multiple_of_the_period(length, period, window):
     replay = jb.Replay(length, None, length, jb.Sequences(window, period=period), Every())
@@ -128,6 +132,7 @@ def test_the_newest_rows_are_reachable_if_the_capacity_is_no_multiple_of_the_per
 # flashbax: adding, shapes, sizes
 
 
+@pytest.mark.long  # quick: errors/test_add.py
 @pytest.mark.parametrize("shape", [(), (1,), (2,), (4,), (3, 1), (1, 3, 3)])
 def test_a_trailing_shape_is_never_broadcast(shape):
     replay = jb.Replay(8, 2, 4)
@@ -137,6 +142,7 @@ def test_a_trailing_shape_is_never_broadcast(shape):
         replay.add(state, rows)
 
 
+@pytest.mark.long  # quick: errors/test_add.py
 @pytest.mark.parametrize("streams", [1, 3])
 def test_a_wrong_number_of_environments_is_never_broadcast(streams):
     replay = jb.Replay(8, 2, 4)
@@ -163,6 +169,7 @@ def test_arguments_by_keyword_do_what_they_do_by_position():
     np.testing.assert_array_equal(obs, [7, 8, 9, 1005, 1007, 1009])
 
 
+@pytest.mark.long  # quick: errors/test_sample_update.py
 def test_sampling_before_it_is_possible_says_so():
     # Theirs returned zeros in silence.
     replay = jb.Replay(8, 2, 4, jb.Transitions())
@@ -183,6 +190,7 @@ def test_a_capacity_that_does_not_divide_is_refused_and_never_rounded(capacity, 
         jb.Replay(capacity, 3)
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_every_row_of_the_capacity_holds_data():
     replay = jb.Replay(12, 3, 600)
     state = filled(replay, told_apart(9, 3))
@@ -206,6 +214,7 @@ def test_size_and_get_say_what_is_stored():
     np.testing.assert_array_equal(got.obs, np.where(present, rows.obs[np.maximum(time, 0), stream], 0))
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_each_environment_may_write_or_not():
     replay = jb.Replay(9, 3, 600)
     mask = np.array([[1, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 1]], bool)
@@ -213,6 +222,7 @@ def test_each_environment_may_write_or_not():
     np.testing.assert_array_equal(np.unique(drawn(replay, state).data.obs), [2, 3, 4, 2001, 2004])
 
 
+@pytest.mark.long  # quick: test_writeback.py
 def test_a_stale_write_back_leaves_newer_rows_alone_and_is_counted():
     # Sample, add, then write: their late priorities revived dead entries and windows crossed the head.
     replay = jb.Replay(4, None, 4, jb.Sequences(2), Every())
@@ -223,19 +233,17 @@ def test_a_stale_write_back_leaves_newer_rows_alone_and_is_counted():
     add, update = quick_jit(replay.add), quick_jit(lambda s, i, rows: replay.update(s, i, rows=rows))
     for time in range(4, 7):
         state = add(state, jax.tree.map(lambda x, t=time: x[t, 0], rows))
-    before = jax.tree.map(
-        np.asarray, replay.get(state, jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32)))[0]
-    )
+    get, last = quick_jit(replay.get), jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32))
+    before = jax.tree.map(np.asarray, get(state, last)[0])
     state = update(state, index, {"reward": np.full((3, 2), -1, np.float32)})
-    after = jax.tree.map(
-        np.asarray, replay.get(state, jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(3, 7, dtype=jnp.int32)))[0]
-    )
+    after = jax.tree.map(np.asarray, get(state, last)[0])
     np.testing.assert_array_equal(after.reward, [-1, *before.reward[1:]])  # row 3 was still there
     np.testing.assert_array_equal(after.obs, before.obs)
     assert int(state.dropped) == 5
     assert quick_jit(replay.sample)(state, jax.random.key(0)).probability.sum() == 3
 
 
+@pytest.mark.long  # quick: views/test_transitions.py
 def test_n_step_returns_are_folded():
     # Asked for, never delivered.
     replay = jb.Replay(16, None, 600, jb.Transitions(3, gamma=0.5))
@@ -248,6 +256,7 @@ def test_n_step_returns_are_folded():
         assert reward == sum(0.5**i * (time + 1 + i) / 4 for i in range(steps))
 
 
+@pytest.mark.long  # quick: views/test_sequences.py
 def test_padding_is_marked_by_a_mask():
     # Asked for, never delivered.
     replay = jb.Replay(16, None, 600, jb.Sequences(4, "pad"))

@@ -11,6 +11,7 @@ import jaxbuffers as jb
 # dejax, brax, QDax, RTRRL, FastTD3
 
 
+@pytest.mark.long  # quick: test_dtypes.py
 def test_images_stay_uint8_and_large_integers_exact():
     # brax flattens all to one float32 vector: images take four times the memory and 16777217 becomes 16777216.
     row = {
@@ -37,6 +38,7 @@ def test_images_stay_uint8_and_large_integers_exact():
     assert replay.nbytes({"image": np.zeros((256, 256), np.uint8)}) < 4 * 256 * 256 * 2
 
 
+@pytest.mark.long  # quick: test_in_place.py
 @pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
 def test_an_add_does_the_same_work_at_any_capacity(view):
@@ -51,6 +53,7 @@ def test_an_add_does_the_same_work_at_any_capacity(view):
     assert work[0] == work[1]
 
 
+@pytest.mark.long  # quick: test_in_place.py
 @pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")], ids=str)
 def test_a_sample_does_the_same_work_at_any_capacity(view):
@@ -65,6 +68,7 @@ def test_a_sample_does_the_same_work_at_any_capacity(view):
     assert work[0] == work[1]
 
 
+@pytest.mark.long  # quick: samplers/test_can_sample.py
 def test_guards_hold_inside_compiled_code():
     # brax guards with a Python counter that stands still under jit.
     replay = jb.Replay(6, None, 4, jb.Sequences(3, "within"))
@@ -82,6 +86,7 @@ def test_guards_hold_inside_compiled_code():
     assert agree.all()
 
 
+@pytest.mark.long  # quick: test_windows.py
 @pytest.mark.parametrize("block", [2, 3, 4, 5])
 def test_a_block_that_runs_past_the_end_overwrites_the_oldest_rows(block):
     # QDax: dynamic_update_slice clamps at the end, so such a block deleted the newest rows.
@@ -97,6 +102,7 @@ def test_a_block_that_runs_past_the_end_overwrites_the_oldest_rows(block):
             np.testing.assert_array_equal(kept, np.arange(newest - 4, newest + 1))
 
 
+@pytest.mark.long  # quick: errors/test_add.py
 def test_more_rows_than_fit_are_refused():
     replay = jb.Replay(10, 2, 4)
     with pytest.raises(jb.errors.ShapeError, match="6 rows"):
@@ -116,6 +122,7 @@ def test_a_replay_without_legal_start_never_returns_the_row_in_the_first_slot():
     assert not batch.probability.any()
 
 
+@pytest.mark.long  # quick: views/test_transitions.py
 @pytest.mark.parametrize("rows", range(2, 16))
 def test_n_step_folds_never_cross_the_write_head(rows):
     # FastTD3: the slot after the newest row holds the oldest one.
@@ -142,6 +149,7 @@ def test_stored_rows_can_be_changed_and_read_by_age():
 # DreamerV3, PlaNet
 
 
+@pytest.mark.long  # quick: views/test_transitions.py
 def test_an_abandoned_episode_ends_where_the_next_one_begins():
     # Nobody wrote is_last: the environment was reset in the middle.
     replay = jb.Replay(8, None, 400, jb.Transitions(3, gamma=0.5))
@@ -151,6 +159,7 @@ def test_an_abandoned_episode_ends_where_the_next_one_begins():
     assert (data.discount > 0).all()
 
 
+@pytest.mark.long  # quick: views/test_sequences.py
 def test_both_alignments_of_actions_come_from_the_same_rows():
     # PlaNet stores the action that led to the observation; ports mix the two up.
     rows = told_apart(8, first=[0, 4])
@@ -164,6 +173,7 @@ def test_both_alignments_of_actions_come_from_the_same_rows():
 # torchrl, SB3, Tianshou, SheepRL
 
 
+@pytest.mark.long  # quick: contract/test_contract.py
 @pytest.mark.parametrize("view", [jb.Items(), jb.Transitions(2), jb.Sequences(3), jb.Sequences(3, "pad")], ids=str)
 def test_sampled_addresses_are_always_present(view):
     # torchrl returned indices outside the storage.
@@ -182,6 +192,7 @@ def test_sampled_addresses_are_always_present(view):
     np.testing.assert_array_equal(masks, present)
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_the_last_step_of_every_episode_is_sampled():
     replay = jb.Replay(24, None, 1000, jb.Sequences(3, "within"))
     data = drawn(replay, filled(replay, told_apart(24, first=[0, 5, 8, 16], last=[4, 7, 15]))).data
@@ -201,6 +212,7 @@ def test_each_observation_is_stored_once_and_truncation_still_bootstraps_from_it
     np.testing.assert_array_equal(data.discount, np.full(400, 0.5))
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_an_extra_terminal_row_of_one_environment_leaves_the_others_as_they_were():
     # SheepRL inserts such rows, so that its streams are ragged and windows of the others shift.
     replay = jb.Replay(24, 3, 600, jb.Transitions())

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from oracle import drawn, example, filled, quick_jit, told_apart
 from scipy import stats
-from tier import long_but
 
 import jaxbuffers as jb
 
 # The ring of steps
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_no_window_has_a_terminal_inside_if_episodes_are_kept_apart():
     # Theirs promised it in words; 56% of its windows had one.
     replay = jb.Replay(32, None, 2000, jb.Sequences(4, "within"))
@@ -29,7 +29,8 @@ def test_no_window_has_a_terminal_inside_if_episodes_are_kept_apart():
     assert batch.data.is_terminal[:, -1].any()
 
 
-@pytest.mark.parametrize("rows", long_but([4, 5, 12, 16, 17, 40], quick=[0, 3, 4]))
+@pytest.mark.long  # quick: test_uniform.py
+@pytest.mark.parametrize("rows", [4, 5, 12, 16, 17, 40])
 @pytest.mark.parametrize("view", [jb.Sequences(4), jb.Sequences(4, "within"), jb.Transitions()], ids=str)
 def test_the_newest_window_is_drawn(view, rows):
     # At most 16 windows and 600 draws: missed with probability below (15/16)**600 < 1e-16.
@@ -39,7 +40,8 @@ def test_the_newest_window_is_drawn(view, rows):
     assert newest.max() == rows
 
 
-@pytest.mark.parametrize("window", long_but([9, 12, 15, 16], quick=[0, 3]))
+@pytest.mark.long  # quick: test_exhaustive.py
+@pytest.mark.parametrize("window", [9, 12, 15, 16])
 @pytest.mark.parametrize("episodes", ["cross", "within", "pad"])
 def test_windows_longer_than_half_of_a_full_ring_are_drawn(window, episodes):
     # Theirs looped forever: no start kept the write head out of the window.
@@ -52,6 +54,7 @@ def test_windows_longer_than_half_of_a_full_ring_are_drawn(window, episodes):
     np.testing.assert_array_equal(starts, np.arange(oldest, oldest + count))
 
 
+@pytest.mark.long  # quick: errors/test_sample_update.py
 @pytest.mark.parametrize("rows", [0, 1, 3])
 def test_too_little_data_gives_zeros_and_says_so(rows):
     # Theirs returned a window all the same, of whatever lay in its uninitialized memory.
@@ -80,6 +83,7 @@ def test_an_episode_grows_from_arrays_row_by_row():
     jax.tree.map(lambda got, want: np.testing.assert_array_equal(got[0], want), batch.data, episode)
 
 
+@pytest.mark.long  # quick: views/test_sequences.py
 def test_the_time_axis_may_come_first():
     # Theirs returns [L, B, ...]: whoever comes from there finds the same layout, each column one window.
     replay = jb.Replay(16, None, 10, jb.Sequences(4, time_major=True))
@@ -91,6 +95,7 @@ def test_the_time_axis_may_come_first():
 # The store of episodes
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_old_rows_are_evicted_and_size_never_exceeds_capacity():
     # Theirs never called its eviction.
     replay = jb.Replay(12, 2, 400)
@@ -101,6 +106,7 @@ def test_old_rows_are_evicted_and_size_never_exceeds_capacity():
         np.testing.assert_array_equal(kept, np.arange(max(rows - 6, 0) + 1, rows + 1))
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 def test_the_last_start_of_an_episode_is_drawn_and_so_are_its_terminals():
     replay = jb.Replay(16, None, 600, jb.Transitions())
     batch = drawn(replay, filled(replay, told_apart(12, first=[0, 5], terminal=[4, 11])))
@@ -111,6 +117,7 @@ def test_the_last_start_of_an_episode_is_drawn_and_so_are_its_terminals():
     np.testing.assert_array_equal(np.unique(data.obs[data.is_terminal]), [5, 12])
 
 
+@pytest.mark.long  # quick: test_windows.py
 @pytest.mark.parametrize("flags", ["first", "last", "both"])
 def test_one_step_episodes_are_never_merged(flags):
     # Two rows each: only the pairs (1, 2), (3, 4), ... are transitions.
@@ -122,6 +129,7 @@ def test_one_step_episodes_are_never_merged(flags):
     np.testing.assert_array_equal(data.next_obs, data.obs + 1)
 
 
+@pytest.mark.long  # quick: test_windows.py
 def test_episodes_of_a_single_row_are_never_merged():
     replay = jb.Replay(10, None, 600, jb.Sequences(2, "pad"))
     data = drawn(replay, filled(replay, told_apart(10, first=range(10), last=range(10)))).data
@@ -129,6 +137,7 @@ def test_episodes_of_a_single_row_are_never_merged():
     assert not data.obs[:, 1].any()
 
 
+@pytest.mark.long  # quick: test_exhaustive.py
 @pytest.mark.parametrize(
     "view, count", [(jb.Transitions(3), 7), (jb.Sequences(3, "within"), 6), (jb.Sequences(3, "pad"), 8)], ids=str
 )
@@ -141,6 +150,7 @@ def test_an_episode_longer_than_the_capacity_keeps_its_newest_rows(view, count):
     np.testing.assert_array_equal(np.unique(starts), np.arange(94, 94 + count))
 
 
+@pytest.mark.long  # quick: test_uniform.py
 def test_one_batch_draws_from_all_environments():
     # Theirs filled each batch from the shard of one worker. 8 streams, 256 draws: 8 * (7/8)**256 < 1e-13.
     replay = jb.Replay(8 * 16, 8, 256, jb.Sequences(4))
@@ -169,6 +179,7 @@ def test_an_observation_as_long_as_there_are_environments_is_not_taken_for_a_bat
     np.testing.assert_array_equal(rows, square)
 
 
+@pytest.mark.long  # quick: test_uniform.py
 def test_a_step_of_a_short_episode_is_no_more_likely_than_one_of_a_long_episode():
     # 4 episodes of 2 steps and one of 56; episodes first would give the short ones 80% of the draws, not 12.5%.
     draws, alpha = 4000, 1e-6

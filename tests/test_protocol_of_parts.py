@@ -16,9 +16,10 @@ def state_of(replay, rows=6):
     row = jb.Row(jnp.float32(0), jnp.float32(0), jnp.float32(0), *[jnp.bool_(False)] * 3)
     state = replay.init(row)
     lead = () if replay.num_envs is None else (replay.num_envs,)
+    add = quick_jit(replay.add)
     for t in range(rows):
         value = jnp.full(lead, float(t))
-        state = replay.add(state, jb.Row(value, value, value, *[jnp.full(lead, flag[t])] * 3))
+        state = add(state, jb.Row(value, value, value, *[jnp.full(lead, flag[t])] * 3))
     return state
 
 
@@ -44,7 +45,9 @@ def test_a_state_from_another_configuration_is_refused(other):
 
 
 @pytest.mark.parametrize(
-    "view", [jb.Sequences(2), jb.Sequences(3), jb.Sequences(2, "within"), jb.Transitions()], ids=str
+    "view",
+    long_but([jb.Sequences(2), jb.Sequences(3), jb.Sequences(2, "within"), jb.Transitions()], quick=[1, 2]),
+    ids=str,
 )
 def test_samplers_are_told_exactly_of_the_completed_windows_that_are_still_legal(view):
     """Blocks of every size up to T, so that the last rows of one overwrite what its first completed."""
@@ -146,11 +149,11 @@ def test_narrow_integers_update_in_place(dtype):
     assert_in_place(replay.add, state, {"small": row, "large": jnp.ones(1024, dtype)})
 
 
-@pytest.mark.parametrize("n_step", [1, 2])
+@pytest.mark.parametrize("n_step", long_but([1, 2], quick=[1]))
 def test_rewards_of_no_weight_cannot_spoil_a_sum(n_step):
     rows = jb.episode_rows(jnp.arange(4.0), jnp.zeros(3), jnp.array([1.0, jnp.inf, 2.0]), True, False)
     replay = jb.Replay(4, None, 64, jb.Transitions(n_step, gamma=0.0))
-    state = replay.add(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    state = quick_jit(replay.add)(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
     batch = replay.sample(state, jax.random.key(0))
     rewards = {float(o): float(r) for o, r in zip(batch.data.obs, batch.data.reward, strict=True)}
     assert rewards == {0.0: 1.0, 1.0: float("inf"), 2.0: 2.0}

@@ -13,6 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside of its dependencies
     import rlax
 
+pytestmark = pytest.mark.long  # quick: test_returns.py, where the definitions are the reference
 STEPS, GAMMA = 50, np.float32(0.95)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.errors import KeyReuseError
 from oracle import quick_jit
+from tier import budget
 
 import jaxbuffers as jb
 
@@ -23,10 +24,13 @@ def near(achieved, desired):
 
 
 HINDSIGHT = jb.Hindsight(jb.Transitions(n_step=2), near, achieved="obs.place", desired="obs.goal")
-REPLAYS = [
-    jb.Replay(30, STREAMS, 8, HINDSIGHT, jb.Uniform()),
-    jb.Replay(30, STREAMS, 8, jb.Sequences(3), jb.Prioritized()),
-]
+REPLAYS = budget(
+    [jb.Replay(30, STREAMS, 8, HINDSIGHT, jb.Prioritized())],
+    [
+        jb.Replay(30, STREAMS, 8, HINDSIGHT, jb.Uniform()),
+        jb.Replay(30, STREAMS, 8, jb.Sequences(3), jb.Prioritized()),
+    ],
+)
 ROLLOUT, RECORDER = jb.Rollout(num_steps=4, num_envs=STREAMS), jb.Recorder("next_step")
 HOST = jb.Replay(capacity=8, num_envs=None, batch_size=4, view=jb.Items())
 

@@ -63,18 +63,18 @@ def test_rows_without_flags_have_no_episodes_to_report():
 
 def test_uses_are_a_histogram_by_octaves():
     replay = jb.Replay(4, None, 4, sampler=jb.Counted(jb.Uniform()))
-    state = replay.add(replay.init(jnp.float32(0)), jnp.arange(4.0))
+    state = quick_jit(replay.add)(replay.init(jnp.float32(0)), jnp.arange(4.0))
     index = jb.Index(jnp.zeros(6, jnp.int32), jnp.array([1, 2, 2, 2, 2, 3], jnp.int32))
-    found = jb.stats(replay.update(state, index))
+    found = jb.stats(quick_jit(replay.update)(state, index))
     assert found["sampler/uses"].tolist() == [1, 2, 0, 1] + [0] * 12  # never, once and once, four times
     assert float(found["sampler/mean_uses"]) == 1.5
 
 
 def test_priorities_are_a_histogram_of_the_legal_windows():
     replay = jb.Replay(8, None, 4, sampler=jb.Mix((0.5, jb.Uniform()), (0.5, jb.Prioritized(alpha=1.0))))
-    state = replay.add(replay.init(jnp.float32(0)), jnp.arange(5.0))
+    state = quick_jit(replay.add)(replay.init(jnp.float32(0)), jnp.arange(5.0))
     index = jb.Index(jnp.zeros(5, jnp.int32), jnp.arange(5, dtype=jnp.int32))
-    state = replay.update(state, index, priority=jnp.array([1.0, 1.0, 4.0, 16.0, jnp.nan]))
+    state = quick_jit(replay.update)(state, index, priority=jnp.array([1.0, 1.0, 4.0, 16.0, jnp.nan]))
     found = quick_jit(jb.stats)(state)
     counts, edges = found["sampler/1/priorities"], found["sampler/1/priority_edges"]
     assert counts.sum() == 5
@@ -98,14 +98,15 @@ def test_priorities_are_a_histogram_of_the_legal_windows():
 )
 def test_each_sampler_reports_what_it_remembers_as_arrays(sampler, names):
     replay = jb.Replay(24, 3, 4, jb.Transitions(), sampler)
-    found = jb.stats(filled(replay)[0])
+    state = filled(replay)[0]
+    found = jb.stats(state)
     assert {f"sampler/{name}" for name in names} <= set(found)
     assert all(isinstance(value, jax.Array) for value in found.values())
     if names & {"ranks", "to_come"}:
         total = (
             found["sampler/ranks"].sum() if "ranks" in names else found["sampler/to_come"] + found["sampler/waiting"]
         )
-        assert int(total) == int(replay.count(filled(replay)[0]))
+        assert int(total) == int(replay.count(state))
 
 
 def test_too_long_episodes_are_reported():

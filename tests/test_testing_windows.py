@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers import testing
@@ -96,6 +97,7 @@ def test_the_contract_finds_one_fault_each(faulty, check, message):
 
 
 def test_every_window_of_a_view_reaches_a_sampler_with_priorities():
-    for sampler in (jb.Prioritized(), jb.RankBased(), jb.OnlineFirst(jb.Prioritized()), jb.Counted(jb.RankBased())):
+    samplers = jb.Counted(jb.RankBased()), jb.Prioritized(), jb.RankBased(), jb.OnlineFirst(jb.Prioritized())
+    for sampler in budget(samplers[:1], samplers):
         replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, view=jb.Sequences(2, "within"), sampler=sampler)
         testing.check_windows(replay, ROW, testing.numbered_rows(replay, ROW))

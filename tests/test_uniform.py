@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, fits, quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.numerics.random_bits import below, bits64
@@ -84,7 +85,7 @@ def address(index):
 @pytest.mark.parametrize(
     "view", [jb.Items(), jb.Transitions(3), jb.Sequences(4), jb.Sequences(4, "within"), jb.Sequences(3, "pad")], ids=str
 )
-@pytest.mark.parametrize("num_envs", [1, 5])
+@pytest.mark.parametrize("num_envs", long_but([1, 5], quick=[1]))
 def test_every_legal_window_is_equally_likely(view, num_envs):
     replay, state = filled(view, 16, num_envs, steps=70, mask=0.8 if num_envs > 1 else 1.0)
     legal = legal_windows(replay, state)
@@ -162,6 +163,7 @@ def test_probability_is_one_over_the_number_of_legal_windows():
 
 
 TOTALS = [1, 2, 3, 5, 7, 2**15 + 1, 2**16, 2**16 - 1, 2**16 + 1, 10**6, 2**24 + 1, 2**28 + 12345, 2**29 - 1, 2**29]
+TOTALS = long_but(TOTALS, quick=[0, 3, 6, 8, 11, 13])
 
 
 @pytest.mark.parametrize("total", TOTALS)

@@ -24,7 +24,7 @@ ROW = {
     "reward": jnp.float32(0),
     **dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False)),
 }
-views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[2, 3]), ids=lambda view: repr(view).replace(" ", ""))
+views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[3]), ids=lambda view: repr(view).replace(" ", ""))
 
 
 def replay_of(view):
@@ -140,7 +140,7 @@ def test_a_recorder_under_vmap_equals_a_loop(mode):
 
 
 @pytest.mark.usefixtures("readable")
-@pytest.mark.parametrize("gate", ["of each state", "of the loop"])
+@pytest.mark.parametrize("gate", long_but(["of each state", "of the loop"], quick=[1]))  # see test_gates.py, too
 def test_a_cond_of_mapped_states_copies_them_and_one_of_the_loop_does_not(gate):
     """What docs/in-place.md says about gates: the first is how JAX maps a cond, the second is the remedy."""
     replay = jb.Replay(capacity=4096, num_envs=None, batch_size=2, sampler=jb.Prioritized())

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, OracleReplay, leaves_of, quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -190,7 +191,7 @@ def random_rows(seed, steps, streams):
     return rows, rng.random(number.shape) < 0.7
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[1, 2, 4]), ids=str)
 def test_a_block_of_rows_adds_what_single_rows_add(view):
     length, streams = 5, 2
     replay = replay_of(view, length, num_envs=streams)
@@ -221,7 +222,7 @@ def clock_near_its_wrap(replay, state, rows_before):
     return state, cycle
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[1, 2, 4]), ids=str)
 def test_nothing_changes_where_the_clock_starts_again_except_the_times(view):
     length, streams, steps = 5, 2, 40
     replay = replay_of(view, length, num_envs=streams)
@@ -254,7 +255,7 @@ def test_an_address_from_before_the_wrap_is_stale_after_it():
     np.testing.assert_array_equal(present, [False, False, True, True])
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[2, 3]), ids=str)
 def test_sampling_draws_legal_windows_only_and_every_one_of_them(view):
     # 12 windows at most and 600 draws: one of them is missed with probability below 12 * (11/12)**600 < 1e-21.
     length, streams, steps, states = 6, 2, 24, 40

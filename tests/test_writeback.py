@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -133,7 +134,7 @@ FLAGS = {"is_first": jnp.bool_(False), "is_last": jnp.bool_(False)}
 
 
 @pytest.mark.parametrize("time_major", [False, True])
-@pytest.mark.parametrize("mode", ["cross", "within", "pad"])
+@pytest.mark.parametrize("mode", long_but(["cross", "within", "pad"], quick=[2]))
 def test_burn_in_rows_and_time_major_windows_are_written_where_they_came_from(mode, time_major):
     """What a stateful model writes back lands on the row it was computed at, whatever the axes."""
     view = jb.Sequences(3, mode, burn_in=2, time_major=time_major)

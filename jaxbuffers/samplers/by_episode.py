@@ -63,7 +63,7 @@ class ByEpisode(Sampler[EpisodesState]):
     >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=1000, sampler=jb.ByEpisode())
     >>> rows = {"is_first": (jnp.arange(100) == 0) | (jnp.arange(100) == 98), "t": jnp.arange(100)}
     >>> state = replay.init({"is_first": jnp.bool_(False), "t": jnp.int32(0)})
-    >>> batch = replay.sample(replay.add(state, rows), jax.random.key(0))
+    >>> batch = jax.jit(replay.sample)(jax.jit(replay.add)(state, rows), jax.random.key(0))
     >>> 450 < int((batch.data["t"] >= 98).sum()) < 550  # the short episode comes as often as the long one
     True
     """

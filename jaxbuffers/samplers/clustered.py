@@ -60,8 +60,8 @@ class Clustered(Sampler[ClusteredState]):
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=1000, sampler=jb.Clustered("group", groups=2))
     >>> state = replay.init({"group": jnp.int32(0)})
-    >>> state = replay.add(state, {"group": (jnp.arange(100) == 7).astype(jnp.int32)})  # one of a hundred
-    >>> batch = replay.sample(state, jax.random.key(0))
+    >>> rows = {"group": (jnp.arange(100) == 7).astype(jnp.int32)}  # one of a hundred
+    >>> batch = jax.jit(replay.sample)(jax.jit(replay.add)(state, rows), jax.random.key(0))
     >>> 450 < int(batch.data["group"].sum()) < 550
     True
     """

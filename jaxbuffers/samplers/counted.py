@@ -54,7 +54,8 @@ class Counted(WrappingSampler[CountedState]):
     >>> import jax, jax.numpy as jnp, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=6, sampler=jb.Counted(jb.Uniform()))
     >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(2.0))
-    >>> state = replay.update(state, replay.sample(state, jax.random.key(0)).index)
+    >>> batch = jax.jit(replay.sample)(state, jax.random.key(0))
+    >>> state = jax.jit(replay.update)(state, batch.index)
     >>> int(state.sampler.uses[:2].sum()), state.sampler.uses[2:].tolist()
     (6, [-1, -1])
     """

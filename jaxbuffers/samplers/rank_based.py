@@ -60,8 +60,8 @@ class RankBased(Sampler[RankState]):
     >>> replay = jb.Replay(capacity=4, num_envs=None, batch_size=4, sampler=jb.RankBased(alpha=1.0))
     >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(4.0))
     >>> index = jb.Index(jnp.zeros(4, jnp.int32), jnp.arange(4, dtype=jnp.int32))
-    >>> state = replay.update(state, index, priority=jnp.array([1.0, 2.0, 1e9, 1.1]))
-    >>> batch = replay.sample(state, jax.random.key(0))  # shares 1, 1/2, and (1/3 + 1/4) / 2 for the two tied
+    >>> state = jax.jit(replay.update)(state, index, priority=jnp.array([1.0, 2.0, 1e9, 1.1]))
+    >>> batch = jax.jit(replay.sample)(state, jax.random.key(0))  # shares 1, 1/2, and (1/3 + 1/4) / 2 for the two tied
     >>> batch.data, jnp.round(batch.probability * (1 + 1/2 + 1/3 + 1/4), 4)
     (Array([3., 1., 2., 2.], dtype=float32), Array([0.2917, 0.5   , 1.    , 1.    ], dtype=float32))
     """

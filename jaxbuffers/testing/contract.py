@@ -150,20 +150,16 @@ def check_probability(replay: Replay, row: Any, make_rows: MakeRows) -> None:
     """Where a sampler says how likely windows are, those of all legal ones sum to 1, and none of 0 is drawn."""
     for steps in (replay.view.span + 2, 2 * replay.length + 3):
         state = filled(replay, row, make_rows, steps)
-        legal = replay.legal(state)
-        count = np.asarray(legal.count())
+        count = np.asarray(_count(replay, state))
         stream = jnp.asarray(np.repeat(np.arange(len(count), dtype=np.int32), count))
         rank = jnp.asarray(np.concatenate([np.arange(n, dtype=np.int32) for n in count]))
         batch = _sample(replay, state, jax.random.key(4))
-        anchor = replay.view.anchor(legal, batch.index)
-        assert anchor is not None, "view.anchor() does not know the index of its own batch"
         try:
-            every = replay.sampler.probability(state.sampler, legal, stream, legal.start(stream, rank))
-            drawn = replay.sampler.probability(state.sampler, legal, anchor.stream, jnp.maximum(anchor.time, 0))
+            every, drawn, time = _weigh(replay, state, stream, rank, batch.index)
         except ConfigurationError:
             return  # it does not say
         assert abs(float(jnp.sum(every)) - 1) < 1e-4, f"probabilities of all legal windows sum to {jnp.sum(every)}"
-        impossible = (drawn == 0) & (anchor.time >= 0)
+        impossible = (drawn == 0) & (time >= 0)
         assert not impossible.any(), "a window was drawn that has probability 0 under the sampler"
 
 
@@ -196,6 +192,20 @@ CONTRACT = (
     check_in_place,
 )
 _sample = jax.jit(Replay.sample, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def _count(replay: Replay, state: ReplayState) -> jax.Array:
+    return replay.legal(state).count()
+
+
+@partial(jax.jit, static_argnums=0)
+def _weigh(replay: Replay, state: ReplayState, stream: jax.Array, rank: jax.Array, index: Index) -> tuple[Any, ...]:
+    """Return how likely windows of these ranks are, and those of a batch, with the times of these."""
+    legal, anchor = replay.legal(state), replay.view.anchor(replay.legal(state), index)
+    assert anchor is not None, "view.anchor() does not know the index of its own batch"
+    likely = partial(replay.sampler.probability, state.sampler, legal)
+    return likely(stream, legal.start(stream, rank)), likely(anchor.stream, jnp.maximum(anchor.time, 0)), anchor.time
 
 
 def _stack(trees: list[Any]) -> Any:

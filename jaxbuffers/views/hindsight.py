@@ -53,8 +53,8 @@ class Hindsight(WrappingView[Data]):
     ...                        action=jnp.ones(4), reward=jnp.full(4, -1.0), terminated=False, truncated=True)
     >>> view = jb.Hindsight(jb.Transitions(), reached, goals="final", fraction=1.0)
     >>> replay = jb.Replay(capacity=8, num_envs=None, batch_size=64, view=view)
-    >>> state = replay.add(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
-    >>> data = replay.sample(state, jax.random.key(0)).data
+    >>> state = jax.jit(replay.add)(replay.init(jax.tree.map(lambda x: x[0], rows)), rows)
+    >>> data = jax.jit(replay.sample)(state, jax.random.key(0)).data
     >>> sorted({(float(o), float(g), float(r)) for o, g, r in
     ...         zip(data.next_obs["achieved_goal"], data.obs["desired_goal"], data.reward)})
     [(1.0, 4.0, -1.0), (2.0, 4.0, -1.0), (3.0, 4.0, -1.0), (4.0, 4.0, 0.0)]

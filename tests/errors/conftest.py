@@ -16,7 +16,7 @@ def replay():
 
 @pytest.fixture(scope="module")
 def filled(replay):
-    return replay.add(replay.init(ROW), rows(3, ENVS))
+    return jax.jit(replay.add)(replay.init(ROW), rows(3, ENVS))
 
 
 @pytest.fixture

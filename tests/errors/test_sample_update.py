@@ -18,7 +18,11 @@ def test_a_bad_batch_size_is_refused(replay, state, size):
 
 
 @pytest.mark.parametrize("added", long_but([0, 1, 3], quick=[2]))
-@pytest.mark.parametrize("view", [jb.Sequences(4), jb.Sequences(4, "within"), jb.Transitions(), jb.Items()], ids=repr)
+@pytest.mark.parametrize(
+    "view",
+    long_but([jb.Sequences(4), jb.Sequences(4, "within"), jb.Transitions(), jb.Items()], quick=[1, 2]),
+    ids=repr,
+)
 def test_too_few_rows_give_an_invalid_batch_of_zeros_and_raise_under_debug_checks(view, added):
     replay = jb.Replay(capacity=12, num_envs=ENVS, batch_size=4, view=view)
     state = replay.init(ROW)

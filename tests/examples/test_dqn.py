@@ -89,7 +89,12 @@ class Count(gymnasium.Env):
         return self.obs, float(worth(*self.obs)), done and not cut, done and cut, {}
 
 
-@pytest.fixture(params=["gymnax", "gymnasium"])
+# Both ways share the agent: in the quick tier each test goes one of them.
+in_jax = pytest.mark.parametrize("make", long_but(["gymnax", "gymnasium"], quick=[0]), indirect=True)
+on_host = pytest.mark.parametrize("make", long_but(["gymnax", "gymnasium"], quick=[1]), indirect=True)
+
+
+@pytest.fixture
 def make(request, monkeypatch):
     """Both ways to use the agent, on counting environments."""
     monkeypatch.setattr(dqn.gymnax, "make", lambda name: (CountInJax(), None))
@@ -120,6 +125,7 @@ def first_seed(run):
     return jax.tree.map(lambda x: x[0] if x.ndim else x, run.replay)  # the count of adds is that of all seeds
 
 
+@on_host
 def test_a_policy_is_judged_by_one_whole_episode_of_each_environment(make, keys):
     way = make(jb.Uniform())
     scores = np.asarray(way.evaluate(way.begin(keys), keys, 1.0))
@@ -130,6 +136,7 @@ def test_a_policy_is_judged_by_one_whole_episode_of_each_environment(make, keys)
     assert len(np.unique(length)) > 3
 
 
+@on_host
 def test_scores_of_training_are_those_of_whole_episodes(make, keys):
     way = idle(make(jb.Uniform()))
     _, (done, score) = way.chunk(way.begin(keys), keys)
@@ -142,6 +149,7 @@ def test_scores_of_training_are_those_of_whole_episodes(make, keys):
         assert len(later) > 2
 
 
+@on_host
 def test_only_what_terminates_has_no_future(make, keys):
     way = idle(make(jb.Uniform()))
     run, _ = way.chunk(way.begin(keys), keys)
@@ -160,6 +168,7 @@ def test_only_what_terminates_has_no_future(make, keys):
     np.testing.assert_array_equal(data.discount, np.where(terminated, 0, GAMMA**steps))
 
 
+@in_jax
 def test_the_network_chooses_and_the_target_values_what_follows(make):
     agent = make(jb.Uniform()).dqn
     agent.values = lambda table, obs: table[obs]
@@ -180,6 +189,7 @@ def test_the_network_chooses_and_the_target_values_what_follows(make):
     np.testing.assert_array_equal(slope, [[1, 2], [0, 0], [0, 0], [0, 0]])  # the goal stands still
 
 
+@on_host
 def test_exploration_falls_to_a_little_and_random_actions_are_all_of_them(make, keys):
     agent = make(jb.Uniform()).dqn
     agent.values = lambda params, obs: jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0]), (len(obs), 3))
@@ -194,6 +204,7 @@ def test_exploration_falls_to_a_little_and_random_actions_are_all_of_them(make, 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", long_but([*dqn.REPLAYS], quick=[1]))
+@on_host
 def test_learning_changes_what_it_should(make, keys, name, monkeypatch):
     monkeypatch.setattr(dqn, "WARMUP", 0)
     way = make(dqn.REPLAYS[name], updates=SMALL["CHUNK"])
@@ -210,6 +221,7 @@ def test_learning_changes_what_it_should(make, keys, name, monkeypatch):
 
 
 @pytest.mark.usefixtures("standard_promotion")
+@in_jax
 def test_learning_begins_after_the_warm_up_and_is_a_branch_for_all_seeds_together(make):
     keys = jax.random.split(jax.random.key(0), 1 if make.way is dqn.OnGymnasium else 3)
     way = make(jb.Prioritized())
@@ -224,7 +236,7 @@ def test_learning_begins_after_the_warm_up_and_is_a_branch_for_all_seeds_togethe
 
 
 @pytest.mark.usefixtures("standard_promotion")
-@pytest.mark.parametrize("options", [["--seeds", "2"], ["--gym", "--replay", "all"]])
+@pytest.mark.parametrize("options", long_but([["--seeds", "2"], ["--gym", "--replay", "all"]], quick=[0]))
 def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, monkeypatch, options):
     monkeypatch.setattr(dqn, "CHUNK", 10)
     monkeypatch.setattr(dqn, "WARMUP", 10)
@@ -238,6 +250,7 @@ def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, 
     assert plt.imread(tmp_path / "dqn.png").std() > 0.01
 
 
+@pytest.mark.long  # quick: test_dtypes.py, and the same loop with other observations above
 @pytest.mark.usefixtures("standard_promotion")
 def test_images_are_kept_as_bytes_and_nothing_is_lost(keys):
     way = idle(dqn.OnGymnax("Breakout-MinAtar", jb.Uniform(), 100))

@@ -50,7 +50,10 @@ def test_an_update_makes_better_actions_likelier():
         "advantage": jnp.where(jnp.arange(64) % 2 == 0, 1.0, -1.0),
         "logp": logps[jnp.arange(64), jnp.arange(64) % 2],
     }
-    params = run.params
+    step, params = (
+        jax.jit(lambda p: jax.tree.map(lambda p, g: p - 0.1 * g, p, jax.grad(ppo.loss)(p, batch))),
+        run.params,
+    )
     for _ in range(20):
-        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(ppo.loss)(params, batch))
+        params = step(params)
     assert (ppo.apply(params, obs)[0][:, 0] > logps[:, 0]).mean() > 0.9

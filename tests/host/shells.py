@@ -1,7 +1,10 @@
 """Small shells, and all that can be seen of one."""
 
+import functools
+
 import jax
 import numpy as np
+from oracle import quick_jit
 
 import jaxbuffers as jb
 
@@ -18,14 +21,17 @@ def contents(buffer, state=None):
     """The rows of a single stream, oldest first: lists of ``(mission, notes, reward)``."""
     state = buffer._state if state is None else state  # not .state, which would end donation
     end, size = int(state.ring.time[0]), int(state.ring.size[0])
-    if not size:
-        return []
-    time = np.arange(end - size, end, dtype=np.int32) % (2**30 // buffer.replay.length * buffer.replay.length)
-    rows, present = buffer.replay.get(state, jb.Index(np.zeros(size, np.int32), time))
-    assert present.all()
-    look = buffer.table.lookup
-    missions, notes = look(np.asarray(rows["mission"])), look(np.asarray(rows["notes"]))
-    return list(zip(missions, notes, rows["reward"].tolist(), strict=True))
+    length = buffer.replay.length
+    time = np.arange(end - length, end, dtype=np.int32) % (2**30 // length * length)
+    rows, present = _getting(buffer.replay)(state, jb.Index(np.zeros(length, np.int32), time))
+    assert present.tolist() == [False] * (length - size) + [True] * size
+    look, rows = buffer.table.lookup, jax.tree.map(lambda x: np.asarray(x)[length - size :], rows)
+    return list(zip(look(rows["mission"]), look(rows["notes"]), rows["reward"].tolist(), strict=True))
+
+
+@functools.cache
+def _getting(replay):
+    return quick_jit(replay.get)
 
 
 def seen(buffer):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.shells import contents, seen, shell
@@ -25,7 +26,7 @@ def rows(numbers):
     return [(f"m{i}", ([f"n{i}"] * (i % 4) + [None] * 3)[:3], float(i)) for i in numbers]
 
 
-@pytest.mark.parametrize("sizes", [[4], [3, 3], [1, 4, 2], [0, 2, 0], [4, 4], [2, 0, 1, 3]])
+@pytest.mark.parametrize("sizes", long_but([[4], [3, 3], [1, 4, 2], [0, 2, 0], [4, 4], [2, 0, 1, 3]], quick=[2, 5]))
 def test_blocks_go_around_the_ring(sizes):
     buffer, count = shell(), 0
     for size in sizes:

@@ -131,7 +131,7 @@ class Machine(RuleBasedStateMachine):
 
 def test_a_shell_agrees_with_a_list():
     quick = settings(
-        max_examples=budget(8, 25),
+        max_examples=budget(5, 25),
         stateful_step_count=25,
         deadline=None,
         derandomize=True,

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from host.shells import contents, shell
@@ -91,7 +91,9 @@ def test_a_process_that_is_interrupted_at_any_moment_has_whole_calls_only():
 
 
 @pytest.mark.parametrize("verb", ["add", "update"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", long_but([signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1], quick=[0, 1])
+)
 def test_a_handler_that_raises_while_arrays_are_donated_is_called_afterwards(verb, number, handle):
     buffer = filled()
     index, before = buffer.sample().index, contents(buffer)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.experts import demonstrations, trajectory
@@ -20,7 +21,7 @@ def filled(count=10):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 4, 10])
+@pytest.mark.parametrize("batch_size", long_but([1, 4, 10], quick=[1]))
 def test_windows_with_the_default_collate(batch_size, shuffle):
     torch.manual_seed(0)
     rewards = []

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -38,7 +39,7 @@ def test_every_verb_of_a_host_replay():
     buffer.state = jax.device_get(other.state)
 
 
-@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("copy", long_but([True, False], quick=[1]))
 def test_the_windows_of_demonstrations(copy):
     demos = jb.Demonstrations(capacity=16, image_features=FEATURES)
     kept = demos.extend([trajectory(3), trajectory(2)], top=0.5)

@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.experts import demonstrations, trajectory
@@ -16,7 +17,8 @@ from host.shells import shell
 from host.test_parts import filled
 
 FORK = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
-STARTS = [pytest.param("fork", marks=FORK), "spawn"]
+# In the quick tier another process of its own reads what was pickled, below.
+STARTS = [pytest.param("fork", marks=FORK), pytest.param("spawn", marks=pytest.mark.long)]
 
 
 def datasets():
@@ -86,7 +88,7 @@ def test_reading_keeps_no_array_of_jax():
         assert not any(isinstance(leaf, jax.Array) for leaf in held)
 
 
-@pytest.mark.parametrize("view", ["items", "pad"])
+@pytest.mark.parametrize("view", long_but(["items", "pad"], quick=[1]))
 def test_windows_read_one_by_one_are_those_that_are_copied(view):
     buffer = filled(view, "uniform")
     copied, live = jb.WindowDataset(buffer), jb.WindowDataset(buffer, copy=False)

@@ -5,7 +5,7 @@ from oracle.every import Every
 from oracle.patterns import check, read_all, rows_of
 from oracle.quick import quick_jit, readable_jit, users_jit
 from oracle.replay import OracleReplay, Window
-from oracle.rows import drawn, example, filled, small_row, told_apart
+from oracle.rows import drawn, example, filled, likely, small_row, told_apart
 from oracle.statistics import ALPHA, fits, power
 from oracle.wrapped import WrappedOracle, core_of, episode_of, like_of, slots_of, with_goal
 
@@ -24,6 +24,7 @@ __all__ = [
     "fits",
     "leaves_of",
     "like_of",
+    "likely",
     "power",
     "quick_jit",
     "read_all",

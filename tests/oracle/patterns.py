@@ -1,5 +1,7 @@
 """Rows written as a string of episode flags, and every window that a view reads of them."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -29,21 +31,22 @@ def rows_of(pattern, reward=None):
 
 def read_all(view, rows, length=8):
     """Every legal window of one stream, oldest first: a `Batch` without the padding."""
-    replay = jb.Replay(length, None, length, view, Every())
-    state = replay.init(jax.tree.map(lambda x: x[0], rows))
-    steps = len(jax.tree.leaves(rows)[0])
-
-    @quick_jit
-    def run(state, rows):
-        state, _ = jax.lax.scan(lambda state, row: (replay.add(state, row), None), state, rows)
-        return replay.sample(state, jax.random.key(0))
-
-    assert steps > 0
-    batch = jax.tree.map(np.asarray, run(state, rows))
+    assert len(jax.tree.leaves(rows)[0]) > 0
+    batch = jax.tree.map(np.asarray, _reading(jb.Replay(length, None, length, view, Every()))(rows))
     real = batch.probability > 0
     major = getattr(core_of(view), "time_major", False)
     data, index = jax.tree.map(lambda x: (np.swapaxes(x, 0, 1) if major else x)[real], (batch.data, batch.index))
     return jb.Batch(data, index, batch.probability[real], batch.valid)
+
+
+@functools.cache
+def _reading(replay):
+    def read(rows):
+        empty = replay.init(jax.tree.map(lambda x: x[0], rows))
+        state, _ = jax.lax.scan(lambda state, row: (replay.add(state, row), None), empty, rows)
+        return replay.sample(state, jax.random.key(0))
+
+    return quick_jit(read)
 
 
 def check(got, want):

@@ -44,7 +44,7 @@ def filled(replay, rows, mask=None):
     rows = jax.tree.map(lambda x: x[:, 0], rows) if replay.num_envs is None else rows
     if mask is None:
         mask = np.ones(jax.tree.leaves(rows)[0].shape[: 1 + (replay.num_envs is not None)], bool)
-    return _adding(replay)(replay.init(jax.tree.map(lambda x: x[(0,) * mask.ndim], rows)), rows, mask)
+    return _adding(replay)(rows, mask)
 
 
 def drawn(replay, state, seed=0, size=None):
@@ -52,13 +52,26 @@ def drawn(replay, state, seed=0, size=None):
     return jax.tree.map(np.asarray, _sampling(replay)(state, jax.random.key(seed), size))
 
 
+def likely(replay, state, time, stream=0):
+    """How likely the sampler says the windows are that begin at these times, as a NumPy array."""
+    time = np.asarray(time, np.int32)
+    return np.asarray(_weighing(replay)(state, np.broadcast_to(np.int32(stream), time.shape), time))
+
+
 @functools.cache
 def _adding(replay):
-    return quick_jit(
-        lambda state, rows, mask: jax.lax.scan(lambda s, row: (replay.add(s, *row), None), state, (rows, mask))[0]
-    )
+    def fill(rows, mask):
+        empty = replay.init(jax.tree.map(lambda x: x[(0,) * mask.ndim], rows))
+        return jax.lax.scan(lambda state, row: (replay.add(state, *row), None), empty, (rows, mask))[0]
+
+    return quick_jit(fill)
 
 
 @functools.cache
 def _sampling(replay):
     return quick_jit(replay.sample, static_argnums=2)
+
+
+@functools.cache
+def _weighing(replay):
+    return quick_jit(lambda state, *start: replay.sampler.probability(state.sampler, replay.legal(state), *start))

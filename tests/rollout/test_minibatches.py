@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
     remainder=st.sampled_from(["error", "drop", "pad", "wrap"]),
     shuffle=st.booleans(),
 )
-@settings(max_examples=budget(10, 50), deadline=None)
+@settings(max_examples=budget(6, 50), deadline=None)
 def test_each_row_comes_exactly_once_an_epoch(rows, batch, remainder, shuffle):
     data = {"x": jnp.arange(rows), "y": jnp.arange(rows * 2.0).reshape(rows, 2)}
     over = rows % batch
@@ -153,7 +153,7 @@ def test_rows_keep_every_bit():
     np.testing.assert_array_equal(bits, np.asarray(odd).view(np.uint32))
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", long_but([True, False], quick=[0]))
 @pytest.mark.parametrize("remainder", ["drop", "pad", "wrap"])
 def test_minibatches_of_a_rollout_are_those_of_the_flat_one(shuffle, remainder):
     rollout = jb.Rollout(num_steps=5, num_envs=3)

@@ -66,15 +66,13 @@ def test_counts_are_those_of_the_batches():
 @pytest.mark.parametrize("sampler", [jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)])
 def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
     (replay, state), (alone, plain) = pairs(jb.Counted(sampler)), pairs(sampler)
+    update, update_alone = quick_jit(replay.update), quick_jit(alone.update)
     assert replay.sampler.takes_priority == sampler.takes_priority
     for seed in range(3):
         batch, other = drawn(replay, state, seed), drawn(alone, plain, seed)
         jax.tree.map(np.testing.assert_array_equal, batch, other)
         values = {"priority": np.arange(4, dtype=np.float32)} if sampler.takes_priority else {}
-        state, plain = (
-            quick_jit(lambda s, r=r, i=batch.index, v=values: r.update(s, i, **v))(s)
-            for r, s in ((replay, state), (alone, plain))
-        )
+        state, plain = update(state, batch.index, **values), update_alone(plain, batch.index, **values)
         jax.tree.map(np.testing.assert_array_equal, state.sampler.inner, plain.sampler)
 
 

@@ -14,6 +14,7 @@ import pytest
 from flax import serialization
 from oracle import fits, quick_jit
 from oracle.lives import ROW, stacked
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -37,21 +38,14 @@ from .catalog import (
 
 # OnlineFirst cannot be given a clock that is about to wrap: it counts its free rows from time 0 on.
 LATE = tuple(sampler for sampler in SAMPLERS if isinstance(sampler, jb.OnlineFirst))
-EARLY = tuple(sampler for sampler in SAMPLERS if sampler not in LATE)
+# In the quick tier these two are seen inside of `Counted` alone.
+COUNTED = budget((jb.Recent(half_life=2.5), jb.WithoutReplacement()), ())
+EARLY = tuple(sampler for sampler in SAMPLERS if sampler not in (*LATE, *COUNTED))
 
 
-def group(view):
-    """Lives are lived once by each worker: keep the tests of a view together."""
-    return pytest.mark.xdist_group(show(view))
-
-
-def marks(view):
-    """One view is enough for the quick tier: samplers see windows, and not what is read of them."""
-    return [group(view)] if view == VIEWS[0] else [group(view), pytest.mark.long]
-
-
+# One view is enough for the quick tier: samplers see windows, and not what is read of them.
 @pytest.mark.parametrize("samplers", [EARLY, LATE], ids=["clock-wraps", "clock-at-0"])
-@pytest.mark.parametrize("view", [pytest.param(view, marks=marks(view)) for view in VIEWS], ids=show)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[0]), ids=show)
 def test_every_window_is_as_likely_as_the_rules_say(view, samplers):
     compared = assert_lives_agree(replay_of(view, samplers))
     for sampler, batches in compared.items():
@@ -74,7 +68,7 @@ def with_samplers(replay, state, some):
     return replace(state, sampler=state.sampler[some], made_by=replay.init(ROW).made_by)
 
 
-@group(VIEWS[0])
+@pytest.mark.long  # quick: the file of each sampler
 def test_independent_draws_are_as_frequent_as_they_are_likely():
     replay, count = replay_of(VIEWS[0], EARLY), 30_000
     many = replay_of(VIEWS[0], INDEPENDENT, draws=count)
@@ -111,7 +105,6 @@ def assert_equal_but_for_rounding(one, other):
 
 
 @pytest.mark.long  # the contract compares vmap with single calls, sampler by sampler
-@group(VIEWS[0])
 def test_one_life_alone_equals_the_same_among_many_under_vmap():
     replay = replay_of(VIEWS[0], EARLY)
     alone = quick_jit(functools.partial(live, replay))
@@ -121,7 +114,6 @@ def test_one_life_alone_equals_the_same_among_many_under_vmap():
         assert_equal_but_for_rounding(alone(*one), other)
 
 
-@group(VIEWS[0])
 def test_used_states_that_were_saved_and_loaded_draw_the_same():
     replay = replay_of(VIEWS[0], EARLY)
     state = jax.tree.map(lambda x: x[0], lived(replay)[0])
@@ -136,7 +128,6 @@ def test_used_states_that_were_saved_and_loaded_draw_the_same():
 
 
 @pytest.mark.long  # the contract calls samples and adds eagerly
-@group(VIEWS[0])
 def test_eager_verbs_do_what_compiled_ones_do_to_a_used_state():
     # The contract suite compares eager samples of every sampler; here are the other verbs of one.
     replay, many = (replay_of(VIEWS[0], samplers) for samplers in (SAMPLERS[6:7], EARLY))

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import quick_jit, told_apart
+from oracle import likely, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.windows.queue import QueueState
@@ -44,7 +45,7 @@ def alike(count, first):
 JUMPS = [0, *(edge + LENGTH * step for edge in (2**29, 3 * 2**28, CYCLE) for step in (-3, -2, -1, 0, 1))]
 
 
-@pytest.mark.parametrize("view", [jb.Items(), jb.Transitions()], ids=str)
+@pytest.mark.parametrize("view", long_but([jb.Items(), jb.Transitions()], quick=[1]), ids=str)
 def test_an_episode_may_have_as_many_windows_as_it_likes_and_counts_as_one(view):
     replay = jb.Replay(LENGTH, None, 4, view, jb.ByEpisode())
     before, after = 13, 20
@@ -83,12 +84,11 @@ def test_an_episode_as_long_as_the_clock_goes_round_is_not_taken_for_the_next_on
     state = later(add(state, jax.tree.map(lambda x: x[8:13], rows)), CYCLE - 8)
     assert int(state.ring.time[0]) == 5  # when the running episode began, by the clock
     state = add(state, jax.tree.map(lambda x: x[13:], rows))
-    time = jnp.array([0, 4, 5, 6, 7], jnp.int32)
-    got = replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time)
+    got = likely(replay, state, [0, 4, 5, 6, 7])
     np.testing.assert_allclose(got, [1 / 10, 1 / 10, 1 / 6, 1 / 6, 1 / 6], rtol=1e-6)
 
 
-@pytest.mark.parametrize("quarters", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("quarters", long_but(range(6), quick=[0, 4, 5]))
 def test_new_windows_are_drawn_first_after_any_number_of_rows_without_a_window(quarters):
     """Episodes of one row have no transition; the clock goes round once in four quarters."""
     replay = jb.Replay(LENGTH, None, 2, jb.Transitions(), jb.OnlineFirst())

@@ -178,7 +178,7 @@ def test_priorities_and_writes_reach_the_other_sampler():
     weight = np.array([1, 1, 1, 2, 1, 1, 3, 1, 1, 4])
     np.testing.assert_allclose(batch.probability, weight[batch.index.time[:, 0]] / 16, rtol=1e-6)
     grouped = jb.Replay(4, None, 4, jb.Items(), jb.OnlineFirst(jb.Clustered("group", groups=2)))
-    state = grouped.add(grouped.init({"group": np.int32(0)}), {"group": np.int32([0, 0, 0, 1])})
+    state = filled(grouped, {"group": np.int32([[0], [0], [0], [1]])})
     index = jb.Index(jnp.zeros(1, jnp.int32), jnp.array([1], jnp.int32))
     state = quick_jit(lambda s: grouped.update(s, index, rows={"group": jnp.ones(1, jnp.int32)}))(state)
     assert state.sampler.inner.tree.group[:4].tolist() == [0, 1, 0, 1]

@@ -53,7 +53,7 @@ def after_many_updates():
     return state, np.asarray(time), np.asarray(valid)
 
 
-@pytest.mark.xdist_group("many updates")
+@pytest.mark.long  # quick: test_sum_tree.py
 def test_the_total_does_not_drift_however_many_updates_there_were():
     # Theirs adjusts parents by differences: after as many updates the root was off by up to 2.0; "use x64".
     tree = [np.asarray(level) for level in after_many_updates()[0].sampler.tree]
@@ -63,7 +63,7 @@ def test_the_total_does_not_drift_however_many_updates_there_were():
     assert abs(root - tree[0].sum(dtype=np.float64)) < 1e-6 * root
 
 
-@pytest.mark.xdist_group("many updates")
+@pytest.mark.long  # quick: test_sum_tree.py
 def test_a_place_that_was_never_filled_is_never_drawn():
     # Where the root is more than its leaves, a draw runs into places that hold nothing.
     state, time, valid = after_many_updates()
@@ -74,6 +74,7 @@ def test_a_place_that_was_never_filled_is_never_drawn():
     assert not state.sampler.tree[0][3000:].any()
 
 
+@pytest.mark.long  # quick: test_prioritized_update.py
 @pytest.mark.parametrize("view", [jb.Sequences(3), jb.Sequences(3, "within", time_major=True)], ids=str)
 def test_late_priorities_revive_no_window_across_the_write_head(view):
     # Sample, add, then set: 47% of their windows then crossed the head.
@@ -94,6 +95,7 @@ def test_late_priorities_revive_no_window_across_the_write_head(view):
     assert crossings == 0
 
 
+@pytest.mark.long  # quick: test_prioritized_update.py
 @pytest.mark.parametrize("poison", [np.nan, -1, np.inf])
 def test_a_bad_priority_does_not_poison_the_total(poison):
     # Theirs are accepted, and the root is NaN or wrong for good.
@@ -108,6 +110,7 @@ def test_a_bad_priority_does_not_poison_the_total(poison):
     np.testing.assert_allclose(healed.sampler.tree[-1].sum(), 24 + 8 * 3, rtol=1e-5)
 
 
+@pytest.mark.long  # quick: test_prioritized_draws.py
 def test_one_outlier_does_not_rule_for_ever():
     # Their maximum never decays: one outlier decides what every later row starts with.
     for decay, ruled in ((1.0, 1e6), (0.9, 1e6 * 0.9**200)):
@@ -121,6 +124,7 @@ def test_one_outlier_does_not_rule_for_ever():
         np.testing.assert_allclose(state.sampler.tree[0][40 % 32], max(ruled, 0.5), rtol=1e-4)
 
 
+@pytest.mark.long  # quick: test_prioritized_draws.py
 @pytest.mark.parametrize("stratified", [False, True])
 def test_an_empty_prioritized_replay_gives_no_nan(stratified):
     replay = jb.Replay(16, 2, 8, jb.Transitions(), replace(SAMPLER, stratified=stratified))
@@ -133,6 +137,7 @@ def test_an_empty_prioritized_replay_gives_no_nan(stratified):
     np.testing.assert_array_equal(jb.importance_weights(jnp.asarray(batch.probability), 0, 0.5), np.zeros(8))
 
 
+@pytest.mark.long  # quick: test_prioritized.py
 @pytest.mark.parametrize("block", [1, 3])
 def test_prioritized_windows_are_contiguous_at_every_ratio_of_capacity_to_block(block):
     # Theirs returned non-contiguous data for 16 months.
@@ -157,6 +162,7 @@ def test_prioritized_windows_are_contiguous_at_every_ratio_of_capacity_to_block(
 # torchrl
 
 
+@pytest.mark.long  # quick: test_sum_tree.py
 @pytest.mark.parametrize("rows", [1, 7, 15, 16, 17, 255, 257])
 def test_no_draw_lies_past_the_last_row(rows):
     # Their sum tree returned an index past the end, where a target rounded up to the total.
@@ -197,6 +203,7 @@ def test_work_grows_with_the_logarithm_of_the_capacity():
 # cpprb, Tianshou, DreamerV3, Reverb
 
 
+@pytest.mark.long  # quick: test_prioritized.py
 def test_rows_of_an_unfinished_episode_have_their_priority_without_a_call_at_its_end():
     # cpprb must be told by on_episode_end(), or windows run from one episode into the next.
     replay = jb.Replay(16, None, 400, jb.Transitions(2, gamma=0.5), replace(SAMPLER, stratified=False))
@@ -205,6 +212,7 @@ def test_rows_of_an_unfinished_episode_have_their_priority_without_a_call_at_its
     assert pairs == {(1, 3), (2, 4), (3, 5), (4, 6), (5, 6), (7, 9), (8, 9)}
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_saved_replay_keeps_its_priorities():
     # Tianshou's prioritized HDF5 lost them; DreamerV3 saves no priorities at all.
     replay = jb.Replay(32, 2, 16, jb.Transitions(), replace(SAMPLER, decay=0.9))
@@ -221,6 +229,7 @@ def test_a_saved_replay_keeps_its_priorities():
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.long  # quick: test_prioritized_draws.py
 def test_every_window_is_drawn_about_as_often_as_it_should_be():
     # Reverb's own tests of its distributions accept a frequency of zero.
     replay = jb.Replay(64, None, 64 * 100, jb.Items(), SAMPLER)

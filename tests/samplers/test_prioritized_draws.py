@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import Every, drawn, example, filled, fits, quick_jit, told_apart
+from oracle import Every, drawn, example, filled, fits, likely, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -51,7 +52,7 @@ def counts_of(time):
     return np.bincount(place, minlength=len(TIMES))
 
 
-@pytest.mark.parametrize("alpha", [0.6, 1.0, 1.5])
+@pytest.mark.parametrize("alpha", long_but([0.6, 1.0, 1.5], quick=[0]))
 def test_independent_draws_are_in_proportion_to_the_weights(alpha):
     sampler = jb.Prioritized(alpha=alpha, eps=0.05, stratified=False)
     replay, state = kept(sampler)
@@ -60,7 +61,7 @@ def test_independent_draws_are_in_proportion_to_the_weights(alpha):
     fits(counts_of(time), null, wrong(sampler, null))
 
 
-@pytest.mark.parametrize("alpha", [0.6, 1.5])
+@pytest.mark.parametrize("alpha", long_but([0.6, 1.5], quick=[1]))
 def test_a_stratified_batch_is_in_proportion_as_a_whole(alpha):
     # The draws of one batch depend on each other, so one of each of many batches is counted, at a random place.
     sampler = jb.Prioritized(alpha=alpha, eps=0.05)
@@ -106,9 +107,7 @@ def test_the_probability_of_every_window_adds_up_to_one():
     every = drawn(other, replace(state, sampler=(), made_by=other.init(example(told_apart(1))).made_by), size=11)
     time = every.index.time[every.probability > 0]
     np.testing.assert_array_equal(time, TIMES)
-    legal = replay.legal(state)
-    stream = jnp.zeros(len(time), jnp.int32)
-    got = replay.sampler.probability(state.sampler, legal, stream, jnp.asarray(time, jnp.int32))
+    got = likely(replay, state, time)
     np.testing.assert_allclose(got, share(replay.sampler), rtol=1e-6)
     np.testing.assert_allclose(np.asarray(got, np.float64).sum(), 1, rtol=1e-6)
 

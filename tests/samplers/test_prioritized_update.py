@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 from oracle import drawn, filled, quick_jit, told_apart
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers import testing
@@ -72,7 +73,7 @@ def test_what_is_no_priority_is_counted_and_changes_nothing(bad):
     assert np.isfinite(batch.probability).all()
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("alpha", long_but([0.0, 0.5, 1.0, 3.0], quick=[0, 3]))
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -2])
 def test_nan_infinite_and_negative_priorities_are_refused_for_every_exponent(alpha, bad):
     replay, state = items(jb.Prioritized(alpha=alpha))
@@ -103,7 +104,7 @@ def test_of_a_window_drawn_twice_the_larger_priority_is_kept():
     assert int(after.sampler.refused) == 1
 
 
-@pytest.mark.parametrize("late", range(6))
+@pytest.mark.parametrize("late", long_but(range(6), quick=[0, 2, 5]))
 def test_a_priority_that_comes_too_late_is_counted_and_revives_nothing(late):
     """Sample, overwrite some of the rows, then update: only windows that still exist may change."""
     view = jb.Sequences(2, "within")
@@ -158,7 +159,7 @@ def test_rows_and_priorities_are_written_by_one_update(time_major):
 
 
 @pytest.mark.usefixtures("readable")
-@pytest.mark.parametrize("size", [1, 2, 64])
+@pytest.mark.parametrize("size", long_but([1, 2, 64], quick=[0]))
 def test_sampling_and_updating_in_one_program_copies_no_tree(size):
     # The contract tests it for a batch of five; one element is another program for XLA.
     replay = jb.Replay(16_384, None, size, jb.Items(), SAMPLER)

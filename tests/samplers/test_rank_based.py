@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import checkify
-from oracle import drawn, filled, quick_jit, told_apart
+from oracle import drawn, filled, likely, quick_jit, told_apart
 from oracle.samplers import RankBased as Oracle
 from tier import long_but
 
@@ -42,8 +42,7 @@ def ranked(priorities, alpha=1, size=4):
 
 def probability(replay, state):
     """The probability of each row of one stream."""
-    time = jnp.arange(replay.length, dtype=jnp.int32)
-    return np.asarray(replay.sampler.probability(state.sampler, replay.legal(state), jnp.zeros_like(time), time))
+    return likely(replay, state, np.arange(replay.length))
 
 
 def sum_of_ranks(begin, end, alpha):
@@ -98,7 +97,7 @@ def test_classes_are_half_octaves_exactly():
     np.testing.assert_array_equal(47 - np.asarray(half_octave(ordered)), [Oracle.half_octave(p) for p in ordered])
 
 
-@pytest.mark.parametrize("alpha", long_but(ALPHAS, quick=[2, 4]))
+@pytest.mark.parametrize("alpha", long_but(ALPHAS, quick=[2]))
 def test_probability_is_rank_to_the_minus_alpha_with_ties_shared(alpha):
     priorities = np.array([5, 5.1, 100, 0, 1e-20, 7e7, 1e30, 1, 1.3, 1.5, 1.99, 0.7])
     classes = [95 - 48 - Oracle.half_octave(p) for p in priorities]
@@ -151,7 +150,7 @@ def test_the_least_likely_class_is_drawn_too(monkeypatch):
     words = np.concatenate([targets, np.full(len(targets), 2**63, np.uint64)])
     halves = tuple(jnp.asarray(x.astype(np.uint32)) for x in (words >> 32, words & 0xFFFFFFFF))
     monkeypatch.setattr(rank_based, "bits64", lambda key, total: halves)
-    draw = sampler.draw(state.sampler, replay.legal(state), jax.random.key(0), len(targets))
+    draw = quick_jit(lambda s: sampler.draw(s.sampler, replay.legal(s), jax.random.key(0), len(targets)))(state)
     np.testing.assert_array_equal(draw.start == 17, np.arange(0.02, 3, 0.04) < 1)
     np.testing.assert_allclose(draw.probability[0], share, rtol=1e-6)
 

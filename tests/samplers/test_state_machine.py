@@ -25,6 +25,8 @@ import jaxbuffers as jb
 
 from .catalog import SAMPLERS, assert_as_followed, follow, replay_of, show, tables, use
 
+# In the quick tier those that remember most; every sampler lives in test_every_sampler.py.
+SAMPLERS = budget([SAMPLERS[i] for i in (0, 4, 8, 10, 11)], SAMPLERS)
 LENGTH, STREAMS, BLOCK, EACH = 5, 2, 3, 3
 BATCH = EACH * len(SAMPLERS)
 VIEWS = [
@@ -173,7 +175,7 @@ def test_any_order_of_verbs_agrees_with_the_oracle_of_every_sampler(view):
             deadline=None,
             derandomize=True,
             database=None,
-            max_examples=budget(8, 25),
+            max_examples=budget(5, 25),
             stateful_step_count=25,
             suppress_health_check=list(HealthCheck),
         ),

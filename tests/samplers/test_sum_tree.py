@@ -16,7 +16,7 @@ from tier import long_but
 
 from jaxbuffers.numerics import sum_tree
 
-SIZES = long_but([1, 15, 16, 17, 255, 256, 257, 4097], quick=[0, 2, 3, 6, 7])
+SIZES = long_but([1, 15, 16, 17, 255, 256, 257, 4097], quick=[2, 3, 7])
 ONES, GRID = 2**48 - 1, 2**20
 
 

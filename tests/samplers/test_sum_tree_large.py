@@ -15,7 +15,7 @@ LEAVES, BLOCK, TURNS = 10_000_000, 1000, 1000
 CHUNK = 250_000
 ONES = 2**48 - 1
 # Long, for its size; the tree of 100,000 leaves in test_sum_tree.py has more targets than a float32 can tell apart.
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("ten million leaves")]  # which are made once
+pytestmark = pytest.mark.long
 pick = quick_jit(sum_tree.draw, static_argnums=3)
 
 

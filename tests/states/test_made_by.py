@@ -100,9 +100,10 @@ def test_samplers_that_remember_nothing_take_each_others_place(sampler):
     values = rows(5) | {"obs": jnp.arange(5, dtype=jnp.float32)}
     state, own = (jax.jit(replay.add)(replay.init(ROW), values) for replay in (first, then))
     assert jax.tree.structure(state) == jax.tree.structure(own)
-    batch = then.sample(state, jax.random.key(1))
+    sample, key = jax.jit(then.sample), jax.random.key(1)
+    batch = sample(state, key)
     assert batch.valid
-    jax.tree.map(np.testing.assert_array_equal, batch, then.sample(own, jax.random.key(1)))
+    jax.tree.map(np.testing.assert_array_equal, batch, sample(own, key))
     jax.eval_shape(first.sample, jax.eval_shape(then.add, state, values), jax.random.key(0))
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -24,7 +25,7 @@ def opened():
         table.close()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=long_but([*KINDS], quick=[0, 3]))  # each of the two options, on and off
 def make(request, tmp_path, opened):
     """Makes another table of one kind."""
     in_file, compress = KINDS[request.param]

@@ -1,9 +1,12 @@
 """Tables of several hosts become one: content is the identity, a gather turns ids."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracle import quick_jit
 from tier import long_but
 
 import jaxbuffers as jb
@@ -112,8 +115,13 @@ def test_rows_of_a_state(opened, size, layout):
 
 
 def rows_at(replay, state, times, stream):
-    ring = Ring(state.spec, replay.capacity // 2, 2, tiled=replay.layout == "tiled")
-    return ring.read(state.ring, times, np.full(times.shape, stream, np.int32), np.ones(times.shape, bool))
+    read = reading(state.spec, replay)
+    return read(state.ring, times, np.full(times.shape, stream, np.int32), np.ones(times.shape, bool))
+
+
+@functools.cache
+def reading(spec, replay):
+    return quick_jit(Ring(spec, replay.capacity // 2, 2, tiled=replay.layout == "tiled").read)
 
 
 def test_rows_of_stacked_states(opened, replay):

@@ -9,6 +9,7 @@ import pytest
 from oracle import OracleReplay, episode_of, quick_jit
 from oracle.exhaustive import LAPS, ROW, bank, cases, near_the_wrap
 from oracle.exhaustive import Config as Case
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.row import RowSpec
@@ -25,7 +26,8 @@ def hindsight(view):
 
 
 @pytest.mark.parametrize(
-    "length, streams, block, wraps", [(1, 2, 1, False), (3, 1, 2, True), (5, 2, 5, True), (6, 2, 1, False)]
+    "length, streams, block, wraps",
+    long_but([(1, 2, 1, False), (3, 1, 2, True), (5, 2, 5, True), (6, 2, 1, False)], quick=[0, 2]),
 )
 def test_bounds_are_those_of_the_rows_present_of_each_rows_episode(length, streams, block, wraps):
     """For every row present, after every add, of every layout of episodes."""
@@ -67,7 +69,9 @@ def test_bounds_are_those_of_the_rows_present_of_each_rows_episode(length, strea
 
 
 @pytest.mark.parametrize(
-    "view", [jb.Items(), jb.Transitions(), jb.Episodes(4), jb.FrameStack(jb.Sequences(2, period=2), 2)], ids=str
+    "view",
+    long_but([jb.Items(), jb.Transitions(), jb.Episodes(4), jb.FrameStack(jb.Sequences(2, period=2), 2)], quick=[1, 3]),
+    ids=str,
 )
 def test_the_windows_are_those_of_the_view_alone(view):
     """Their number, their beginnings, which are older and which are alive."""

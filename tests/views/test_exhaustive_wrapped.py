@@ -78,7 +78,7 @@ def configs():
 
 
 CONFIGS = [*configs()]
-QUICK = [i for i, config in enumerate(CONFIGS) if config.length in (1, 5)]  # the least, and all kinds of wrapping
+QUICK = [0, 22, 24, 26, 28, 30, 33, 34, 36]  # the least, and all kinds of wrapping around all kinds of windows
 
 
 @pytest.mark.parametrize("config", long_but(CONFIGS, QUICK), ids=lambda config: re.sub(r" at 0x\w+", "", str(config)))

@@ -88,10 +88,10 @@ def test_an_episode_partly_overwritten_has_goals_and_rewards_of_the_rows_left():
     check(data.obs["desired_goal"], [[5], [5], [5], [6]])
     check(data.reward, [[-2], [-1], [0], [64]])
     oldest = jb.Hindsight(jb.Items(), distance, "episode", 1.0)
+    replay = jb.Replay(4, None, 64, oldest)
+    state = quick_jit(replay.add)(replay.init(jax.tree.map(lambda x: x[0], walk("F"))), walk("F..."))
+    state = quick_jit(replay.add)(state, jax.tree.map(lambda x: x[4:], walk("F....LF")))
     for seed in range(4):
-        replay = jb.Replay(4, None, 64, oldest)
-        state = quick_jit(replay.add)(replay.init(jax.tree.map(lambda x: x[0], walk("F"))), walk("F..."))
-        state = quick_jit(replay.add)(state, jax.tree.map(lambda x: x[4:], walk("F....LF")))
         batch = drawn(replay, state, seed)
         early = batch.index.time < 6
         assert {*batch.data.obs["desired_goal"][early].tolist()} == {3, 4, 5}

@@ -1,5 +1,7 @@
 """Which goals hindsight chooses: only those it may, as often as it says, and independent of everything else."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from oracle import (
     windows_to_arrays,
     with_goal,
 )
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -73,7 +75,7 @@ def sources(view, rows, start):
 
 
 @pytest.mark.parametrize(
-    "view", long_but(VIEWS, quick=[2, 4, 6, 7, 8]), ids=lambda view: f"{type(view).__name__}-{core_of(view)}"
+    "view", long_but(VIEWS, quick=[4, 6, 7]), ids=lambda view: f"{type(view).__name__}-{core_of(view)}"
 )
 def test_every_window_reads_as_with_its_own_goal_or_one_that_it_may_have(view):
     """Of random layouts, masks and laps: what is read is what the oracle reads with that goal, in every leaf."""
@@ -122,12 +124,17 @@ def test_every_window_reads_as_with_its_own_goal_or_one_that_it_may_have(view):
     assert other > 20
 
 
+@functools.cache
+def adding(replay):
+    return quick_jit(replay.add)
+
+
 def state_of(replay, pattern):
     rows, time = rows_of(pattern), np.arange(len(pattern), dtype=np.float32)
     rows = rows.replace(obs={"achieved_goal": time, "desired_goal": np.full_like(time, -1)})
     state = replay.init(jax.tree.map(lambda x: x[0], rows))
     for begin in range(0, len(pattern), replay.length):
-        state = quick_jit(replay.add)(state, jax.tree.map(lambda x, i=begin: x[i : i + replay.length], rows))
+        state = adding(replay)(state, jax.tree.map(lambda x, i=begin: x[i : i + replay.length], rows))
     return state
 
 
@@ -160,7 +167,8 @@ def test_goals_are_drawn_uniformly_from_the_rows_named_and_only_from_these(goals
 
 
 def test_the_part_of_the_windows_with_a_new_goal_is_the_fraction():
-    for fraction, wrong in ((0.8, (0.79, 0.81)), (0.25, (0.24, 0.26)), (0.0, ()), (1.0, ())):
+    some = ((0.8, (0.79, 0.81)), (0.25, (0.24, 0.26)), (0.0, ()), (1.0, ()))
+    for fraction, wrong in budget(some[:1] + some[3:], some):
         replay = jb.Replay(8, None, 160_000, kept_goal(jb.Items(), "final", fraction))
         new = int((drawn(replay, state_of(replay, "F..L")).data.obs["desired_goal"] >= 0).sum())
         if wrong:
