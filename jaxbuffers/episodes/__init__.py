@@ -1,0 +1,1 @@
+"""Whole episodes outside of the device, on disk or in memory."""
