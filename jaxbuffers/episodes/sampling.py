@@ -107,11 +107,16 @@ def _weighed(table: Any, kind: Any, law: Law, where: Where) -> Chances:
     length = np.asarray(table["length"], np.int64)
     windows = kind.count_in(length)
     if where is not None:
-        windows = np.where(_mask(table, where, len(length)), windows, 0)
-    return Chances.of(np.asarray(table["id"]), length, windows, law.weights(table, windows), kind)
+        windows = np.where(masked(table, where), windows, 0)
+    weights = law.weights(table, windows) if windows.any() else windows
+    return Chances.of(np.asarray(table["id"]), length, windows, weights, kind)
 
 
-def _mask(table: Any, where: Where, episodes: int) -> np.ndarray:
+def masked(table: Any, where: Where) -> np.ndarray:
+    """Return which episodes are meant: bool ``[n]``, all if ``where`` is None."""
+    episodes = len(table["id"])
+    if where is None:
+        return np.ones(episodes, np.bool_)
     mask = where(table) if callable(where) else where
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = getattr(mask, "dtype", type(mask).__name__)
