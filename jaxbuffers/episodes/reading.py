@@ -1,0 +1,135 @@
+"""Rows out of a store: each block is checked before anything of it is returned for the first time."""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.episodes import checksums
+from jaxbuffers.episodes.core import Core, Rows
+from jaxbuffers.episodes.gather import gather
+from jaxbuffers.episodes.segments import Columns
+from jaxbuffers.episodes.table import Record, gone
+from jaxbuffers.errors import DamagedError, MissingFieldError
+from jaxbuffers.row import RowSpec, field
+
+
+def leaves_of(spec: RowSpec, fields: Sequence[str] | None) -> list[int]:
+    """Return the numbers of the leaves of some top-level fields; of all, for None."""
+    if fields is None:
+        return list(range(len(spec.paths)))
+    names = {path[0] if path else "" for path in spec.paths}
+    for name in fields:
+        if name not in names:
+            raise MissingFieldError(f"the rows have no field {name!r}; they have {', '.join(sorted(names))}.")
+    return [i for i, path in enumerate(spec.paths) if path and path[0] in fields]
+
+
+def tree_of(spec: RowSpec, leaves: dict[int, Any], fields: Sequence[str] | None) -> Any:
+    """Put leaves into the containers of a row; with ``fields``, into a dict of these."""
+    row = jax.tree.unflatten(spec.treedef, [leaves.get(i) for i in range(len(spec.paths))])
+    return row if fields is None else {name: field(row, name) for name in fields}
+
+
+def shaped(spec: RowSpec, leaf: int, data: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
+    """Return bytes as the array that they are."""
+    return data.reshape(-1).view(spec.dtypes[leaf]).reshape(*lead, *spec.shapes[leaf])
+
+
+def windows(core: Core, rows: Rows, ids: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> Any:
+    """Return windows that lie within their episodes, ``[B, L, ...]`` for each leaf that is wanted.
+
+    Raises:
+      FileNotFoundError: a segment is not there any more.
+      UnknownEpisodeError: an episode is not there any more.
+      DamagedError: what is there is not what was stored.
+    """
+    table, spec = core.table, rows.layout.spec
+    at = table.find(ids)
+    segments, places = table["segment"][at], table["offset"][at] + starts
+    order = np.argsort(segments, kind="stable")
+    numbers, begins = np.unique(segments[order], return_index=True)
+    held: list[tuple[np.ndarray, Columns]] = []
+    for number, some in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
+        held.append((some, rows.segments.columns(number, core.known[number].rows)))
+    _check(core, rows, at, starts, length, wanted)
+    lead = (len(ids), length)
+    return {
+        leaf: shaped(spec, leaf, gather([(some, columns[leaf]) for some, columns in held], places, length), lead)
+        for leaf in wanted
+    }
+
+
+def whole(core: Core, rows: Rows, record: Record, wanted: list[int], fields: Sequence[str] | None) -> Any:
+    """Return what reads all rows of an episode, now or later, whatever happens to it until then."""
+    spec, number, offset, length = rows.layout.spec, record["segment"], record["offset"], record["length"]
+    held = rows.segments.columns(number, core.known[number].rows)
+    columns = {leaf: held[leaf][offset : offset + length] for leaf in wanted}
+    expected = _sums(core, rows, {record["id"]: length}).get(record["id"])
+
+    def read() -> Any:
+        for leaf, column in columns.items():
+            for block in range(rows.layout.blocks(length) if expected is not None else 0):
+                _compare(core, rows, record["id"], number, column, leaf, block, expected)
+        for column in columns.values():
+            column.flags.writeable = False
+        return tree_of(spec, {leaf: shaped(spec, leaf, c, (length,)) for leaf, c in columns.items()}, fields)
+
+    return read
+
+
+def _check(core: Core, rows: Rows, at: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> None:
+    """Check the blocks that some windows lie in, those that were not checked before."""
+    if core.folder is None:
+        return
+    block, table, checked = rows.layout.block, core.table, rows.checked
+    first, last = starts // block, (starts + length - 1) // block
+    base = table["block"][at]
+    steps = np.arange(int((last - first).max(initial=0)) + 1)
+    missing = checked.missing(base[:, None] + np.minimum(first[:, None] + steps, last[:, None]), wanted)
+    if not missing.any():
+        return
+    unchecked = np.flatnonzero(missing)
+    lengths = {int(table["id"][at[i]]): int(table["length"][at[i]]) for i in unchecked}
+    expected = _sums(core, rows, lengths)
+    for i in unchecked.tolist():
+        place = int(at[i])
+        number, offset, episode = (int(table[name][place]) for name in ("segment", "offset", "id"))
+        columns = rows.segments.columns(number, core.known[number].rows)
+        for j in range(int(first[i]), int(last[i]) + 1):
+            for leaf in wanted:
+                if not checked.is_done(int(base[i]) + j, leaf):
+                    column = columns[leaf][offset : offset + lengths[episode]]
+                    _compare(core, rows, episode, number, column, leaf, j, expected[episode])
+                    checked.mark(int(base[i]) + j, leaf)
+
+
+def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarray]:
+    found = core.catalog.checksums(lengths)
+    if found is None:
+        return {}
+    result = {}
+    for episode, length in lengths.items():
+        if episode not in found:
+            raise gone(episode)
+        count = rows.layout.blocks(length)
+        unpacked = checksums.unpacked(episode, found[episode], count, len(rows.layout.sizes))
+        if unpacked is None:
+            raise core.catalog.damaged(f"the entry of the checksums of episode {episode}")
+        result[episode] = unpacked
+    return result
+
+
+def _compare(
+    core: Core, rows: Rows, episode: int, number: int, column: np.ndarray, leaf: int, block: int, expected: Any
+) -> None:
+    size = rows.layout.block
+    if zlib.crc32(column[block * size : (block + 1) * size]) != expected[block, leaf]:
+        end = min((block + 1) * size, len(column))
+        name = ".".join(rows.layout.spec.paths[leaf])
+        raise DamagedError(
+            f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
+            f"{end - 1}, does not have the checksum that it was stored with. Delete the episode to go on without it."
+        )
