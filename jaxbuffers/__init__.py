@@ -11,6 +11,7 @@ from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
 from jaxbuffers.environments.recorder import Recorder, RecorderState
+from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
 from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
@@ -71,6 +72,8 @@ __all__ = [
     "Demonstrations",
     "Draw",
     "Episode",
+    "EpisodeStore",
+    "EpisodeWriter",
     "Episodes",
     "Flat",
     "FrameStack",
@@ -101,6 +104,7 @@ __all__ = [
     "Row",
     "Sampler",
     "Sequences",
+    "StoredEpisode",
     "TextTable",
     "TokenBatch",
     "Tokens",

@@ -1,157 +1,135 @@
-"""Windows of a store, read by the ordinary views: fetched into a small ring, then one compiled call."""
+"""Rows out of a store: each block is checked before anything of it is returned for the first time."""
 
-from collections.abc import Callable
-from functools import lru_cache
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxbuffers.batch import Batch, Draw, Index
-from jaxbuffers.episodes.forwarding import forwarding
-from jaxbuffers.episodes.window_draw import WindowDraw
-from jaxbuffers.episodes.window_ring import Fetched, WindowReader, WindowRing, WindowRingState
-from jaxbuffers.errors import ConfigurationError, debug_checks
-from jaxbuffers.row import RowSpec
-from jaxbuffers.views import View, WrappingView
-from jaxbuffers.windows.base import Windows
-from jaxbuffers.windows.episode_bounds import Bounded
-from jaxbuffers.windows.legal import Legal
+from jaxbuffers.episodes import checksums
+from jaxbuffers.episodes.core import Core, Rows
+from jaxbuffers.episodes.gather import gather
+from jaxbuffers.episodes.segments import Columns
+from jaxbuffers.episodes.table import Record, gone
+from jaxbuffers.errors import DamagedError, MissingFieldError
+from jaxbuffers.row import RowSpec, field
 
 
-def windows_of(view: View, spec: RowSpec) -> Windows:
-    """Return what makes a window of the view legal, in episodes that have a stream each."""
-    windows: Windows = view.windows(WindowRing.of(spec, 1))
-    if isinstance(windows, Bounded) and not _says_elsewhere(view):
-        raise ConfigurationError(
-            f"{view} knows the bounds of episodes, but not which rows it looks at there: define "
-            f"{type(view).__name__}.elsewhere() to read from a store."
-        )
-    return windows
+def leaves_of(spec: RowSpec, fields: Sequence[str] | None) -> list[int]:
+    """Return the numbers of the leaves of some top-level fields; of all, for None."""
+    if fields is None:
+        return list(range(len(spec.paths)))
+    names = {path[0] if path else "" for path in spec.paths}
+    for name in fields:
+        if name not in names:
+            raise MissingFieldError(f"the rows have no field {name!r}; they have {', '.join(sorted(names))}.")
+    return [i for i, path in enumerate(spec.paths) if path and path[0] in fields]
 
 
-def read(store: Any, view: View, draw: WindowDraw, key: jax.Array) -> Batch:
-    """Read drawn windows.
+def tree_of(spec: RowSpec, leaves: dict[int, Any], fields: Sequence[str] | None) -> Any:
+    """Put leaves into the containers of a row; with ``fields``, into a dict of these."""
+    row = jax.tree.unflatten(spec.treedef, [leaves.get(i) for i in range(len(spec.paths))])
+    return row if fields is None else {name: field(row, name) for name in fields}
 
-    Args:
-      store: with ``read`` and ``spec``.
-      view: how to read them.
-      draw: which windows; each inside its episode.
-      key: for what the view leaves to chance; consumed.
 
-    Returns:
-      `Batch`, whose index has the ids of the episodes as streams and the rows' places in them as times.
+def shaped(spec: RowSpec, leaf: int, data: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
+    """Return bytes as the array that they are."""
+    return data.reshape(-1).view(spec.dtypes[leaf]).reshape(*lead, *spec.shapes[leaf])
+
+
+def windows(core: Core, rows: Rows, ids: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> Any:
+    """Return windows that lie within their episodes, ``[B, L, ...]`` for each leaf that is wanted.
+
+    Raises:
+      FileNotFoundError: a segment is not there any more.
+      UnknownEpisodeError: an episode is not there any more.
+      DamagedError: what is there is not what was stored.
     """
-    # 1. Which other rows does the view look at? The first program says so, without any rows.
-    place = _place(draw)
-    far_time = np.zeros((len(draw.start), 0), np.int32)
-    if _says_elsewhere(view):
-        far_time = np.asarray(_elsewhere(view, store.spec)(place, key))
-    # 2. Fetch those around the windows, and the others.
-    rows = _fetch(store, draw, view.before, view.before + view.after)
-    far = _fetch_single(store, draw, far_time)
-    # 3. Read them as if they were a replay's. The arrays are new and nobody writes to them, so they may be shared.
-    rows, far = jax.device_put((rows, far), may_alias=True)
-    return _reading(view, store.spec)(rows, far, far_time, place, draw.episode.astype(np.int32), key)  # type: ignore[no-any-return]
-
-
-def _place(draw: WindowDraw) -> dict[str, np.ndarray]:
+    table, spec = core.table, rows.layout.spec
+    at = table.find(ids)
+    segments, places = table["segment"][at], table["offset"][at] + starts
+    order = np.argsort(segments, kind="stable")
+    numbers, begins = np.unique(segments[order], return_index=True)
+    held: list[tuple[np.ndarray, Columns]] = []
+    for number, some in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
+        held.append((some, rows.segments.columns(number, core.known[number].rows)))
+    _check(core, rows, at, starts, length, wanted)
+    lead = (len(ids), length)
     return {
-        "start": draw.start.astype(np.int32),
-        "length": draw.length.astype(np.int32),
-        "probability": draw.probability,
+        leaf: shaped(spec, leaf, gather([(some, columns[leaf]) for some, columns in held], places, length), lead)
+        for leaf in wanted
     }
 
 
-def _fetch(store: Any, draw: WindowDraw, before: int, count: int) -> Any:
-    """Read ``count`` rows from ``before`` each window's start on: ``[B, count, ...]``, zero where there are none."""
-    begin = draw.start - before
-    first, end = np.maximum(begin, 0), np.minimum(begin + count, draw.length)
-    if np.all(end - first == count):
-        return store.read(draw.episode, first, count)
-    rows = _zeros(store.spec, (len(begin), count))
-    for number in np.unique(end - first):
-        some = np.flatnonzero(end - first == number)
-        part = store.read(draw.episode[some], first[some], int(number))
-        column = (first - begin)[some][:, None] + np.arange(number)
-        for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
-            whole[some[:, None], column] = leaf
-    return rows
+def whole(core: Core, rows: Rows, record: Record, wanted: list[int], fields: Sequence[str] | None) -> Any:
+    """Return what reads all rows of an episode, now or later, whatever happens to it until then."""
+    spec, number, offset, length = rows.layout.spec, record["segment"], record["offset"], record["length"]
+    held = rows.segments.columns(number, core.known[number].rows)
+    columns = {leaf: held[leaf][offset : offset + length] for leaf in wanted}
+    expected = _sums(core, rows, {record["id"]: length}).get(record["id"])
+
+    def read() -> Any:
+        for leaf, column in columns.items():
+            for block in range(rows.layout.blocks(length) if expected is not None else 0):
+                _compare(core, rows, record["id"], number, column, leaf, block, expected)
+        for column in columns.values():
+            column.flags.writeable = False
+        return tree_of(spec, {leaf: shaped(spec, leaf, c, (length,)) for leaf, c in columns.items()}, fields)
+
+    return read
 
 
-def _fetch_single(store: Any, draw: WindowDraw, time: np.ndarray) -> Any:
-    """Read single rows of the drawn episodes at ``time`` ``[B, X]``, zero where that is -1."""
-    rows = _zeros(store.spec, time.shape)
-    window, column = np.nonzero(time >= 0)
-    if len(window):
-        part = store.read(draw.episode[window], time[window, column].astype(np.int64), 1)
-        for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
-            whole[window, column] = leaf[:, 0]
-    return rows
+def _check(core: Core, rows: Rows, at: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> None:
+    """Check the blocks that some windows lie in, those that were not checked before."""
+    if core.folder is None:
+        return
+    block, table, checked = rows.layout.block, core.table, rows.checked
+    first, last = starts // block, (starts + length - 1) // block
+    base = table["block"][at]
+    steps = np.arange(int((last - first).max(initial=0)) + 1)
+    missing = checked.missing(base[:, None] + np.minimum(first[:, None] + steps, last[:, None]), wanted)
+    if not missing.any():
+        return
+    unchecked = np.flatnonzero(missing)
+    lengths = {int(table["id"][at[i]]): int(table["length"][at[i]]) for i in unchecked}
+    expected = _sums(core, rows, lengths)
+    for i in unchecked.tolist():
+        place = int(at[i])
+        number, offset, episode = (int(table[name][place]) for name in ("segment", "offset", "id"))
+        columns = rows.segments.columns(number, core.known[number].rows)
+        for j in range(int(first[i]), int(last[i]) + 1):
+            for leaf in wanted:
+                if not checked.is_done(int(base[i]) + j, leaf):
+                    column = columns[leaf][offset : offset + lengths[episode]]
+                    _compare(core, rows, episode, number, column, leaf, j, expected[episode])
+                    checked.mark(int(base[i]) + j, leaf)
 
 
-def _zeros(spec: RowSpec, lead: tuple[int, ...]) -> Any:
-    pairs = zip(spec.shapes, spec.dtypes, strict=True)
-    return spec.treedef.unflatten([np.zeros(lead + shape, dtype) for shape, dtype in pairs])
+def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarray]:
+    found = core.catalog.checksums(lengths)
+    if found is None:
+        return {}
+    result = {}
+    for episode, length in lengths.items():
+        if episode not in found:
+            raise gone(episode)
+        count = rows.layout.blocks(length)
+        unpacked = checksums.unpacked(episode, found[episode], count, len(rows.layout.sizes))
+        if unpacked is None:
+            raise core.catalog.damaged(f"the entry of the checksums of episode {episode}")
+        result[episode] = unpacked
+    return result
 
 
-def _says_elsewhere(view: View) -> bool:
-    if isinstance(view, WrappingView) and type(view).elsewhere is WrappingView.elsewhere:
-        return _says_elsewhere(view.view)
-    return type(view).elsewhere is not View.elsewhere
-
-
-@lru_cache(maxsize=64)
-def _elsewhere(view: View, spec: RowSpec) -> Callable[..., Any]:
-    """Compile the choice of rows elsewhere: int32 ``[B, X]``, their times."""
-
-    @debug_checks(False)
-    def choose(place: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        none = spec.treedef.unflatten([jnp.zeros((len(place["start"]), 0)) for _ in spec.shapes])
-        reader = _reader(view, spec, none, none, jnp.zeros((len(place["start"]), 0), jnp.int32), place, key)
-        found = view.elsewhere(reader)
-        return jnp.stack([index.time for index in found], axis=1)
-
-    return jax.jit(choose)
-
-
-@lru_cache(maxsize=64)
-def _reading(view: View, spec: RowSpec) -> Callable[..., Any]:
-    """Compile the reading of windows that have been fetched."""
-
-    @debug_checks(False)
-    def reading(
-        rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], episode: jax.Array, key: jax.Array
-    ) -> Batch:
-        reader = _reader(view, spec, rows, far, far_time, place, key)
-        data, index = view.read(reader)
-        index = Index(episode[index.stream], index.time)
-        return Batch(data=data, index=index, probability=place["probability"], valid=jnp.ones((), jnp.bool_))
-
-    return forwarding(reading)
-
-
-def _reader(
-    view: View, spec: RowSpec, rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], key: jax.Array
-) -> WindowReader:
-    size = len(place["start"])
-    windows = windows_of(view, spec)
-    ring = WindowRingState(
-        words=None,
-        blocks=(),
-        time=place["length"],
-        size=place["length"],
-        rows=rows,
-        begin=place["start"] - view.before,
-        far=far,
-        far_time=far_time,
-    )
-    kind = Fetched(WindowRing.of(spec, size), windows.required, windows.history)
-    draw = Draw(
-        stream=jnp.arange(size, dtype=jnp.int32),
-        start=place["start"],
-        probability=place["probability"],
-        valid=jnp.ones(size, jnp.bool_),
-    )
-    return WindowReader(Legal(kind, None, ring), draw, key, lead=view.before)
+def _compare(
+    core: Core, rows: Rows, episode: int, number: int, column: np.ndarray, leaf: int, block: int, expected: Any
+) -> None:
+    size = rows.layout.block
+    if zlib.crc32(column[block * size : (block + 1) * size]) != expected[block, leaf]:
+        end = min((block + 1) * size, len(column))
+        name = ".".join(rows.layout.spec.paths[leaf])
+        raise DamagedError(
+            f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
+            f"{end - 1}, does not have the checksum that it was stored with. Delete the episode to go on without it."
+        )

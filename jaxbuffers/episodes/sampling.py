@@ -13,7 +13,7 @@ from jaxbuffers.checks import check_key, check_part, positive
 from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law, UniformWindows
 from jaxbuffers.episodes.random_words import seed_of
-from jaxbuffers.episodes.reading import read, windows_of
+from jaxbuffers.episodes.window_reading import read, windows_of
 from jaxbuffers.episodes.window_draw import WindowDraw
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError
 from jaxbuffers.host.batch import HostBatch, text_names

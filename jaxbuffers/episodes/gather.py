@@ -1,0 +1,34 @@
+"""Windows of rows out of columns, with as few copies as there can be."""
+
+import numpy as np
+
+LONG = 4096  # bytes of a window from which it is faster to copy windows one by one
+
+
+def gather(groups: list[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, length: int) -> np.ndarray:
+    """Return windows of one leaf, uint8 ``[B, length * size]``.
+
+    Args:
+      groups: for each segment that has windows, which ones, int ``[n]``, and its column, uint8 ``[rows, size]``.
+      starts: where each window begins in its segment, int ``[B]``.
+      length: rows of a window.
+    """
+    size = length * groups[0][1].shape[1]
+    if size >= LONG:
+        result = np.empty((len(starts), size), np.uint8)
+        for places, column in groups:
+            flat, width = column.reshape(-1), column.shape[1]
+            for place, start in zip(places.tolist(), (starts[places] * width).tolist(), strict=True):
+                result[place] = flat[start : start + size]
+        return result
+    kind, gathered = np.dtype((np.void, size)), np.empty(0)
+    for places, column in groups:
+        rows, width = column.shape
+        windows: np.ndarray = np.ndarray((rows - length + 1,), kind, column, 0, (width,))  # they overlap
+        if len(groups) == 1:
+            gathered = windows[starts]
+            break
+        if not len(gathered):
+            gathered = np.empty(len(starts), kind)
+        gathered[places] = windows[starts[places]]
+    return gathered.view(np.uint8).reshape(len(starts), size)

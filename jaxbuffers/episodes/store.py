@@ -1,0 +1,466 @@
+"""EpisodeStore: whole episodes outside the device, durable where there is a path."""
+
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jaxbuffers.checks import positive
+from jaxbuffers.episodes import columns as users
+from jaxbuffers.episodes import compacting, reading
+from jaxbuffers.episodes import rows as _rows
+from jaxbuffers.episodes.core import Rows
+from jaxbuffers.episodes.episode import StoredEpisode
+from jaxbuffers.episodes.opening import opened
+from jaxbuffers.episodes.rows import Finished
+from jaxbuffers.episodes.table import Table
+from jaxbuffers.episodes.text_ids import text_ids
+from jaxbuffers.episodes.where import chosen, integers, metadata_of, per_episode
+from jaxbuffers.episodes.writer import EpisodeWriter
+from jaxbuffers.errors import (
+    ConfigurationError,
+    DamagedError,
+    ShapeError,
+    StoreError,
+    UnknownEpisodeError,
+    WrongProcessError,
+)
+from jaxbuffers.host.signals import section
+from jaxbuffers.row import RowSpec
+from jaxbuffers.texts import TextTable
+
+R = TypeVar("R")
+
+
+class EpisodeStore:
+    """Whole episodes on disk or in memory, of any length, with what is known of them as columns.
+
+    With a path, an episode is durable when `add_episode` returns: its rows, its columns and its texts, in one
+    transaction. Whatever happens to the process later, it is there; what was not committed leaves no trace. There is
+    one writer, and any number of readers in other processes, which see whole episodes only.
+
+    Args:
+      path: a folder, made where there is none; None to keep everything in memory.
+      capacity: rows to keep; the oldest episodes leave, whole, when new ones come. None for no limit. It is not
+        recorded: each opening says it.
+      row: one row, of arrays or ``jax.ShapeDtypeStruct``, and ``jb.text`` for texts. None to take it from the store, or
+        from the first episode.
+      columns: types of columns of your own, such as ``dict(success=bool)``; others are declared by their first value.
+      segment_bytes: about how large the files are that hold the rows.
+      read_only: read a store that another process may be writing. It is seen as it is now, and after each `refresh`.
+
+    Attributes:
+      texts: the `TextTable` of its texts, in the same file.
+
+    Raises:
+      StoreError: it cannot be opened: another writer has it, its rows are others, it is no store or a newer one.
+      DamagedError: its catalog is damaged.
+
+    >>> import numpy as np, jaxbuffers as jb
+    >>> store = jb.EpisodeStore(capacity=1000)
+    >>> rows = jb.episode_rows(np.zeros((3, 2), np.float32), np.zeros(2, np.int32), np.ones(2, np.float32), True, False)
+    >>> store.add_episode(rows, dict(success=True))
+    0
+    >>> len(store), store.rows, store.metadata["return"]
+    (1, 3, array([2.]))
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None = None,
+        capacity: int | None = None,
+        *,
+        row: Any = None,
+        columns: Mapping[str, Any] | None = None,
+        segment_bytes: int = 2**28,
+        read_only: bool = False,
+    ) -> None:
+        self._core = opened(path, capacity, row, columns, segment_bytes, read_only)
+        self.path = None if self._core.folder is None else os.path.dirname(self._core.folder)
+        self.texts = TextTable.over(self._core.catalog.texts)
+        self._writers: weakref.WeakSet[EpisodeWriter] = weakref.WeakSet()
+        self._closed = False
+
+    # What is there
+
+    def __len__(self) -> int:
+        """How many episodes there are."""
+        return len(self.table())
+
+    @property
+    def rows(self) -> int:
+        """How many rows all episodes have."""
+        with self._section():
+            return self._core.total
+
+    @property
+    def metadata(self) -> dict[str, np.ndarray]:
+        """The columns of the catalog, ``[n]`` each, in order of insertion; read-only, and never changed afterwards.
+
+        ``id`` (int64, never used twice), ``length`` (rows), ``stream`` (-1: not said), ``return`` (the sum of rewards;
+        NaN without scalar rewards), ``ending`` ("terminated", "truncated", "cut": no last row came, "unknown": no
+        flags), ``time`` of insertion (seconds since 1970), ``segment`` and ``offset``, where its rows are; and the
+        user's. Where an episode has no value, a float column has NaN, one of str None, one of int or bool is masked.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> store = jb.EpisodeStore()
+        >>> ids = [store.add_episode({"obs": np.zeros(n)}, dict(level=n)) for n in (3, 5)]
+        >>> store.metadata["level"] > 3
+        array([False,  True])
+        """
+        return metadata_of(self.table())
+
+    @property
+    def spec(self) -> RowSpec | None:
+        """What a row is; None before the first episode."""
+        with self._section():
+            return self._made.layout.spec if self._core.made else None
+
+    def table(self) -> Table:
+        """Return the columns as one snapshot, which says by its ``revision`` whether another is the same."""
+        with self._section():
+            return self._core.table
+
+    def refresh(self) -> bool:
+        """In a reader, see what the writer has committed since; return whether there was anything.
+
+        Raises:
+          DamagedError: the catalog is damaged.
+        """
+        with self._section():
+            return not self._core.writable and self._core.refresh()
+
+    # In
+
+    def add_episode(self, rows: Any, metadata: Mapping[str, Any] | None = None, *, stream: int = -1) -> int:
+        """Store a whole episode; it is durable when this returns.
+
+        Args:
+          rows: a pytree of NumPy or JAX arrays ``[T + 1, ...]``, as `episode_rows` makes them. Fields marked
+            ``jb.text`` take lists of ``str``, or ids of `texts`. The flags a row has must be those of one episode.
+          metadata: columns of your own, each an int, a float, a bool, a str, or None.
+          stream: where it comes from, such as the number of an environment.
+
+        Returns:
+          Its id.
+
+        Raises:
+          StructureError, ShapeError, DtypeError: the rows are not those of the store, or not one episode. Nothing is
+            stored.
+          ConfigurationError: it has more rows than the capacity. Nothing is stored.
+          StoreError: it cannot be written, as where the disk is full. Nothing is stored.
+        """
+        number = positive("stream", stream, -1)
+        with self._section():
+            self._refuse_readers()
+            spec = self._made.layout.spec if self._core.made else _rows.spec_of(rows)
+            leaves, lead = _rows.leaves_of(spec, rows, 1, self.texts)
+            if not lead[0]:
+                raise ShapeError("an episode has at least one row; these have none.")
+            arrays = _rows.interned(spec, leaves, self.texts)
+            _rows.check_flags(spec, arrays)
+            return self._commit(spec, [Finished(arrays, number, {} if metadata is None else dict(metadata))])[0]
+
+    def writer(self, num_envs: int | None = None, *, metadata: dict[str, Any] | None = None) -> EpisodeWriter:
+        """Return what takes the rows of parallel environments, as `Replay.add` does, and stores their episodes.
+
+        Args:
+          num_envs: E; None for one, whose rows have no such axis.
+          metadata: columns of your own for its episodes.
+
+        Raises:
+          StoreError: it is not known what a row is: open the store with ``row=``.
+        """
+        with self._section():
+            self._refuse_readers()
+            if self._core.made is None:
+                raise StoreError("the store does not know what a row is: open it with row=.")
+            spec = self._made.layout.spec
+            made = EpisodeWriter(
+                spec,
+                None if num_envs is None else positive("num_envs", num_envs),
+                self.texts,
+                lambda episodes: self._commit(spec, episodes),
+                self._writing,
+                metadata,
+            )
+            users.settled(made.metadata, self._core.state.types)
+            self._writers.add(made)
+            return made
+
+    def set(self, ids: Any, /, **columns: Any) -> None:
+        """Change columns of your own; durable when this returns.
+
+        Args:
+          ids: an id, or some, int ``[n]``, each once.
+          **columns: for each column one value for all, or a list or array ``[n]``. None takes the value away.
+
+        Raises:
+          UnknownEpisodeError: there is no such episode. Nothing is changed.
+          DtypeError: a value is not of its column's type. Nothing is changed.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> store = jb.EpisodeStore(columns=dict(judgment=float))
+        >>> ids = [store.add_episode({"obs": np.zeros(3)}) for _ in range(2)]
+        >>> store.set(ids, judgment=[0.5, 1.0])
+        >>> store.metadata["judgment"]
+        array([0.5, 1. ])
+        """
+        with self._section():
+            self._refuse_readers()
+            wanted, types = _once(integers("ids", ids)), self._core.state.types
+            at = self._core.table.find(wanted).tolist()
+            if not columns or not at:
+                return
+            given = {name: per_episode(name, values, len(at)) for name, values in columns.items()}
+            records = [self._core.table.record(i) for i in at]
+            for i, record in enumerate(records):
+                found, types = users.settled({name: values[i] for name, values in given.items()}, types)
+                for name in given:
+                    record.pop(name, None)
+                record |= found
+            self._core.edit(at, records, types)
+
+    # Out
+
+    def __getitem__(self, id: int) -> StoredEpisode:
+        """Return an episode by its id, which is not its place.
+
+        Raises:
+          UnknownEpisodeError: there is none of that id.
+        """
+        return self._episode(positive("id", id, -(2**62)), None)
+
+    def __iter__(self) -> Iterator[StoredEpisode]:
+        """Go through the episodes in order of insertion; those that leave meanwhile are left out."""
+        return self.episodes()
+
+    def episodes(self, where: Any = None, fields: Sequence[str] | None = None) -> Iterator[StoredEpisode]:
+        """Go through some episodes in order of insertion; those that leave meanwhile are left out.
+
+        Args:
+          where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
+          fields: read only these fields of the rows, and give them as a dict; see `select`.
+        """
+        with self._section():
+            table = self._core.table
+            ids = table["id"][chosen(table, where)].tolist()
+        return self._each(ids, fields)
+
+    def select(self, fields: Sequence[str]) -> "Selection":
+        """Return the store with some fields of its rows only: nothing else is read.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> store = jb.EpisodeStore()
+        >>> i = store.add_episode({"image": np.zeros((3, 8, 8)), "reward": np.arange(3.0)})
+        >>> store.select(["reward"])[i].rows
+        {'reward': array([0., 1., 2.])}
+        """
+        return Selection(self, list(fields))
+
+    def read(self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None) -> Any:
+        """Return windows of rows, each within its episode.
+
+        Args:
+          ids: int ``[B]``, the episodes.
+          starts: int ``[B]``, the first row of each window, from 0.
+          length: L, rows of a window.
+          fields: only these top-level fields, as a dict.
+
+        Returns:
+          A pytree of NumPy arrays ``[B, L, ...]``, which are the caller's; texts are ids.
+
+        Raises:
+          UnknownEpisodeError: an episode is not in the store, or left it while it was read.
+          ShapeError: a window is not within its episode.
+          DamagedError: the bytes are not those that were stored.
+        """
+        episodes, begins, size = integers("ids", ids), integers("starts", starts), positive("length", length)
+        if episodes.shape != begins.shape:
+            raise ShapeError(f"ids {episodes.shape} and starts {begins.shape} must have one length.")
+
+        def windows() -> Any:
+            made, table = self._made, self._core.table
+            wanted = reading.leaves_of(made.layout.spec, fields)
+            lengths = table["length"][table.find(episodes)]
+            if (wrong := (begins < 0) | (begins + size > lengths)).any():
+                i = int(np.argmax(wrong))
+                raise ShapeError(
+                    f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
+                    f"{lengths[i]} rows."
+                )
+            found = reading.windows(self._core, made, episodes, begins, size, wanted)
+            return reading.tree_of(made.layout.spec, found, fields)
+
+        return self._reading(windows)
+
+    def text_ids(self) -> np.ndarray:
+        """Return the ids of all texts in its rows, int64 ``[n]``, so that `TextTable.sweep` keeps them."""
+        with self._section():
+            held = [self._reading(lambda: text_ids(self._core)), *(writer.text_ids() for writer in self._writers)]
+            return np.unique(np.concatenate(held))
+
+    # Away
+
+    def evict(self, count: int) -> np.ndarray:
+        """Delete the oldest episodes, so many or as many as there are; return their ids, int64 ``[n]``."""
+        number = positive("count", count, 0)
+        with self._section():
+            self._refuse_readers()
+            ids = self._core.table["id"][:number].copy()
+            self._core.remove(ids.tolist())
+            return ids
+
+    def delete(self, ids: Any) -> None:
+        """Delete episodes by id, durably. Readers that have one open keep its rows.
+
+        Raises:
+          UnknownEpisodeError: there is no such episode. Nothing is deleted.
+        """
+        with self._section():
+            self._refuse_readers()
+            wanted = _once(integers("ids", ids))
+            self._core.table.find(wanted)
+            self._core.remove(wanted.tolist())
+
+    def compact(self, below: float = 0.5) -> int:
+        """Copy what is left of segments that have lost much to new ones, and delete them.
+
+        Args:
+          below: compact segments of whose rows a smaller share is still in use.
+
+        Returns:
+          How many segments were deleted.
+
+        Raises:
+          DamagedError: an episode that would be copied is damaged; it stays where it is.
+          StoreError: the disk is full. What was copied until then is in order, and so is the rest.
+        """
+        with self._section():
+            self._refuse_readers()
+            return compacting.compact(self._core, compacting.share(below))
+
+    def close(self) -> None:
+        """Let go of the store; another process may write it then. Open episodes of writers are not in it."""
+        if not self._closed and not self._core.catalog.texts.elsewhere:
+            with section(self._core.catalog.texts.lock):
+                self.texts.close()
+                self._closed = True
+
+    def __enter__(self) -> "EpisodeStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise WrongProcessError(
+            "an EpisodeStore cannot be copied or sent to another process. Send its path, and open it there: "
+            "jb.EpisodeStore(path, read_only=True)."
+        )
+
+    def __repr__(self) -> str:
+        return f"EpisodeStore({str(self._core.catalog.path)!r}, {len(self)} episodes, {self.rows} rows)"
+
+    def _section(self) -> Any:
+        """Return what to enter so that a call is whole, and alone."""
+        texts = self._core.catalog.texts
+        if texts.elsewhere:
+            raise WrongProcessError(
+                f"the store was opened in process {texts.process}, and this is a process forked from it: open it here, "
+                f"jb.EpisodeStore(path, read_only=True)."
+            )
+        if self._closed:
+            raise StoreError(f"{self._core.catalog.path} was closed; open it with jb.EpisodeStore(path).")
+        return section(texts.lock)
+
+    def _writing(self) -> Any:
+        self._refuse_readers()
+        return self._section()
+
+    def _refuse_readers(self) -> None:
+        if not self._core.writable:
+            raise StoreError(f"{self._core.catalog.path} was opened with read_only=True: nothing can be written.")
+
+    @property
+    def _made(self) -> Rows:
+        if self._core.made is None:
+            raise UnknownEpisodeError("the store has no episodes yet, and does not know what a row is.")
+        return self._core.made
+
+    def _commit(self, spec: RowSpec, episodes: list[Finished]) -> list[int]:
+        types, settled = self._core.state.types, []
+        for each in episodes:
+            found, types = users.settled(each.users, types)
+            settled.append(replace(each, users=found))
+        return self._core.append(spec, settled, types)
+
+    def _each(self, ids: list[int], fields: Sequence[str] | None) -> Iterator[StoredEpisode]:
+        for i in ids:
+            try:
+                episode = self._episode(i, fields)
+            except UnknownEpisodeError:
+                continue
+            yield episode
+
+    def _episode(self, i: int, fields: Sequence[str] | None) -> StoredEpisode:
+        def look() -> StoredEpisode:
+            made, table = self._made, self._core.table
+            wanted = reading.leaves_of(made.layout.spec, fields)
+            record = table.record(int(table.find(i)))
+            return StoredEpisode(record, reading.whole(self._core, made, record, wanted, fields))
+
+        return self._reading(look)
+
+    def _reading(self, read: Callable[[], R]) -> R:
+        """Read something; where the writer has moved or deleted it meanwhile, once more with what is there now."""
+        with self._section():
+            try:
+                return read()
+            except (FileNotFoundError, UnknownEpisodeError) as error:
+                if self._core.writable or not self._core.refresh():
+                    if isinstance(error, UnknownEpisodeError):
+                        raise
+                    raise DamagedError(f"{error.filename or error} is missing.") from error
+            try:
+                return read()
+            except FileNotFoundError as error:
+                raise UnknownEpisodeError(
+                    f"{error.filename} was deleted while it was read: refresh() and retry."
+                ) from error
+
+
+class Selection:
+    """Some fields of the rows of a store; `EpisodeStore.select` makes one."""
+
+    def __init__(self, store: EpisodeStore, fields: list[str]) -> None:
+        self.store, self.fields = store, fields
+
+    def __len__(self) -> int:
+        """How many episodes there are."""
+        return len(self.store)
+
+    def __getitem__(self, id: int) -> StoredEpisode:
+        """Return an episode by its id."""
+        return self.store._episode(positive("id", id, -(2**62)), self.fields)
+
+    def __iter__(self) -> Iterator[StoredEpisode]:
+        """Go through all episodes."""
+        return self.store.episodes(fields=self.fields)
+
+    def episodes(self, where: Any = None) -> Iterator[StoredEpisode]:
+        """Go through some episodes; see `EpisodeStore.episodes`."""
+        return self.store.episodes(where, self.fields)
+
+    def read(self, ids: Any, starts: Any, length: int) -> Any:
+        """Return windows of rows; see `EpisodeStore.read`."""
+        return self.store.read(ids, starts, length, self.fields)
+
+
+def _once(ids: np.ndarray) -> np.ndarray:
+    if len(np.unique(ids)) < len(ids):
+        raise ConfigurationError("ids names an episode twice.")
+    return ids
