@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from typing_extensions import Self
 
 from jaxbuffers.batch import Data
 from jaxbuffers.checks import positive
@@ -107,4 +107,4 @@ class _Maker:
 def key_of(seed: int, step: int) -> jax.Array:
     """Return the key of one of many steps."""
     words = np.random.SeedSequence([seed, step]).generate_state(2)
-    return jax.random.wrap_key_data(np.asarray(words), impl="threefry2x32")
+    return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")

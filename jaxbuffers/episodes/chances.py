@@ -35,7 +35,9 @@ class Chances:
     kind: Windows
 
     @classmethod
-    def of(cls, episode: np.ndarray, length: np.ndarray, windows: np.ndarray, weight: np.ndarray, kind: Windows) -> "Chances":
+    def of(
+        cls, episode: np.ndarray, length: np.ndarray, windows: np.ndarray, weight: np.ndarray, kind: Windows
+    ) -> "Chances":
         """Return those of episodes with such weights, without those that cannot be drawn."""
         whole = exactly(np.where(windows > 0, weight, 0))
         some = whole > 0

@@ -95,7 +95,7 @@ class RecentEpisodes(Law):
     def weights(self, table: Any, windows: np.ndarray) -> np.ndarray:
         kept = windows > 0
         if self.episodes is not None:
-            newer = np.cumsum(kept[::-1])[::-1] - kept
+            newer: np.ndarray = np.cumsum(kept[::-1])[::-1] - kept
             return np.where(newer < self.episodes, windows, 0)
         length = np.where(kept, table["length"], 0).astype(np.int64)
         after = np.cumsum(length[::-1])[::-1] - length  # rows that came after each episode
@@ -129,7 +129,7 @@ class WeightedEpisodes(Law):
                 f"{self.function!r} must return one number for each of {len(windows)} episodes, got "
                 f"{weights.dtype}{list(weights.shape)}."
             )
-        return weights if weights.dtype.kind in "iu" else np.float64(weights)
+        return weights if weights.dtype.kind in "iu" else weights.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Mixture:
         for source in self.sources:
             if not isinstance(source, HostReplay) and not callable(source):
                 raise ConfigurationError(
-                    f"a source is a jb.HostReplay, store.source(view), or a function of a size and a key; got {source!r}."
+                    f"a source is a jb.HostReplay, store.source(view), or a function of a size and a key, got {source!r}."
                 )
 
     @transfers
@@ -121,7 +121,8 @@ class Mixture:
         random = words((*seed_of(key), 0), 1 + len(self.sources))
         counts = shares(self.fractions, positive("batch_size", batch_size), int(random[0]))
         parts = tuple(
-            _drawn(source, count, int(bits)) for source, count, bits in zip(self.sources, counts, random[1:], strict=True)
+            _drawn(source, count, int(bits))
+            for source, count, bits in zip(self.sources, counts, random[1:], strict=True)
         )
         some = [(i, part) for i, part in enumerate(parts) if part is not None]
         batches = [part.batch if isinstance(part, HostBatch) else part for _, part in some]
@@ -139,7 +140,7 @@ def _drawn(source: Source, count: int, bits: int) -> Batch | HostBatch | None:
         return None
     if isinstance(source, HostReplay):
         return source.sample(count)
-    key = jax.random.wrap_key_data(np.array([bits >> 32, bits & 0xFFFFFFFF], np.uint32), impl="threefry2x32")
+    key = jax.random.wrap_key_data(jnp.array([bits >> 32, bits & 0xFFFFFFFF], np.uint32), impl="threefry2x32")
     return source(count, key)
 
 

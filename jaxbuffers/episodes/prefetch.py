@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import jax
-from typing_extensions import Self
 
 from jaxbuffers.errors import WrongProcessError
 
@@ -64,7 +63,7 @@ class Prefetched(Iterator[T]):
 
     def __init__(self, make: Callable[[int], T], steps: int | None, ahead: int) -> None:
         self._shared: _Shared[T] = _Shared(ahead)
-                device = jax.config.jax_default_device  # type: ignore[attr-defined]  # of this thread, not of a new one
+        device = jax.config.jax_default_device  # type: ignore[attr-defined]  # of this thread, not of a new one
         arguments = (make, steps, self._shared, device)
         self._thread = threading.Thread(target=_work, args=arguments, name="jaxbuffers-prefetch", daemon=True)
         self._finalizer = weakref.finalize(self, _close, self._shared)
@@ -87,7 +86,7 @@ class Prefetched(Iterator[T]):
 
     def waiting(self) -> list[T]:
         """Return the results that nobody has seen yet."""
-        return list(tuple(self._shared.waiting))
+        return list(self._shared.waiting.copy())
 
     def close(self) -> None:
         """Make no more, forget what waits, and wait until the thread has ended."""

@@ -13,7 +13,7 @@ from jaxbuffers.episodes.gather import gather
 from jaxbuffers.episodes.segments import Columns
 from jaxbuffers.episodes.table import Record, gone
 from jaxbuffers.errors import DamagedError, MissingFieldError
-from jaxbuffers.row import RowSpec, field
+from jaxbuffers.row import RowSpec, TextField, field
 
 
 def leaves_of(spec: RowSpec, fields: Sequence[str] | None) -> list[int]:
@@ -31,6 +31,21 @@ def tree_of(spec: RowSpec, leaves: dict[int, Any], fields: Sequence[str] | None)
     """Put leaves into the containers of a row; with ``fields``, into a dict of these."""
     row = jax.tree.unflatten(spec.treedef, [leaves.get(i) for i in range(len(spec.paths))])
     return row if fields is None else {name: field(row, name) for name in fields}
+
+
+def row_of(spec: RowSpec) -> Any:
+    """Return what describes a row, as it is given to ``init``."""
+    leaves = zip(spec.paths, spec.shapes, spec.dtypes, strict=True)
+    return jax.tree.unflatten(
+        spec.treedef,
+        [TextField(s) if path in spec.texts else jax.ShapeDtypeStruct(s, dtype) for path, s, dtype in leaves],
+    )
+
+
+def part_of(spec: RowSpec, fields: Sequence[str]) -> RowSpec:
+    """Return what is left of a row with some of its fields, in a dict."""
+    leaves = jax.tree.leaves(row_of(spec))
+    return RowSpec.of(tree_of(spec, {i: leaves[i] for i in leaves_of(spec, fields)}, fields))
 
 
 def shaped(spec: RowSpec, leaf: int, data: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:

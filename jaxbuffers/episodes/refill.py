@@ -7,11 +7,13 @@ import jax
 import numpy as np
 
 from jaxbuffers.checks import check_part
-from jaxbuffers.episodes.sampling import Where, masked
+from jaxbuffers.episodes.reading import row_of
+from jaxbuffers.episodes.sampling import Where
+from jaxbuffers.episodes.where import chosen
 from jaxbuffers.errors import ConfigurationError, debug_checks
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec, TextField
+from jaxbuffers.row import RowSpec
 
 BYTES = 2**24  # of rows that are added at once
 
@@ -50,8 +52,8 @@ def refill(store: Any, replay: Replay, where: Where = None) -> Refilled:
     """
     check_part("replay", replay, Replay)
     table = store.table()
-    chosen = np.flatnonzero(masked(table, where))
-    ids, length = np.asarray(table["id"])[chosen], np.asarray(table["length"])[chosen]
+    some = chosen(table, where)
+    ids, length = table["id"][some], table["length"][some]
     streams, count = assigned(length, replay.num_streams, replay.length)
     if len(length) and not count:
         raise ConfigurationError(
@@ -82,7 +84,7 @@ def assigned(length: np.ndarray, streams: int, room: int) -> tuple[np.ndarray, i
 
 def _filled(store: Any, replay: Replay, ids: np.ndarray, length: np.ndarray, streams: np.ndarray) -> ReplayState:
     spec: RowSpec = store.spec
-    state = replay.init(spec.treedef.unflatten(_structs(spec)))
+    state = replay.init(row_of(spec))
     each = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in zip(spec.shapes, spec.dtypes, strict=True))
     queues = [_pieces(ids[streams == e], length[streams == e]) for e in range(replay.num_streams)]
     longest = max((int(length[streams == e].sum()) for e in range(replay.num_streams)), default=0)
@@ -113,13 +115,6 @@ def _within(pieces: list[tuple[int, int, int]], begin: int, end: int) -> list[tu
     """Return the parts of a stream's episodes from ``begin`` to ``end``: id, first row, place, how many rows."""
     parts = [(episode, max(a, begin), min(b, end), a) for episode, a, b in pieces]
     return [(episode, first - a, first, last - first) for episode, first, last, a in parts if first < last]
-
-
-def _structs(spec: RowSpec) -> list[Any]:
-    return [
-        TextField(shape) if path in spec.texts else jax.ShapeDtypeStruct(shape, dtype)
-        for path, shape, dtype in zip(spec.paths, spec.shapes, spec.dtypes, strict=True)
-    ]
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)

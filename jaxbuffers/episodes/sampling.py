@@ -13,15 +13,19 @@ from jaxbuffers.checks import check_key, check_part, positive
 from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law, UniformWindows
 from jaxbuffers.episodes.random_words import seed_of
-from jaxbuffers.episodes.window_reading import read, windows_of
+from jaxbuffers.episodes.table import Table
+from jaxbuffers.episodes.where import chosen, metadata_of
 from jaxbuffers.episodes.window_draw import WindowDraw
-from jaxbuffers.errors import ConfigurationError, EmptyReplayError, ShapeError
+from jaxbuffers.episodes.window_reading import read, windows_of
+from jaxbuffers.errors import EmptyReplayError, UnknownEpisodeError
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.transfers import transfers
-from jaxbuffers.texts import TextTable
+from jaxbuffers.row import RowSpec
 from jaxbuffers.views import View
+from jaxbuffers.windows.base import Windows
 
 Where = np.ndarray | Callable[[Any], np.ndarray] | None
+ATTEMPTS = 10
 KEPT = 8  # combinations of view, law and mask whose sums are kept
 
 
@@ -29,13 +33,12 @@ class Sampling:
     """Draws windows from a store. Threads may share it.
 
     Args:
-      store: has ``table()``, the metadata at one moment with a ``revision``; ``read(ids, starts, length)``; ``spec``;
-        and ``texts``, the `TextTable` or None.
+      store: an `EpisodeStore`, or some fields of one.
     """
 
     def __init__(self, store: Any) -> None:
         self._store = store
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a function of the user's may ask again
         self._kept: OrderedDict[Any, tuple[int, Any, Chances]] = OrderedDict()
         self._checked: set[View] = set()
 
@@ -44,12 +47,12 @@ class Sampling:
         self._check(view)
         check_part("law", law, Law)
         table = self._store.table()
-        mask = np.array(where) if isinstance(where, np.ndarray) else where
+        mask = where.copy() if isinstance(where, np.ndarray) else where
         name = view, law.family, mask if callable(mask) else mask is None
         with self._lock:
             kept = self._kept.get(name)
-            if kept is None or kept[0] != table.revision or not np.array_equal(kept[1], mask):
-                kept = table.revision, mask, _weighed(table, windows_of(view, self._store.spec), law, mask)
+            if kept is None or kept[0] != table.revision or not _same(kept[1], mask):
+                kept = table.revision, mask, _weighed(table, view, windows_of(view, self._spec()), law, mask)
                 self._kept[name] = kept
             self._kept.move_to_end(name)
             while len(self._kept) > KEPT:
@@ -68,9 +71,8 @@ class Sampling:
     def read(self, view: View[Data], draw: WindowDraw, key: jax.Array) -> HostBatch[Data]:
         """Read windows."""
         self._check(view)
-        batch = read(self._store, view, draw, key)
-        table = getattr(self._store, "texts", None)
-        return HostBatch(batch, TextTable() if table is None else table, text_names(batch.data, self._store.spec))
+        batch = read(self._store.read, self._spec(), view, draw, key)
+        return HostBatch(batch, self._store.texts, text_names(batch.data, self._spec()))
 
     @transfers
     def sample(
@@ -78,8 +80,16 @@ class Sampling:
     ) -> HostBatch[Data]:
         """Draw windows and read them."""
         check_key(key)
-        draw = self.draw(view, batch_size, seed_of(key), UniformWindows() if law is None else law, where)
-        return self.read(view, draw, key)
+        law = UniformWindows() if law is None else law
+        for attempt in range(ATTEMPTS):
+            # An episode may leave the store between the two: then others are drawn.
+            draw = self.draw(view, batch_size, (*seed_of(key), *[attempt][:attempt]), law, where)
+            try:
+                return self.read(view, draw, key)
+            except UnknownEpisodeError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError
 
     def count(self, view: View, where: Where = None) -> int:
         """How many legal windows there are."""
@@ -88,42 +98,38 @@ class Sampling:
     def _check(self, view: View) -> None:
         if view not in self._checked:
             check_part("view", view, View)
-            view.check(self._store.spec)
-            windows_of(view, self._store.spec)
+            view.check(self._spec())
+            windows_of(view, self._spec())
             self._checked.add(view)
+
+    def _spec(self) -> RowSpec:
+        if (spec := self._store.spec) is None:
+            raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
+        return spec
 
     def _empty(self, view: View, law: Law, where: Where) -> EmptyReplayError:
         table = self._store.table()
         if not (windows := self.count(view, where)):
             some = "" if where is None else " that where= leaves"
             return EmptyReplayError(
-                f"no legal window for {view} in the {len(table['length'])} episodes of the store{some}; the longest has "
-                f"{max(table['length'], default=0)} rows."
+                f"no legal window for {view} in the {len(table)} episodes of the store{some}; the longest has "
+                f"{table['length'].max(initial=0)} rows."
             )
         return EmptyReplayError(f"{law} gives none of the {windows} legal windows for {view} any weight.")
 
 
-def _weighed(table: Any, kind: Any, law: Law, where: Where) -> Chances:
-    length = np.asarray(table["length"], np.int64)
-    windows = kind.count_in(length)
+def _weighed(table: Table, view: View, kind: Windows, law: Law, where: Where) -> Chances:
+    length, ended = table["length"], np.ones(len(table), np.bool_)
+    if "is_last" in view.fields:  # comparing texts takes time
+        ended = table["ending"] != "cut"
+    windows = kind.count_in(length, ended)
     if where is not None:
-        windows = np.where(masked(table, where), windows, 0)
-    weights = law.weights(table, windows) if windows.any() else windows
-    return Chances.of(np.asarray(table["id"]), length, windows, weights, kind)
+        only = np.zeros(len(table), np.bool_)
+        only[chosen(table, where)] = True
+        windows = np.where(only, windows, 0)
+    weights = law.weights(metadata_of(table), windows) if windows.any() else windows
+    return Chances.of(table["id"], length, windows, weights, kind)
 
 
-def masked(table: Any, where: Where) -> np.ndarray:
-    """Return which episodes are meant: bool ``[n]``, all if ``where`` is None."""
-    episodes = len(table["id"])
-    if where is None:
-        return np.ones(episodes, np.bool_)
-    mask = where(table) if callable(where) else where
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        got = getattr(mask, "dtype", type(mask).__name__)
-        raise ConfigurationError(f"where must be a bool array of NumPy, or a function that returns one; got {got}.")
-    if mask.shape != (episodes,):
-        raise ShapeError(
-            f"where has shape {list(mask.shape)}, but the store has {episodes} episodes now. A function of the metadata, "
-            f"where=lambda table: ..., always fits."
-        )
-    return mask
+def _same(a: Any, b: Any) -> bool:
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from jaxbuffers.checks import number
 from jaxbuffers.errors import ConfigurationError
@@ -42,4 +43,4 @@ def shares(parts: Sequence[Fraction], batch_size: int, random: int) -> list[int]
     for part in parts:
         sums += part * batch_size
         ends.append((sums + offset).__floor__())
-    return [end - begin for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [end - begin for begin, end in pairwise(ends)]

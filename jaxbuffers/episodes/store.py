@@ -16,6 +16,7 @@ from jaxbuffers.episodes.core import Rows
 from jaxbuffers.episodes.episode import StoredEpisode
 from jaxbuffers.episodes.opening import opened
 from jaxbuffers.episodes.rows import Finished
+from jaxbuffers.episodes.sampled import Sampled
 from jaxbuffers.episodes.table import Table
 from jaxbuffers.episodes.text_ids import text_ids
 from jaxbuffers.episodes.where import chosen, integers, metadata_of, per_episode
@@ -35,7 +36,7 @@ from jaxbuffers.texts import TextTable
 R = TypeVar("R")
 
 
-class EpisodeStore:
+class EpisodeStore(Sampled):
     """Whole episodes on disk or in memory, of any length, with what is known of them as columns.
 
     With a path, an episode is durable when `add_episode` returns: its rows, its columns and its texts, in one
@@ -433,11 +434,21 @@ class EpisodeStore:
                 ) from error
 
 
-class Selection:
+class Selection(Sampled):
     """Some fields of the rows of a store; `EpisodeStore.select` makes one."""
 
     def __init__(self, store: EpisodeStore, fields: list[str]) -> None:
-        self.store, self.fields = store, fields
+        self.store, self.fields, self.texts = store, fields, store.texts
+
+    @property
+    def spec(self) -> RowSpec | None:
+        """What is left of a row; None before the first episode."""
+        whole = self.store.spec
+        return None if whole is None else reading.part_of(whole, self.fields)
+
+    def table(self) -> Table:
+        """Return the columns as one snapshot."""
+        return self.store.table()
 
     def __len__(self) -> int:
         """How many episodes there are."""

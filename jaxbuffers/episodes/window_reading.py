@@ -19,6 +19,8 @@ from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.episode_bounds import Bounded
 from jaxbuffers.windows.legal import Legal
 
+Fetch = Callable[[np.ndarray, np.ndarray, int], Any]
+
 
 def windows_of(view: View, spec: RowSpec) -> Windows:
     """Return what makes a window of the view legal, in episodes that have a stream each."""
@@ -31,11 +33,12 @@ def windows_of(view: View, spec: RowSpec) -> Windows:
     return windows
 
 
-def read(store: Any, view: View, draw: WindowDraw, key: jax.Array) -> Batch:
+def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Array) -> Batch:
     """Read drawn windows.
 
     Args:
-      store: with ``read`` and ``spec``.
+      fetch: reads rows ``[B, L, ...]``, from ids ``[B]``, starts ``[B]`` and L; arrays that nobody writes to.
+      spec: what a row is.
       view: how to read them.
       draw: which windows; each inside its episode.
       key: for what the view leaves to chance; consumed.
@@ -47,13 +50,13 @@ def read(store: Any, view: View, draw: WindowDraw, key: jax.Array) -> Batch:
     place = _place(draw)
     far_time = np.zeros((len(draw.start), 0), np.int32)
     if _says_elsewhere(view):
-        far_time = np.asarray(_elsewhere(view, store.spec)(place, key))
+        far_time = np.asarray(_elsewhere(view, spec)(place, key))
     # 2. Fetch those around the windows, and the others.
-    rows = _fetch(store, draw, view.before, view.before + view.after)
-    far = _fetch_single(store, draw, far_time)
+    rows = _fetch(fetch, spec, draw, view.before, view.before + view.after)
+    far = _fetch_single(fetch, spec, draw, far_time)
     # 3. Read them as if they were a replay's. The arrays are new and nobody writes to them, so they may be shared.
     rows, far = jax.device_put((rows, far), may_alias=True)
-    return _reading(view, store.spec)(rows, far, far_time, place, draw.episode.astype(np.int32), key)  # type: ignore[no-any-return]
+    return _reading(view, spec)(rows, far, far_time, place, draw.episode.astype(np.int32), key)
 
 
 def _place(draw: WindowDraw) -> dict[str, np.ndarray]:
@@ -64,28 +67,28 @@ def _place(draw: WindowDraw) -> dict[str, np.ndarray]:
     }
 
 
-def _fetch(store: Any, draw: WindowDraw, before: int, count: int) -> Any:
+def _fetch(fetch: Fetch, spec: RowSpec, draw: WindowDraw, before: int, count: int) -> Any:
     """Read ``count`` rows from ``before`` each window's start on: ``[B, count, ...]``, zero where there are none."""
     begin = draw.start - before
     first, end = np.maximum(begin, 0), np.minimum(begin + count, draw.length)
     if np.all(end - first == count):
-        return store.read(draw.episode, first, count)
-    rows = _zeros(store.spec, (len(begin), count))
+        return fetch(draw.episode, first, count)
+    rows = _zeros(spec, (len(begin), count))
     for number in np.unique(end - first):
         some = np.flatnonzero(end - first == number)
-        part = store.read(draw.episode[some], first[some], int(number))
+        part = fetch(draw.episode[some], first[some], int(number))
         column = (first - begin)[some][:, None] + np.arange(number)
         for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
             whole[some[:, None], column] = leaf
     return rows
 
 
-def _fetch_single(store: Any, draw: WindowDraw, time: np.ndarray) -> Any:
+def _fetch_single(fetch: Fetch, spec: RowSpec, draw: WindowDraw, time: np.ndarray) -> Any:
     """Read single rows of the drawn episodes at ``time`` ``[B, X]``, zero where that is -1."""
-    rows = _zeros(store.spec, time.shape)
+    rows = _zeros(spec, time.shape)
     window, column = np.nonzero(time >= 0)
     if len(window):
-        part = store.read(draw.episode[window], time[window, column].astype(np.int64), 1)
+        part = fetch(draw.episode[window], time[window, column].astype(np.int64), 1)
         for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
             whole[window, column] = leaf[:, 0]
     return rows

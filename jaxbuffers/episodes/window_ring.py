@@ -158,6 +158,6 @@ class WindowReader(Reader):
             length = jax.tree.leaves(rows)[0].shape[1]
             if first == 0 and count == length:
                 return rows
-            if 0 <= first and first + count <= length:
+            if first >= 0 and first + count <= length:
                 return exactly(lambda x: x[:, first : first + count], rows)
         return super().stored(Index(index.stream, index.time))

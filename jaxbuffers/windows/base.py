@@ -137,11 +137,12 @@ class Windows(abc.ABC):
             "these windows do not keep the bounds of episodes; View.windows() must return Bounded."
         )
 
-    def count_in(self, length: np.ndarray) -> np.ndarray:
-        """Count the legal windows of whole episodes that have a stream each, on the host.
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Count the legal windows of episodes that have a stream each, on the host.
 
         Args:
-          length: int64 ``[n]``, the rows of each episode.
+          length: int64 ``[n]``, the rows of each episode, all present.
+          ended: bool ``[n]``, whether the newest row is the last of its episode.
 
         Returns:
           int64 ``[n]``.
@@ -185,7 +186,7 @@ class Contiguous(Windows):
         return jnp.maximum(jnp.minimum(ring.size, self.reach) - (self.required - 1), 0)
 
     @override
-    def count_in(self, length: np.ndarray) -> np.ndarray:
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Every row with enough successors begins one."""
         return np.maximum(length - (self.required - 1), 0)
 

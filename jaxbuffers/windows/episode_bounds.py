@@ -85,8 +85,8 @@ class Bounded(Windows):
         return self.inner.older(state.windows, ring, stream, start)
 
     @override
-    def count_in(self, length: np.ndarray) -> np.ndarray:
-        return self.inner.count_in(length)
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        return self.inner.count_in(length, ended)
 
     @override
     def start_in(self, rank: np.ndarray) -> np.ndarray:

@@ -161,7 +161,7 @@ class Queued(Queue):
         )
 
     @override
-    def count_in(self, length: np.ndarray) -> np.ndarray:
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
         """Every ``period``-th row with enough successors begins one; without a period, the first row alone."""
         enough = np.maximum(length - (self.required - 1), 0)
         return np.minimum(enough, 1) if self.period is None else -(-enough // self.period)
@@ -195,9 +195,9 @@ class WholeEpisodes(Queue):
         return Completed(state=state, completed=over & fits, back=jnp.maximum(run, 0))
 
     @override
-    def count_in(self, length: np.ndarray) -> np.ndarray:
-        """One, unless the episode is too long."""
-        return np.where((length >= 1) & (length <= self.max_length), 1, 0)
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """One, unless the episode is too long, or not over."""
+        return np.where(ended & (length <= self.max_length), 1, 0)
 
 
 def _count(

@@ -24,18 +24,18 @@ from jaxbuffers.episodes.laws import (
 from jaxbuffers.episodes.random_words import fraction_of, words
 from jaxbuffers.episodes.sampling import Sampling
 
-from .lists import ListStore
+from .twins import new_store
 
 ROW = {"t": np.int32(0), "is_first": np.bool_(False), "is_last": np.bool_(False)}
 
 
 def store_of(lengths, **columns):
     """A store of episodes of these lengths, whose rows count from 0 on."""
-    store = ListStore(ROW)
+    store = new_store(ROW)
     for i, length in enumerate(lengths):
         t = np.arange(length, dtype=np.int32)
         metadata = {name: column[i] for name, column in columns.items()}
-        store.add_episode({"t": t, "is_first": t == 0, "is_last": t == length - 1}, **metadata)
+        store.add_episode({"t": t, "is_first": t == 0, "is_last": t == length - 1}, metadata)
     return store
 
 
@@ -102,7 +102,7 @@ LAWS = st.one_of(
 )
 def test_windows_are_as_likely_as_the_law_says_and_others_are_never_drawn(law, view, cases, seed):
     lengths, scores, mask = ([case[i] for case in cases] for i in range(3))
-    store = store_of(lengths, score=scores)
+    store = store_of(lengths, score=list(map(float, scores)))
     sampling = Sampling(store)
     where = np.array(mask, np.bool_)
     starts = VIEWS[view]
@@ -150,7 +150,7 @@ def test_windows_are_as_likely_as_the_law_says_and_others_are_never_drawn(law, v
 def test_a_thousand_episodes_every_legal_window_comes_as_often_as_it_should_and_none_crosses(law):
     random = np.random.default_rng(0)
     lengths = random.integers(1, 30, 1000)
-    store = store_of(lengths, score=random.integers(0, 3, 1000))
+    store = store_of(lengths, score=random.integers(0, 3, 1000).tolist())
     sampling, view = Sampling(store), jb.Sequences(4)
     place = {number: e for e, number in enumerate(store.table()["id"].tolist())}
     windows = np.maximum(lengths - 3, 0)
@@ -197,7 +197,7 @@ def test_the_same_seed_gives_the_same_draws_everywhere():
     # NumPy promises the streams of Philox and of SeedSequence.
     assert words((1, 2), 2).tolist() == [5527141919257688469, 1364028082176693913]
     draw = Sampling(store_of([3, 5, 2])).draw(jb.Items(), 6, (0, 7), UniformWindows())
-    assert (draw.episode.tolist(), draw.start.tolist()) == ([3, 5, 5, 5, 7, 3], [0, 4, 3, 2, 1, 1])
+    assert (draw.episode.tolist(), draw.start.tolist()) == ([3, 4, 4, 4, 5, 3], [0, 4, 3, 2, 1, 1])
     assert epoch_order.in_order(3, 1, 5, np.arange(5)).tolist() == [3, 0, 1, 2, 4]
     assert epoch_order.in_order(3, 1, 2**40, np.arange(3)).tolist() == [220398414417, 812910350617, 1080689749056]
 
@@ -213,12 +213,14 @@ def test_an_epoch_has_every_window_once_and_goes_on_where_it_was(listed, monkeyp
         seen += list(zip(draw.episode.tolist(), draw.start.tolist(), draw.probability.tolist(), strict=True))
         law = law.after(11, 3)
     epochs = [[window[:2] for window in seen[i : i + 11]] for i in (0, 11, 22)]
-    every = sorted((e, s) for e, n in zip((3, 5, 7, 9), (3, 5, 1, 2), strict=True) for s in range(n))
+    every = sorted((e, s) for e, n in zip((3, 4, 5, 6), (3, 5, 1, 2), strict=True) for s in range(n))
     assert all(sorted(epoch) == every for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
     assert law == ShuffledEpochs(5, 3, 0, 11)
     again = sampling.draw(jb.Items(), 3, (9,), laws[4])
-    assert list(zip(again.episode.tolist(), again.start.tolist(), again.probability.tolist(), strict=True)) == seen[12:15]
+    assert (
+        list(zip(again.episode.tolist(), again.start.tolist(), again.probability.tolist(), strict=True)) == seen[12:15]
+    )
     other = sampling.draw(jb.Items(), 11, (0,), ShuffledEpochs(6))
     assert list(zip(other.episode.tolist(), other.start.tolist(), strict=True)) != epochs[0]
     # How likely: one of those that have not come in the epoch, as it was when the batch began.
@@ -253,11 +255,14 @@ def test_every_order_of_an_epoch_is_as_likely(listed, count, monkeypatch):
 def test_floats_keep_their_proportions_and_the_least_stays_above_zero():
     weight = np.array([0, 1e-300, 1, 1e300, 5e-324])
     whole = exactly(weight)
-    assert whole.tolist()[:2] == [0, 1] and whole[4] == 1
-    assert whole.sum() < 2**63 and abs(whole[3] - SCALE) < 2**12
+    assert whole.tolist()[:2] == [0, 1]
+    assert whole[4] == 1
+    assert whole.sum() < 2**63
+    assert abs(whole[3] - SCALE) < 2**12
     assert exactly(np.array([3, 0, 4], np.uint8)).tolist() == [3, 0, 4]
     huge = exactly(np.array([2**62, 2**61, 2**62], np.int64))
-    assert huge.sum() < 2**63 and huge[0] == 2 * huge[1]
+    assert huge.sum() < 2**63
+    assert huge[0] == 2 * huge[1]
     assert exactly(np.zeros(3)).tolist() == [0, 0, 0]
 
 
@@ -269,7 +274,7 @@ def test_weights_that_are_none_are_refused(bad):
 
 
 def test_what_cannot_be_drawn_says_why():
-    sampling = Sampling(store_of([2, 3], score=[0, 0]))
+    sampling = Sampling(store_of([2, 3], score=[0.0, 0.0]))
     empty = jb.errors.EmptyReplayError
     with pytest.raises(empty, match=r"no legal window for Sequences.* in the 2 episodes of the store; .* 3 rows"):
         sampling.draw(jb.Sequences(4), 1, (0,), UniformWindows())
@@ -279,10 +284,10 @@ def test_what_cannot_be_drawn_says_why():
         sampling.draw(jb.Items(), 1, (0,), WeightedEpisodes(by_score))
     with pytest.raises(empty, match="0 episodes"):
         Sampling(store_of([])).draw(jb.Items(), 1, (0,), UniformWindows())
-    with pytest.raises(jb.errors.ShapeError, match="has 2 episodes now"):
+    with pytest.raises(jb.errors.ShapeError, match="the store has 2 episodes"):
         sampling.draw(jb.Items(), 1, (0,), UniformWindows(), np.ones(3, np.bool_))
     for where in (np.ones(2), [True, True], lambda table: 3):
-        with pytest.raises(jb.errors.ConfigurationError, match="where must be a bool array"):
+        with pytest.raises(jb.errors.DtypeError, match="where must be a bool array"):
             sampling.draw(jb.Items(), 1, (0,), UniformWindows(), where)
     with pytest.raises(jb.errors.ConfigurationError, match="one number for each of 2 episodes"):
         sampling.draw(jb.Items(), 1, (0,), WeightedEpisodes(lambda table: np.ones(3)))
@@ -325,8 +330,9 @@ def test_new_episodes_masks_and_functions_are_seen_and_what_is_known_is_kept():
         sampling.draw(jb.Items(), 2, (0,), law, mask)
     assert calls == [2]
     mask[:] = [False, True]  # the caller's own array, changed in place
-    assert set(sampling.draw(jb.Items(), 20, (0,), law, mask).episode.tolist()) == {5}
-    store.add_episode({name: np.zeros(1, x.dtype) for name, x in ROW.items()})
-    assert set(sampling.draw(jb.Items(), 50, (0,), law).episode.tolist()) == {3, 5, 7}
+    assert set(sampling.draw(jb.Items(), 20, (0,), law, mask).episode.tolist()) == {4}
+    store.add_episode({name: np.ones(1, x.dtype) for name, x in ROW.items()})
+    assert set(sampling.draw(jb.Items(), 50, (0,), law).episode.tolist()) == {3, 4, 5}
     assert calls == [2, 2, 3]
-    assert sampling.count(jb.Items()) == 6 and sampling.count(jb.Items(), np.array([True, False, True])) == 3
+    assert sampling.count(jb.Items()) == 6
+    assert sampling.count(jb.Items(), np.array([True, False, True])) == 3

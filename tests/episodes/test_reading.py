@@ -11,7 +11,7 @@ from jaxbuffers.episodes.laws import UniformWindows
 from jaxbuffers.episodes.sampling import Sampling
 from jaxbuffers.episodes.window_draw import WindowDraw
 
-from .twins import legal_windows, same, twins
+from .twins import LENGTHS, legal_windows, same, twins
 
 GOALS = {"achieved": "obs.place", "desired": "obs.goal"}
 MORE = [
@@ -46,7 +46,7 @@ def test_every_window_is_legal_in_both_and_read_bit_for_bit_the_same(view):
     ]
     assert ours == list(zip(ids[stream], start, strict=True))
 
-    length = np.array([store.metadata[e]["length"] for e in stream])
+    length = np.array([LENGTHS[e] for e in stream])
     probability = np.linspace(0, 1, len(stream), dtype=np.float32)
     draw = WindowDraw(ids[stream], start.astype(np.int64), length, probability)
     read = quick_jit(jb.Replay.read, static_argnums=0)

@@ -15,7 +15,6 @@ from jaxbuffers.episodes.laws import RecentEpisodes
 from jaxbuffers.episodes.sampling import Sampling
 from jaxbuffers.windows.episode_bounds import Bounded
 
-from .lists import ListStore
 from .test_laws import store_of
 from .twins import twins
 
@@ -23,12 +22,15 @@ from .twins import twins
 def test_a_sample_is_the_windows_that_its_index_names():
     store = store_of([4, 7, 3, 9])
     batch = Sampling(store).sample(jb.Sequences(3), 64, jax.random.key(3))
-    assert batch.valid and batch.mask.all() and batch.data["t"].shape == (64, 3)
+    assert batch.valid
+    assert batch.mask.all()
+    assert batch.data["t"].shape == (64, 3)
     np.testing.assert_array_equal(batch.index.time, batch.data["t"])
     np.testing.assert_array_equal(batch.index.time - batch.index.time[:, :1], np.tile(np.arange(3), (64, 1)))
     lengths = dict(zip(store.table()["id"].tolist(), store.table()["length"].tolist(), strict=True))
     for stream, time in zip(batch.index.stream.tolist(), batch.index.time.tolist(), strict=True):
-        assert len(set(stream)) == 1 and time[-1] < lengths[stream[0]]
+        assert len(set(stream)) == 1
+        assert time[-1] < lengths[stream[0]]
     np.testing.assert_array_equal(batch.probability, np.full(64, 1 / (2 + 5 + 1 + 7), np.float32))
 
 
@@ -46,7 +48,9 @@ def test_the_global_generator_of_numpy_is_left_alone():
     before = np.random.get_state()
     Sampling(store).sample(jb.Items(), 8, jax.random.key(0), RecentEpisodes(episodes=1))
     after = np.random.get_state()
-    assert before[0] == after[0] and (before[1] == after[1]).all() and before[2:] == after[2:]
+    assert before[0] == after[0]
+    assert (before[1] == after[1]).all()
+    assert before[2:] == after[2:]
 
 
 def test_one_trace_for_each_shape_and_whole_windows_are_not_copied():
@@ -84,7 +88,8 @@ def test_two_threads_draw_what_one_would():
     threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert not errors and len(results) == len(jobs)
+    assert not errors
+    assert len(results) == len(jobs)
     for i, batch in enumerate(wanted):
         jax.tree.map(np.testing.assert_array_equal, results[i], batch)
 
@@ -153,14 +158,14 @@ def test_windows_of_users_own_must_count_themselves():
         init = add = count = start = None
 
     with pytest.raises(jb.errors.ConfigurationError, match=r"define count_in\(\) and start_in\(\)"):
-        Other().count_in(np.array([3]))
+        Other().count_in(np.array([3]), np.array([True]))
 
 
 def test_goals_follow_the_law_to_the_end_of_long_episodes():
     """Every later row is the goal as often, and no other: far beyond the rows that the window itself has."""
     store = twins(jb.Items(), (40,)).store
     view = jb.Hindsight(jb.Items(), at_goal, "future", 1.0, "obs.place", "obs.goal")
-    place = np.asarray(store.episodes[3].obs["place"])
+    place = np.asarray(store[3].rows.obs["place"])
     counts = np.zeros((40, 40))
     sampling = Sampling(store)
     for seed in range(20):
@@ -178,10 +183,9 @@ def test_goals_follow_the_law_to_the_end_of_long_episodes():
 
 
 def test_texts_come_along():
-    table = jb.TextTable()
-    store = ListStore({"mission": jb.text, "x": np.float32(0)}, table)
+    store = jb.EpisodeStore(row={"mission": jb.text, "x": np.float32(0)})
     for words in (["go", "left"], ["jump"]):
-        store.add_episode({"mission": np.array(table.intern(words), np.int32), "x": np.zeros(len(words), np.float32)})
+        store.add_episode({"mission": words, "x": np.zeros(len(words), np.float32)})
     batch = Sampling(store).sample(jb.Items(), 30, jax.random.key(0))
     assert set(batch.text("mission")) == {"go", "left", "jump"}
     assert set(batch["mission"]) == {"go", "left", "jump"}

@@ -10,9 +10,8 @@ from oracle import quick_jit
 
 import jaxbuffers as jb
 
-from .lists import ListStore
-
 LENGTHS = (5, 1, 9, 2, 6, 4, 1, 3)
+CUT = 5  # the number of an episode whose last row never came
 ROW = jb.Row(
     obs={
         "image": np.zeros((6, 50), np.uint8),
@@ -38,15 +37,23 @@ def episode(number, length):
         return np.ascontiguousarray(bits).view(x.dtype)[..., 0]
 
     rows = jax.tree.map(leaf, ROW)
-    last = np.arange(length) == length - 1
+    last = (np.arange(length) == length - 1) & (number != CUT)
     reward = random.normal(size=length).astype(np.float32)
     goals = {name: random.normal(size=(length, 2)).astype(np.float32) for name in ("place", "goal")}
     flags = {"is_first": np.arange(length) == 0, "is_last": last, "is_terminal": last & (number % 2 == 0)}
     return rows.replace(obs=rows.obs | goals, reward=reward, **flags)
 
 
+def new_store(row=ROW, **given):
+    """A store whose ids are not the places of its episodes."""
+    store = jb.EpisodeStore(row=row, **given)
+    rows = jax.tree.map(lambda x: np.ones((1, *x.shape), x.dtype), row)
+    store.delete([store.add_episode(rows) for _ in range(3)])
+    return store
+
+
 class Twins(NamedTuple):
-    store: object
+    store: jb.EpisodeStore
     replay: jb.Replay
     state: object
     ids: np.ndarray  # of the episode in each stream
@@ -71,7 +78,7 @@ def replay_with(view, episodes, row=ROW):
 def twins(view, lengths=LENGTHS, store=None):
     """The two, with episodes of these lengths."""
     episodes = [episode(number, length) for number, length in enumerate(lengths)]
-    store = ListStore(ROW) if store is None else store
+    store = new_store() if store is None else store
     ids = np.array([store.add_episode(rows) for rows in episodes])
     return Twins(store, *replay_with(view, episodes), ids)
 
@@ -89,5 +96,6 @@ def same(ours, theirs):
     """Assert that two pytrees are equal bit for bit, types of arrays included."""
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)
     for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert x.dtype == y.dtype and x.shape == y.shape
+        assert x.dtype == y.dtype
+        assert x.shape == y.shape
         np.testing.assert_array_equal(*(np.atleast_1d(np.asarray(z)).view(np.uint8) for z in (x, y)))
