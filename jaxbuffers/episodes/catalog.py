@@ -2,8 +2,9 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxbuffers.episodes import checksums, records
@@ -68,7 +69,7 @@ class Change(NamedTuple):
     added: tuple[tuple[Record, bytes], ...] = ()
     removed: tuple[int, ...] = ()
     edited: tuple[Record, ...] = ()
-    segments: dict[int, Segment] = {}
+    segments: Mapping[int, Segment] = MappingProxyType({})
     dropped: tuple[int, ...] = ()
 
 
@@ -155,7 +156,8 @@ class Catalog:
 
     def checksums(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the packed checksums of those episodes that are there."""
-        wanted, found = list(ids), {}
+        wanted = list(ids)
+        found: dict[int, bytes] = {}
         for start in range(0, len(wanted), MANY):
             some = wanted[start : start + MANY]
             marks = ", ".join("?" * len(some))

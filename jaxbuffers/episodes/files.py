@@ -48,7 +48,7 @@ def write(path: str, parts: list[tuple[int, np.ndarray]]) -> None:
 
 def write_all(descriptor: int, data: bytes | np.ndarray, offset: int) -> None:
     """Write all bytes, however many the system takes at once."""
-    rest = memoryview(data).cast("B")
+    rest = memoryview(data).cast("B")  # type: ignore[arg-type]
     while rest:
         count = pwrite(descriptor, rest[:MOST], offset)
         rest, offset = rest[count:], offset + count

@@ -46,7 +46,7 @@ def per_episode(name: str, values: Any, count: int) -> list[Any]:
     """Return a value for each of some episodes, from one for all or one for each."""
     if isinstance(values, Mapping):
         raise StructureError(f"{name} must be one value or a list of them, got a {type(values).__name__}.")
-    if isinstance(values, list | tuple) or getattr(values, "ndim", 0):
+    if isinstance(values, list | tuple) or np.ndim(values):
         refuse_masked(name, values)
         given = list(values)
         if len(given) != count:
