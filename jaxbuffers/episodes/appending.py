@@ -51,7 +51,7 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
     records = [record for record, _ in added]
     table = core.table.without(range(len(removed))).with_types(types)
     table = table.appended(records, core.number(records, rows, table))
-    row = describe(spec) if core.made is None else None
+    row = describe(spec) if not core.noted else None
     change = Change(state, row, tuple(added), tuple(removed), segments=plan.segments)
     core.commit(change, rows, table, core.live_after(removed, records), plan)
     return [record["id"] for record in records]

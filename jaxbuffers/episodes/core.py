@@ -52,6 +52,7 @@ class Core:
         self.live: dict[int, int] = {}  # rows of episodes in each segment
         self.current: int | None = None
         self.made: Rows | None = None
+        self.noted = False  # whether the catalog knows what a row is
         self._wanted = spec
         self._next_block = 0
         self.refresh()
@@ -80,16 +81,19 @@ class Core:
             state = self.catalog.state()
             if state.revision == self.state.revision:
                 return False
-            if self.made is None and (description := self.catalog.note("row")) is not None:
+            if not self.noted and (description := self.catalog.note("row")) is not None:
                 if self._wanted is not None:
                     require_same(self._wanted, description, self.catalog.path)
                 self.made = self.made_of(self._wanted or restored(description, self.catalog.path))
+                self.noted = True
             known, table = self.catalog.segments(), self._read_table(state)
         if len(table) != state.episodes:
             raise DamagedError(f"{self.catalog.path} is damaged: it has {len(table)} of {state.episodes} episodes.")
         if (strange := ~np.isin(table["segment"], list(known))).any():
             raise DamagedError(f"{self.catalog.path} is damaged: it lacks segment {table['segment'][strange][0]}.")
         self._take(state, table, known)
+        if self.made is not None:
+            self.made.segments.keep(set(known))
         self.current = max((n for n, segment in known.items() if segment.used < segment.rows), default=None)
         self.total = int(table["length"].sum())
         numbers, inverse = np.unique(table["segment"], return_inverse=True)
@@ -149,11 +153,11 @@ class Core:
         """Give the blocks of episodes numbers beside those of a table, and return that of each one's first."""
         if rows is None:
             raise DamagedError(f"{self.catalog.path} is damaged: it does not say what a row is.")
-        numbers = []
+        numbers, begin = [], self._next_block
         for record in records:
             numbers.append(self._next_block)
             self._next_block += rows.layout.blocks(record["length"])
-        rows.checked.extend(self._next_block, table["block"])
+        rows.checked.extend(begin, self._next_block, table["block"])
         return numbers
 
     def next_state(self, **changes: Any) -> State:
@@ -205,7 +209,7 @@ class Core:
         )
 
         def done() -> None:
-            self.made = rows
+            self.made, self.noted = rows, self.noted or change.row is not None
             self._take(change.state, table, known)
             self.live, self.current, self.total = live, current, int(sum(live.values()))
 

@@ -13,7 +13,7 @@ from jaxbuffers.episodes.core import Core, Rows
 from jaxbuffers.episodes.episode import StoredEpisode
 from jaxbuffers.episodes.table import Table
 from jaxbuffers.episodes.text_ids import text_ids
-from jaxbuffers.episodes.where import chosen, integers, metadata_of
+from jaxbuffers.episodes.where import chosen, integers, metadata_of, one_id
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import DamagedError, ShapeError, StoreError, UnknownEpisodeError, WrongProcessError
 from jaxbuffers.host.signals import section
@@ -42,7 +42,7 @@ class Readable(ABC):
     @property
     def rows(self) -> int:
         """How many rows all episodes have."""
-        with self._section():
+        with self._looking():
             return self._core.total
 
     @property
@@ -56,7 +56,7 @@ class Readable(ABC):
 
         >>> import numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore()
-        >>> ids = [store.add_episode({"obs": np.zeros(n)}, dict(level=n)) for n in (3, 5)]
+        >>> ids = [store.add_episode({"obs": np.zeros(n, np.float32)}, dict(level=n)) for n in (3, 5)]
         >>> store.metadata["level"] > 3
         array([False,  True])
         """
@@ -65,12 +65,12 @@ class Readable(ABC):
     @property
     def spec(self) -> RowSpec | None:
         """What a row is; None before the first episode."""
-        with self._section():
+        with self._looking():
             return self._made.layout.spec if self._core.made else None
 
     def table(self) -> Table:
         """Return the columns as one snapshot, which says by its ``revision`` whether another is the same."""
-        with self._section():
+        with self._looking():
             return self._core.table
 
     def refresh(self) -> bool:
@@ -88,7 +88,11 @@ class Readable(ABC):
         Raises:
           UnknownEpisodeError: there is none of that id.
         """
-        return self._episode(positive("id", id, -(2**62)), None)
+        return self._episode(one_id(id), None)
+
+    def __contains__(self, id: object) -> bool:
+        """Say whether there is an episode of this id."""
+        return bool((self.table()["id"] == one_id(id)).any())
 
     def __iter__(self) -> Iterator[StoredEpisode]:
         """Go through the episodes in order of insertion; those that leave meanwhile are left out."""
@@ -101,7 +105,7 @@ class Readable(ABC):
           where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
           fields: read only these fields of the rows, and give them as a dict; see `select`.
         """
-        with self._section():
+        with self._looking():
             table = self._core.table
             ids = table["id"][chosen(table, where)].tolist()
         return self._each(ids, fields)
@@ -111,9 +115,9 @@ class Readable(ABC):
 
         >>> import numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore()
-        >>> i = store.add_episode({"image": np.zeros((3, 8, 8)), "reward": np.arange(3.0)})
+        >>> i = store.add_episode({"image": np.zeros((3, 8, 8), np.uint8), "reward": np.arange(3, dtype=np.float32)})
         >>> store.select(["reward"])[i].rows
-        {'reward': array([0., 1., 2.])}
+        {'reward': array([0., 1., 2.], dtype=float32)}
         """
         return Selection(self, list(fields))
 
@@ -164,6 +168,10 @@ class Readable(ABC):
 
     def _section(self) -> Any:
         """Return what to enter so that a call is whole, and alone."""
+        return section(self._looking())
+
+    def _looking(self) -> Any:
+        """Return the lock alone, for what no exception can leave half done."""
         texts = self._core.catalog.texts
         if texts.elsewhere:
             raise WrongProcessError(
@@ -172,7 +180,7 @@ class Readable(ABC):
             )
         if self._closed:
             raise StoreError(f"{self._core.catalog.path} was closed; open it with jb.EpisodeStore(path).")
-        return section(texts.lock)
+        return texts.lock
 
     @property
     def _made(self) -> Rows:
@@ -199,20 +207,18 @@ class Readable(ABC):
 
     def _reading(self, read: Callable[[], R]) -> R:
         """Read something; where the writer has moved or deleted it meanwhile, once more with what is there now."""
-        with self._section():
+        with self._looking():
             try:
                 return read()
             except (FileNotFoundError, UnknownEpisodeError) as error:
-                if self._core.writable or not self._core.refresh():
+                if not self.refresh():
                     if isinstance(error, UnknownEpisodeError):
                         raise
                     raise DamagedError(f"{error.filename or error} is missing.") from error
             try:
                 return read()
             except FileNotFoundError as error:
-                raise UnknownEpisodeError(
-                    f"{error.filename} was deleted while it was read: refresh() and retry."
-                ) from error
+                raise UnknownEpisodeError(f"{error.filename} was deleted while it was read: read anew.") from error
 
 
 class Selection:
@@ -227,7 +233,7 @@ class Selection:
 
     def __getitem__(self, id: int) -> StoredEpisode:
         """Return an episode by its id."""
-        return self.store._episode(positive("id", id, -(2**62)), self.fields)
+        return self.store._episode(one_id(id), self.fields)
 
     def __iter__(self) -> Iterator[StoredEpisode]:
         """Go through all episodes."""

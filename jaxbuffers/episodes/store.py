@@ -149,7 +149,7 @@ class EpisodeStore(Readable):
 
         >>> import numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore(columns=dict(judgment=float))
-        >>> ids = [store.add_episode({"obs": np.zeros(3)}) for _ in range(2)]
+        >>> ids = [store.add_episode({"obs": np.zeros(3, np.float32)}) for _ in range(2)]
         >>> store.set(ids, judgment=[0.5, 1.0])
         >>> store.metadata["judgment"]
         array([0.5, 1. ])

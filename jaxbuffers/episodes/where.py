@@ -1,5 +1,6 @@
 """Which episodes are meant: by a mask over the table, by a function of its columns, or by ids."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,16 @@ def integers(name: str, values: Any) -> np.ndarray:
     if array.ndim > 1:
         raise ShapeError(f"{name} must be one integer or an array [n], got shape {array.shape}.")
     return array.reshape(-1).astype(np.int64)
+
+
+def one_id(value: Any) -> int:
+    """Return the id of an episode; refuse what is none."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise DtypeError(f"an episode is looked up by its id, an int; got {_described(value)}.")
 
 
 def per_episode(name: str, values: Any, count: int) -> list[Any]:
