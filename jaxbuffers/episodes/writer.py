@@ -159,7 +159,8 @@ class EpisodeWriter:
 
     def _take(self, leaves: list[np.ndarray], written: np.ndarray) -> np.ndarray:
         first, last = (leaves[self._spec.paths.index((name,))] for name in ("is_first", "is_last"))
-        before, finished, kept = self._fill.copy(), [], {}
+        before, finished = self._fill.copy(), list[Finished]()
+        kept: dict[int, list[np.ndarray]] = {}
         try:
             for n in range(len(written)):
                 for e in np.flatnonzero(written[n] & first[n] & (self._fill > 0)).tolist():
