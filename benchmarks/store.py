@@ -1,6 +1,6 @@
 """The episode store: random windows of images, appends and draws, against torchrl, NumPy and our own ring."""
 
-import math
+import atexit
 import os
 import shutil
 import tempfile
@@ -21,6 +21,9 @@ import jaxbuffers as jb
 from benchmarks.machine import Watch
 from benchmarks.timing import Result, _spread, race
 from jaxbuffers.episodes.laws import UniformWindows
+from jaxbuffers.episodes.sampling import Sampling
+from jaxbuffers.episodes.table import FIXED, Table
+from jaxbuffers.row import RowSpec
 
 EPISODES, ROWS, IMAGE = 300, 150, (64, 64, 3)  # 553 MB of images
 BATCH, LENGTH, ROUNDS = 16, 64, 60
@@ -46,8 +49,6 @@ def run() -> Iterator[Callable[[], Result]]:
 @lru_cache(maxsize=1)
 def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="jaxbuffers-store-"))
-    import atexit
-
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -98,6 +99,8 @@ def _tensors(rows: dict[str, np.ndarray], number: int) -> TensorDict:
 def _ours() -> Callable[[], Any]:
     store = jb.EpisodeStore(_filled()[0], read_only=True)
     _kept.append(store)
+    for episode in store:
+        jax.block_until_ready(episode.rows)  # whoever reads bytes first compares their checksums
     view, keys = jb.Sequences(LENGTH), iter(jax.random.split(jax.random.key(0), 100_000))
     return lambda: jax.block_until_ready(store.sample(view, BATCH, next(keys)).batch)
 
@@ -149,7 +152,7 @@ def _cold() -> Result:
         _drop(stored, mapped)
         with jb.EpisodeStore(stored, read_only=True) as store:
             store.count(view)
-            times[0].append(_timed(lambda: jax.block_until_ready(store.sample(view, BATCH, next(keys)).batch)))  # noqa: B023
+            times[0].append(_timed(lambda: jax.block_until_ready(store.sample(view, BATCH, next(keys)).batch)))
         images = np.load(mapped, mmap_mode="r")
         times[1].append(_timed(lambda: images[_starts(random)[:, None] + np.arange(LENGTH)]))  # noqa: B023
         del images
@@ -218,8 +221,6 @@ def _append(peer: str, kind: str, theirs: Callable[..., Callable[[], None]]) -> 
 
 def _draw() -> Result:
     """Time the draw of 256 transitions from 1,000,000 episodes, without reading them."""
-    from jaxbuffers.episodes.sampling import Sampling
-
     lengths = np.random.default_rng(0).integers(2, 400, MANY)
     sampling = Sampling(_Catalog(lengths))
     view, steps = jb.Transitions(), iter(range(10**9))
@@ -240,9 +241,6 @@ class _Catalog:
     """A store of episodes without rows: only what drawing looks at."""
 
     def __init__(self, lengths: np.ndarray) -> None:
-        from jaxbuffers.episodes.table import Table
-        from jaxbuffers.row import RowSpec
-
         self.texts = None
         flags = dict.fromkeys(_FLAGS, np.bool_(False))
         self.spec = RowSpec.of(SMALL | flags)
@@ -257,9 +255,4 @@ class _Catalog:
 
 
 def _dtypes() -> dict[str, Any]:
-    from jaxbuffers.episodes.table import FIXED
-
     return {**FIXED, "block": np.int64}
-
-
-assert math.prod(IMAGE) == 12288

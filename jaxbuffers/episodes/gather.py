@@ -2,6 +2,7 @@
 
 import numpy as np
 
+ALIGNMENT = 64
 LONG = 4096  # bytes of a window from which it is faster to copy windows one by one
 
 
@@ -15,7 +16,7 @@ def gather(groups: list[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, leng
     """
     size = length * groups[0][1].shape[1]
     if size >= LONG:
-        result = np.empty((len(starts), size), np.uint8)
+        result = _aligned(len(starts) * size).reshape(len(starts), size)
         for places, column in groups:
             flat, width = column.reshape(-1), column.shape[1]
             for place, start in zip(places.tolist(), (starts[places] * width).tolist(), strict=True):
@@ -32,3 +33,10 @@ def gather(groups: list[tuple[np.ndarray, np.ndarray]], starts: np.ndarray, leng
             gathered = np.empty(len(starts), kind)
         gathered[places] = windows[starts[places]]
     return gathered.view(np.uint8).reshape(len(starts), size)
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Return memory that JAX takes over on a CPU as it is; what does not begin so it copies."""
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    skip = -memory.ctypes.data % ALIGNMENT
+    return memory[skip : skip + size]

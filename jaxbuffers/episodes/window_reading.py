@@ -11,7 +11,7 @@ import numpy as np
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.episodes.forwarding import forwarding
 from jaxbuffers.episodes.window_draw import WindowDraw
-from jaxbuffers.episodes.window_ring import Fetched, WindowReader, WindowRing, WindowRingState
+from jaxbuffers.episodes.window_ring import Away, Fetched, WindowReader, WindowRing, WindowRingState
 from jaxbuffers.errors import ConfigurationError, debug_checks
 from jaxbuffers.row import RowSpec
 from jaxbuffers.views import View, WrappingView
@@ -19,6 +19,7 @@ from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.episode_bounds import Bounded
 from jaxbuffers.windows.legal import Legal
 
+LARGE = 2**16  # bytes from which an array is handed to JAX by itself, not with the call
 Fetch = Callable[[np.ndarray, np.ndarray, int], Any]
 
 
@@ -47,24 +48,26 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
       `Batch`, whose index has the ids of the episodes as streams and the rows' places in them as times.
     """
     # 1. Which other rows does the view look at? The first program says so, without any rows.
-    place = _place(draw)
-    far_time = np.zeros((len(draw.start), 0), np.int32)
+    place, rows_away = _place(draw), None
     if _says_elsewhere(view):
-        far_time = np.asarray(_elsewhere(view, spec)(place, key))
-    # 2. Fetch those around the windows, and the others.
+        time = np.asarray(_elsewhere(view, spec)(place, key))
+        rows_away = Away(_fetch_single(fetch, spec, draw, time), time)
+    # 2. Fetch those around the windows.
     rows = _fetch(fetch, spec, draw, view.before, view.before + view.after)
-    far = _fetch_single(fetch, spec, draw, far_time)
-    # 3. Read them as if they were a replay's. The arrays are new and nobody writes to them, so they may be shared.
-    rows, far = jax.device_put((rows, far), may_alias=True)
-    return _reading(view, spec)(rows, far, far_time, place, draw.episode.astype(np.int32), key)
+    # 3. Read them as if they were a replay's. Nobody writes to these arrays, so JAX may have them as they are.
+    leaves, treedef = jax.tree.flatten(rows)
+    large = [i for i, leaf in enumerate(leaves) if leaf.nbytes >= LARGE]
+    for i, leaf in zip(large, jax.device_put([leaves[i] for i in large], may_alias=True), strict=True):
+        leaves[i] = leaf
+    return _reading(view, spec)(treedef.unflatten(leaves), rows_away, place, draw.probability, key)
 
 
-def _place(draw: WindowDraw) -> dict[str, np.ndarray]:
-    return {
-        "start": draw.start.astype(np.int32),
-        "length": draw.length.astype(np.int32),
-        "probability": draw.probability,
-    }
+def _place(draw: WindowDraw) -> np.ndarray:
+    """Return where the windows are, int32 ``[3, B]``: starts, rows of the episode, its id."""
+    place = np.stack([draw.start, draw.length, draw.episode])
+    if (place >= 2**31).any():
+        raise ConfigurationError("the ids of a store's episodes have reached 2**31: a batch's index cannot hold them.")
+    return place.astype(np.int32)
 
 
 def _fetch(fetch: Fetch, spec: RowSpec, draw: WindowDraw, before: int, count: int) -> Any:
@@ -110,11 +113,10 @@ def _elsewhere(view: View, spec: RowSpec) -> Callable[..., Any]:
     """Compile the choice of rows elsewhere: int32 ``[B, X]``, their times."""
 
     @debug_checks(False)
-    def choose(place: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        none = spec.treedef.unflatten([jnp.zeros((len(place["start"]), 0)) for _ in spec.shapes])
-        reader = _reader(view, spec, none, none, jnp.zeros((len(place["start"]), 0), jnp.int32), place, key)
-        found = view.elsewhere(reader)
-        return jnp.stack([index.time for index in found], axis=1)
+    def choose(place: jax.Array, key: jax.Array) -> jax.Array:
+        none = spec.treedef.unflatten([jnp.zeros((place.shape[1], 0)) for _ in spec.shapes])
+        reader = _reader(view, spec, none, None, place, jnp.ones(place.shape[1], jnp.float32), key)
+        return jnp.stack([index.time for index in view.elsewhere(reader)], axis=1)
 
     return jax.jit(choose)
 
@@ -124,37 +126,30 @@ def _reading(view: View, spec: RowSpec) -> Callable[..., Any]:
     """Compile the reading of windows that have been fetched."""
 
     @debug_checks(False)
-    def reading(
-        rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], episode: jax.Array, key: jax.Array
-    ) -> Batch:
-        reader = _reader(view, spec, rows, far, far_time, place, key)
+    def reading(rows: Any, away: Away | None, place: jax.Array, probability: jax.Array, key: jax.Array) -> Batch:
+        reader = _reader(view, spec, rows, away, place, probability, key)
         data, index = view.read(reader)
-        index = Index(episode[index.stream], index.time)
-        return Batch(data=data, index=index, probability=place["probability"], valid=jnp.ones((), jnp.bool_))
+        index = Index(place[2][index.stream], index.time)
+        return Batch(data=data, index=index, probability=probability, valid=jnp.ones((), jnp.bool_))
 
     return forwarding(reading)
 
 
 def _reader(
-    view: View, spec: RowSpec, rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], key: jax.Array
+    view: View,
+    spec: RowSpec,
+    rows: Any,
+    away: Away | None,
+    place: jax.Array,
+    probability: jax.Array,
+    key: jax.Array,
 ) -> WindowReader:
-    size = len(place["start"])
+    start, length = place[0], place[1]
     windows = windows_of(view, spec)
     ring = WindowRingState(
-        words=None,
-        blocks=(),
-        time=place["length"],
-        size=place["length"],
-        rows=rows,
-        begin=place["start"] - view.before,
-        far=far,
-        far_time=far_time,
+        words=None, blocks=(), time=length, size=length, rows=rows, begin=start - view.before, away=away
     )
-    kind = Fetched(WindowRing.of(spec, size), windows.required, windows.history)
-    draw = Draw(
-        stream=jnp.arange(size, dtype=jnp.int32),
-        start=place["start"],
-        probability=place["probability"],
-        valid=jnp.ones(size, jnp.bool_),
-    )
+    kind = Fetched(WindowRing.of(spec, len(start)), windows.required, windows.history)
+    stream, valid = jnp.arange(len(start), dtype=jnp.int32), jnp.ones(len(start), jnp.bool_)
+    draw = Draw(stream=stream, start=start, probability=probability, valid=valid)
     return WindowReader(Legal(kind, None, ring), draw, key, lead=view.before)

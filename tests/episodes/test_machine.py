@@ -9,10 +9,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from tier import budget
 
 import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, check_rows, rows
-from tier import budget
 
 LENGTHS = st.sampled_from([1, 2, 3, 9, 30, 70])
 EXAMPLES, STEPS = budget((25, 25), (400, 60))
