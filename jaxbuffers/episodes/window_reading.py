@@ -51,15 +51,15 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
     place, rows_away = _place(draw), None
     if _says_elsewhere(view):
         time = np.asarray(_elsewhere(view, spec)(place, key))
-        rows_away = Away(_fetch_single(fetch, spec, draw, time), time)
+        rows_away = Away(_fetch_single(fetch, spec, draw, time), time)  # type: ignore[arg-type]
     # 2. Fetch those around the windows.
     rows = _fetch(fetch, spec, draw, view.before, view.before + view.after)
     # 3. Read them as if they were a replay's. Nobody writes to these arrays, so JAX may have them as they are.
-    leaves, treedef = jax.tree.flatten(rows)
-    large = [i for i, leaf in enumerate(leaves) if leaf.nbytes >= LARGE]
-    for i, leaf in zip(large, jax.device_put([leaves[i] for i in large], may_alias=True), strict=True):
-        leaves[i] = leaf
-    return _reading(view, spec)(treedef.unflatten(leaves), rows_away, place, draw.probability, key)
+    leaves = dict(enumerate(jax.tree.leaves(rows)))
+    large = {i: leaf for i, leaf in leaves.items() if leaf.nbytes >= LARGE}
+    small = {i: leaf for i, leaf in leaves.items() if i not in large}
+    large = jax.device_put(large, may_alias=True)
+    return _reading(view, spec)(large, small, rows_away, place, draw.probability, key)
 
 
 def _place(draw: WindowDraw) -> np.ndarray:
@@ -126,7 +126,15 @@ def _reading(view: View, spec: RowSpec) -> Callable[..., Any]:
     """Compile the reading of windows that have been fetched."""
 
     @debug_checks(False)
-    def reading(rows: Any, away: Away | None, place: jax.Array, probability: jax.Array, key: jax.Array) -> Batch:
+    def reading(
+        large: dict[int, jax.Array],
+        small: dict[int, jax.Array],
+        away: Away | None,
+        place: jax.Array,
+        probability: jax.Array,
+        key: jax.Array,
+    ) -> Batch:
+        rows = spec.treedef.unflatten([leaf for _, leaf in sorted({**large, **small}.items())])
         reader = _reader(view, spec, rows, away, place, probability, key)
         data, index = view.read(reader)
         index = Index(place[2][index.stream], index.time)
