@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 import jaxbuffers as jb
-from episodes.model import COLUMNS, ROW_BYTES, Model, opened, rows
+from episodes.model import COLUMNS, ROW_BYTES, Model, opened, rows, temporary
 from tier import budget
 
 CASES = budget(700, 6000)
 
 
 @pytest.fixture(scope="module", params=["closed", "killed"])
-def stored(request, tmp_path_factory):
+def stored(request):
     """A folder with a store, and what is in it; the log of a store that was killed is still beside its catalog."""
-    path, model = tmp_path_factory.mktemp("damage") / "store", Model()
+    path, model = temporary() / "store", Model()
     store = opened(path, segment_bytes=80 * ROW_BYTES)
     for key, length in enumerate([3, 40, 1, 90, 25, 30]):
         store.add_episode(rows(key, length), {"key": key})
@@ -30,6 +30,7 @@ def stored(request, tmp_path_factory):
     else:
         yield path, model
         store.close()
+    shutil.rmtree(path.parent)
 
 
 def damages(data, dice):
@@ -46,7 +47,7 @@ def damages(data, dice):
     return data[:i] + dice.randbytes(20) + data[i + 20 :]
 
 
-def test_no_damage_is_returned_as_data(stored, tmp_path):
+def test_no_damage_is_returned_as_data(stored, folder):
     path, model = stored
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix not in (".lock", "")]
     files = [file for file in files if not file.name.endswith("-shm")]  # which SQLite makes anew
@@ -59,7 +60,7 @@ def test_no_damage_is_returned_as_data(stored, tmp_path):
         if damaged == data:
             continue
         tried += 1
-        copy = tmp_path / "copy"
+        copy = folder / "copy"
         shutil.copytree(path, copy, ignore=shutil.ignore_patterns("*-shm", "*.lock"))
         (copy / file.relative_to(path)).write_bytes(damaged)
         try:
@@ -73,15 +74,15 @@ def test_no_damage_is_returned_as_data(stored, tmp_path):
     assert refused > tried / 10, "it met hardly any damage"
 
 
-def test_the_damaged_episode_field_and_rows_are_named(tmp_path):
-    with opened(tmp_path / "store", segment_bytes=100 * ROW_BYTES) as store:
+def test_the_damaged_episode_field_and_rows_are_named(folder):
+    with opened(folder / "store", segment_bytes=100 * ROW_BYTES) as store:
         for key in range(3):
             store.add_episode(rows(key, 10), {"key": key})
-    (file,) = (tmp_path / "store" / "segments").iterdir()
+    (file,) = (folder / "store" / "segments").iterdir()
     data, wanted = file.read_bytes(), rows(1, 10)["obs"].tobytes()
     at = data.index(wanted) + 40
     file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    with opened(tmp_path / "store") as store:
+    with opened(folder / "store") as store:
         for read in (
             lambda: store[1].rows,
             lambda: store.read([0, 1], [0, 4], 3),
@@ -99,8 +100,8 @@ def test_the_damaged_episode_field_and_rows_are_named(tmp_path):
         assert COLUMNS.keys() <= store[0].metadata.keys() | {"judgment"}
 
 
-def test_bytes_that_were_checked_cost_nothing_again(tmp_path, monkeypatch):
-    with opened(tmp_path / "store") as store:
+def test_bytes_that_were_checked_cost_nothing_again(folder, monkeypatch):
+    with opened(folder / "store") as store:
         for key in range(3):
             store.add_episode(rows(key, 10), {"key": key})
         store.read([0, 1, 2], [0, 3, 6], 2)
@@ -109,21 +110,23 @@ def test_bytes_that_were_checked_cost_nothing_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["catalog.sqlite", "catalog.sqlite-wal"])
-def test_a_part_that_was_left_behind_is_missed(tmp_path, name):
-    store = opened(tmp_path / "store")
+def test_a_part_that_was_left_behind_is_missed(folder, name):
+    store = opened(folder / "store")
     store.add_episode(rows(0, 3), {"key": 0})
     store.add_episode(rows(1, 3), {"key": 1})
-    shutil.copytree(tmp_path / "store", tmp_path / "copy", ignore=shutil.ignore_patterns(name, "*-shm"))
+    shutil.copytree(folder / "store", folder / "copy", ignore=shutil.ignore_patterns(name, "*-shm"))
     store.close()
-    with pytest.raises(jb.errors.StoreError, match=r"copy/catalog.sqlite (is missing|is damaged: it has seen 0 commits)"):
-        jb.EpisodeStore(tmp_path / "copy")
-    assert len(list((tmp_path / "copy" / "segments").iterdir())) == 1, "it is still there"
+    with pytest.raises(
+        jb.errors.StoreError, match=r"copy/catalog.sqlite (is missing|is damaged: it has seen 0 commits)"
+    ):
+        jb.EpisodeStore(folder / "copy")
+    assert len(list((folder / "copy" / "segments").iterdir())) == 1, "it is still there"
 
 
-def test_a_segment_that_is_missing_is_named(tmp_path):
-    with opened(tmp_path / "store") as store:
+def test_a_segment_that_is_missing_is_named(folder):
+    with opened(folder / "store") as store:
         store.add_episode(rows(0, 3), {"key": 0})
-    (file,) = (tmp_path / "store" / "segments").iterdir()
+    (file,) = (folder / "store" / "segments").iterdir()
     file.unlink()
-    with opened(tmp_path / "store") as store, pytest.raises(jb.errors.DamagedError, match=r"00000000.safetensors is mis"):
+    with opened(folder / "store") as store, pytest.raises(jb.errors.DamagedError, match=r"00000000.safetensors is mis"):
         store[0].rows
