@@ -215,7 +215,7 @@ class Catalog:
 
 
 class Snapshot:
-    """Several questions about one moment."""
+    """Several questions about one moment. Answers of which no sense can be made are those of a damaged file."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -223,7 +223,10 @@ class Snapshot:
     def __enter__(self) -> None:
         self._catalog.texts.file.query("BEGIN")
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         database = self._catalog.texts.file.database
         if database.in_transaction:
             self._catalog.texts.file.query("ROLLBACK")
+        senseless = isinstance(error, TypeError | ValueError | LookupError | ArithmeticError | AttributeError)
+        if senseless and kind.__module__ != DamagedError.__module__:
+            raise DamagedError(f"{self._catalog.path} is damaged: {error}.") from error

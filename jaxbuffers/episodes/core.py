@@ -133,7 +133,7 @@ class Core:
         """Return the table as the catalog has it now: what is new of it, beside what is known."""
         known, last = self.table.with_types(state.types), self.state.next_episode
         added = list(self.catalog.episodes(state.types, "id >= ?", last))
-        if len(known) + len(added) != state.episodes:
+        if len(known) and len(known) + len(added) != state.episodes:
             there = np.array(self.catalog.ids(), np.int64)
             known = known.without(np.flatnonzero(~np.isin(known["id"], there)))
         if state.edited > self.state.revision:

@@ -46,12 +46,12 @@ def write(path: str, parts: list[tuple[int, np.ndarray]]) -> None:
             os.close(descriptor)
 
 
-def overwrite(path: str, data: bytes) -> None:
-    """Write a few bytes at the beginning of a file, if that can be done; do not wait for the disk."""
+def overwrite(path: str, data: bytes, offset: int) -> None:
+    """Write a few bytes into a file, if that can be done; do not wait for the disk."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
         try:
-            write_all(descriptor, data, 0)
+            write_all(descriptor, data, offset)
         finally:
             os.close(descriptor)
 

@@ -9,7 +9,7 @@ import zlib
 from jaxbuffers.episodes import files
 from jaxbuffers.errors import DamagedError
 
-SIZE = 12
+SLOT = 16  # bytes: the revision, its CRC-32, and zeros; two of them, written in turn, so that one is always whole
 TRIES = 3
 
 
@@ -32,13 +32,13 @@ class Mark:
         for _ in range(TRIES):  # it may be written just now
             try:
                 with open(self.path, "rb") as file:
-                    data = file.read(SIZE + 1)
+                    data = file.read(2 * SLOT)
             except FileNotFoundError:
                 return 0
-            if not data.strip(b"\0"):  # as it may be after a loss of power
-                return 0
-            if len(data) == SIZE and zlib.crc32(data[:8]) == int.from_bytes(data[8:], "little"):
-                return int.from_bytes(data[:8], "little")
+            found = [number for i in (0, SLOT) if (number := _revision(data[i : i + SLOT])) is not None]
+            # After a loss of power there may be zeros; after a kill amid the first write, less than a slot.
+            if found or len(data) < 2 * SLOT or not data.strip(b"\0"):
+                return max(found, default=0)
         raise DamagedError(
             f"{self.path} is damaged: it does not say how many commits the store has seen. If the rest of the store is "
             f"in order, delete this file."
@@ -47,7 +47,8 @@ class Mark:
     def write(self, revision: int) -> None:
         """Write the revision of a commit that is durable; where that fails, the file says less than there is."""
         data = revision.to_bytes(8, "little")
-        files.overwrite(self.path, data + zlib.crc32(data).to_bytes(4, "little"))
+        data += zlib.crc32(data).to_bytes(SLOT - 8, "little")
+        files.overwrite(self.path, data, revision % 2 * SLOT)
 
     def compare(self, last: int, revision: int, catalog: str) -> None:
         """Raise `DamagedError` if a catalog is older than the last commit."""
@@ -57,3 +58,8 @@ class Mark:
                 f"damaged, or left behind when the store was copied. Bring it back; or delete {self.path} to go on "
                 f"without what is lost."
             )
+
+
+def _revision(slot: bytes) -> int | None:
+    whole = len(slot) == SLOT and zlib.crc32(slot[:8]) == int.from_bytes(slot[8:], "little")
+    return int.from_bytes(slot[:8], "little") if whole else None

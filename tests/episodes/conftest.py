@@ -1,8 +1,19 @@
 """Stores in memory and on disk, closed when the test is over."""
 
+import shutil
+
 import pytest
 
 import jaxbuffers as jb
+from episodes.model import temporary
+
+
+@pytest.fixture
+def folder():
+    """An empty folder in which nothing waits for a disk."""
+    path = temporary()
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -20,12 +31,12 @@ def opened():
 
 
 @pytest.fixture(params=["memory", "disk"])
-def make(request, tmp_path, opened):
+def make(request, folder, opened):
     """Makes another store of one kind."""
     number = iter(range(100))
 
     def another(**options):
-        path = tmp_path / f"store{next(number)}" if request.param == "disk" else None
+        path = folder / f"store{next(number)}" if request.param == "disk" else None
         return opened(path, **options)
 
     return another

@@ -1,5 +1,9 @@
 """Episodes that follow from a number, and a store of them in plain Python."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import jaxbuffers as jb
@@ -13,6 +17,11 @@ ROW = {
     "said": jb.text,
 }
 ROW_BYTES = 15 + 4 + 3 + 4
+
+
+def temporary():
+    """Make a folder, in memory where the system has such: these tests are about what is written, not about disks."""
+    return Path(tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
 
 
 def said(key, length):
