@@ -121,7 +121,9 @@ class Readable(Sampled):
         """
         return Selection(self, list(fields))
 
-    def read(self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None) -> Any:
+    def read(
+        self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None, *, pad: bool = False
+    ) -> Any:
         """Return windows of rows, each within its episode.
 
         Args:
@@ -129,6 +131,7 @@ class Readable(Sampled):
           starts: int ``[B]``, the first row of each window, from 0.
           length: L, rows of a window.
           fields: only these top-level fields, as a dict.
+          pad: take windows that lie within their episode in part: the rest of their rows is zero.
 
         Returns:
           A pytree of NumPy arrays ``[B, L, ...]``, which are the caller's; texts are ids.
@@ -146,7 +149,8 @@ class Readable(Sampled):
             made, table = self._made, self._core.table
             wanted = reading.leaves_of(made.layout.spec, fields)
             lengths = table["length"][table.find(episodes)]
-            if (wrong := (begins < 0) | (begins + size > lengths)).any():
+            inside = (begins + size > 0) & (begins < lengths) if pad else (begins >= 0) & (begins + size <= lengths)
+            if (wrong := ~inside).any():
                 i = int(np.argmax(wrong))
                 raise ShapeError(
                     f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
@@ -253,6 +257,6 @@ class Selection(Sampled):
         """Go through some episodes; see `EpisodeStore.episodes`."""
         return self.store.episodes(where, self.fields)
 
-    def read(self, ids: Any, starts: Any, length: int) -> Any:
+    def read(self, ids: Any, starts: Any, length: int, *, pad: bool = False) -> Any:
         """Return windows of rows; see `EpisodeStore.read`."""
-        return self.store.read(ids, starts, length, self.fields)
+        return self.store.read(ids, starts, length, self.fields, pad=pad)

@@ -20,7 +20,7 @@ from jaxbuffers.windows.episode_bounds import Bounded
 from jaxbuffers.windows.legal import Legal
 
 LARGE = 2**16  # bytes from which an array is handed to JAX by itself, not with the call
-Fetch = Callable[[np.ndarray, np.ndarray, int], Any]
+Fetch = Callable[..., Any]
 
 
 def windows_of(view: View, spec: RowSpec) -> Windows:
@@ -38,7 +38,7 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
     """Read drawn windows.
 
     Args:
-      fetch: reads rows ``[B, L, ...]``, from ids ``[B]``, starts ``[B]`` and L; arrays that nobody writes to.
+      fetch: `EpisodeStore.read`.
       spec: what a row is.
       view: how to read them.
       draw: which windows; each inside its episode.
@@ -51,9 +51,9 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
     place, rows_away = _place(draw), None
     if _says_elsewhere(view):
         time = np.asarray(_elsewhere(view, spec)(place, key))
-        rows_away = Away(_fetch_single(fetch, spec, draw, time), time)  # type: ignore[arg-type]
-    # 2. Fetch those around the windows.
-    rows = _fetch(fetch, spec, draw, view.before, view.before + view.after)
+        rows_away = _away(fetch, spec, draw, time)
+    # 2. Fetch those around the windows, zeros where the episode has none.
+    rows = fetch(draw.episode, draw.start - view.before, view.before + view.after, pad=True)
     # 3. Read them as if they were a replay's. Nobody writes to these arrays, so JAX may have them as they are.
     leaves = dict(enumerate(jax.tree.leaves(rows)))
     large = {i: leaf for i, leaf in leaves.items() if leaf.nbytes >= LARGE}
@@ -70,36 +70,16 @@ def _place(draw: WindowDraw) -> np.ndarray:
     return place.astype(np.int32)
 
 
-def _fetch(fetch: Fetch, spec: RowSpec, draw: WindowDraw, before: int, count: int) -> Any:
-    """Read ``count`` rows from ``before`` each window's start on: ``[B, count, ...]``, zero where there are none."""
-    begin = draw.start - before
-    first, end = np.maximum(begin, 0), np.minimum(begin + count, draw.length)
-    if np.all(end - first == count):
-        return fetch(draw.episode, first, count)
-    rows = _zeros(spec, (len(begin), count))
-    for number in np.unique(end - first):
-        some = np.flatnonzero(end - first == number)
-        part = fetch(draw.episode[some], first[some], int(number))
-        column = (first - begin)[some][:, None] + np.arange(number)
-        for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
-            whole[some[:, None], column] = leaf
-    return rows
-
-
-def _fetch_single(fetch: Fetch, spec: RowSpec, draw: WindowDraw, time: np.ndarray) -> Any:
+def _away(fetch: Fetch, spec: RowSpec, draw: WindowDraw, time: np.ndarray) -> Away:
     """Read single rows of the drawn episodes at ``time`` ``[B, X]``, zero where that is -1."""
-    rows = _zeros(spec, time.shape)
+    leaves = zip(spec.shapes, spec.dtypes, strict=True)
+    rows = spec.treedef.unflatten([np.zeros(time.shape + shape, dtype) for shape, dtype in leaves])
     window, column = np.nonzero(time >= 0)
     if len(window):
         part = fetch(draw.episode[window], time[window, column].astype(np.int64), 1)
         for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
             whole[window, column] = leaf[:, 0]
-    return rows
-
-
-def _zeros(spec: RowSpec, lead: tuple[int, ...]) -> Any:
-    pairs = zip(spec.shapes, spec.dtypes, strict=True)
-    return spec.treedef.unflatten([np.zeros(lead + shape, dtype) for shape, dtype in pairs])
+    return Away(rows, time)  # type: ignore[arg-type]
 
 
 def _says_elsewhere(view: View) -> bool:
