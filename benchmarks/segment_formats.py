@@ -37,6 +37,7 @@ class Catalog:
         self.database.execute("CREATE TABLE episodes (id INTEGER PRIMARY KEY, place INTEGER)")
 
     def commit(self, place):
+        """Make an episode known."""
         self.database.execute("INSERT INTO episodes (place) VALUES (?)", (place,))
 
 
@@ -51,18 +52,21 @@ class OneFile:
         os.fsync(self.files[0])
 
     def append(self, number, columns):
+        """Write an episode, and wait for the disk."""
         for begin, size, column in zip(self.begins, SIZES, columns, strict=False):
             os.pwrite(self.files[0], column, begin + number * ROWS * size)
         os.fdatasync(self.files[0])
         self.catalog.commit(number)
 
     def open(self):
+        """Map what was written."""
         data = np.memmap(self.path, np.uint8, "r")
         self.columns = [
             data[b : b + SEGMENT * size].reshape(SEGMENT, size) for b, size in zip(self.begins, SIZES, strict=False)
         ]
 
     def read(self, starts):
+        """Return windows of all leaves."""
         result = []
         for column, size in zip(self.columns, SIZES, strict=True):
             out = np.empty((len(starts), LENGTH * size), np.uint8)
@@ -83,6 +87,7 @@ class FileALeaf(OneFile):
             os.fsync(self.files[-1])
 
     def append(self, number, columns):
+        """Write an episode, and wait for the disk."""
         for file, size, column in zip(self.files, SIZES, columns, strict=True):
             os.pwrite(file, column, 128 + number * ROWS * size)
         for file in self.files:
@@ -90,6 +95,7 @@ class FileALeaf(OneFile):
         self.catalog.commit(number)
 
     def open(self):
+        """Map what was written."""
         self.columns = [
             np.memmap(self.path / f"{name}.npy", np.uint8, "r", 128).reshape(SEGMENT, size)
             for name, size in zip(LEAVES, SIZES, strict=True)
@@ -110,6 +116,7 @@ class Arrow(OneFile):
         self.file = os.open(self.path, os.O_RDWR)
 
     def append(self, number, columns):
+        """Write an episode, and wait for the disk."""
         arrays = [
             self.arrow.Array.from_buffers(kind, ROWS, [None, self.arrow.py_buffer(column)])
             for kind, column in zip(self.types, columns, strict=True)
@@ -120,6 +127,7 @@ class Arrow(OneFile):
         self.catalog.commit(number)
 
     def open(self):
+        """Map what was written."""
         began = time.perf_counter()
         mapped = self.arrow.memory_map(str(self.path))
         batches = list(self.arrow.ipc.open_stream(mapped))
@@ -133,6 +141,7 @@ class Arrow(OneFile):
         print(f"Arrow: {len(batches)} batches found in {1e3 * (time.perf_counter() - began):.1f} ms")
 
     def read(self, starts):
+        """Return windows of all leaves."""
         result = []
         for leaf, size in enumerate(SIZES):
             out = np.empty((len(starts), LENGTH * size), np.uint8)
@@ -144,6 +153,7 @@ class Arrow(OneFile):
 
 
 def main(folder):
+    """Measure in a folder that is made for it."""
     dice = np.random.default_rng(0)
     columns = [dice.integers(0, 256, (ROWS, size), np.uint8) for size in SIZES]
     kinds = [OneFile, FileALeaf, Arrow]

@@ -1,7 +1,7 @@
 """Processes that write and read one store, some of them killed. A script: it imports JAX once, and forks.
 
-``killed.py kill FOLDER KILLS SEED``, ``killed.py steps FOLDER STRIDE`` or ``killed.py read FOLDER COMMITS``; ends with 0 if no
-committed episode was lost and no byte was wrong.
+``killed.py kill FOLDER KILLS SEED``, ``killed.py steps FOLDER STRIDE`` or ``killed.py read FOLDER COMMITS``; ends with
+0 if no committed episode was lost and no byte was wrong.
 """
 
 import json
@@ -15,9 +15,9 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, check_rows, rows
 
 import jaxbuffers as jb
+from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, check_rows, rows
 from jaxbuffers.episodes import files
 
 CAPACITY = 400
