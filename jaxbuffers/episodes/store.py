@@ -197,7 +197,7 @@ class EpisodeStore(Readable):
                 for name in given:
                     record.pop(name, None)
                 record |= found
-            self._core.edit(at, records, types)
+            self._core.edit(at, records, list(given), types)
 
     def evict(self, count: int) -> np.ndarray:
         """Delete the oldest episodes, so many or as many as there are; return their ids, int64 ``[n]``."""

@@ -4,7 +4,6 @@ import os
 import pickle
 import shutil
 import sqlite3
-import traceback
 
 import jax
 import numpy as np
@@ -130,55 +129,6 @@ def test_a_store_that_nobody_can_write_is_read(writer, opened, folder):
     check_rows(store, store[3].rows, 3, 10)
     for file in (folder / "copy", *(folder / "copy").rglob("*")):
         file.chmod(0o755)
-
-
-def test_a_forked_process_is_refused_and_the_store_goes_on(make):
-    store = make(row=ROW, columns=COLUMNS)
-    add(store, 0, 1)
-    held = store[0]
-    child = os.fork()
-    if not child:
-        refused = 0
-        calls = (
-            lambda: add(store, 2),
-            lambda: store.read([0], [0], 1),
-            lambda: store.metadata,
-            lambda: store.writer(2),
-            lambda: store[1],
-            store.compact,
-            lambda: store.texts.intern("new"),
-        )
-        try:
-            for call in calls:
-                try:
-                    call()
-                except WrongProcessError:
-                    refused += 1
-            store.close()
-            assert held.rows["reward"].tolist() == rows(0, 10)["reward"].tolist()
-        except BaseException:
-            traceback.print_exc()
-        os._exit(len(calls) - refused)
-    assert os.waitpid(child, 0)[1] == 0
-    add(store, 2)
-    for key in range(3):
-        check_rows(store, store[key].rows, key, 10)
-
-
-def test_a_forked_process_opens_the_store_anew(writer):
-    child = os.fork()
-    if not child:
-        try:
-            with jb.EpisodeStore(writer.path, read_only=True) as store:
-                check_rows(store, store[2].rows, 2, 10)
-            try:
-                jb.EpisodeStore(writer.path)
-            except StoreError:
-                os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_store_is_not_copied(make):
