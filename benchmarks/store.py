@@ -1,4 +1,7 @@
-"""The episode store: random windows of images, appends and draws, against torchrl, NumPy and our own ring."""
+"""The episode store: random windows of images, appends and draws, against torchrl, NumPy and our own ring.
+
+torchrl asks for other versions than its peers here: it is added by ``pip install --no-deps torchrl``.
+"""
 
 import atexit
 import os

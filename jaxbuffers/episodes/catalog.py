@@ -21,6 +21,7 @@ FORMAT = Format(
     "episode store",
     "jb.EpisodeStore(path)",
     StoreError,
+    "Bring it back, or close the store and open it where it is now.",
     (
         f"CREATE TABLE episodes ({', '.join(f'{chr(34)}{n}{chr(34)} {kind}' for n, kind in records.COLUMNS.items())})",
         "CREATE TABLE checksums (id INTEGER PRIMARY KEY, data BLOB)",
