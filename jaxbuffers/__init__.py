@@ -6,11 +6,12 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import errors
+from jaxbuffers import episodes, errors
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
 from jaxbuffers.environments.recorder import Recorder, RecorderState
+from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
 from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
@@ -71,6 +72,8 @@ __all__ = [
     "Demonstrations",
     "Draw",
     "Episode",
+    "EpisodeStore",
+    "EpisodeWriter",
     "Episodes",
     "Flat",
     "FrameStack",
@@ -101,6 +104,7 @@ __all__ = [
     "Row",
     "Sampler",
     "Sequences",
+    "StoredEpisode",
     "TextTable",
     "TokenBatch",
     "Tokens",
@@ -118,6 +122,7 @@ __all__ = [
     "collate",
     "debug_checks",
     "episode_rows",
+    "episodes",
     "errors",
     "fence",
     "filters",

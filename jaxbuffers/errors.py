@@ -40,7 +40,7 @@ class ConfigurationError(ValueError):
 
 
 class EmptyReplayError(RuntimeError):
-    """A replay is sampled before it has a legal window."""
+    """A replay or a store is sampled before it has a legal window."""
 
 
 class StaleIndexError(LookupError):
@@ -63,8 +63,20 @@ class TextFileError(RuntimeError):
     """A text file cannot be used: damaged, replaced, no text file, of a newer version, or open for writing."""
 
 
+class StoreError(RuntimeError):
+    """An episode store cannot be used: no store, of a newer version, of other rows, open for writing, or disk full."""
+
+
+class DamagedError(StoreError):
+    """Bytes of an episode store are not those that were written; they are named, and never returned."""
+
+
+class UnknownEpisodeError(LookupError):
+    """An episode that a store never had, or has evicted or deleted."""
+
+
 class WrongProcessError(RuntimeError):
-    """A text table or a buffer is used in, or sent to, another process than the one that made it."""
+    """A text table, a buffer or a store is used in, or sent to, another process than the one that made it."""
 
 
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)

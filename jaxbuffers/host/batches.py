@@ -17,7 +17,7 @@ from jaxbuffers.replay import Replay
 from jaxbuffers.texts import TextTable
 
 _lock = threading.RLock()
-_live: tuple[weakref.ref, ...] = ()  # replaced as a whole: reading it needs no lock
+_live: tuple[weakref.ref[Any], ...] = ()  # replaced as a whole: reading it needs no lock
 
 
 class Drawn(NamedTuple):
@@ -70,7 +70,7 @@ class Batches(Iterator[HostBatch]):
         self._left = float("inf") if steps is None else steps
         self._prefetch = prefetch
         self._ahead: deque[Drawn] = deque()
-        _remember(self)
+        remember(self)
 
     def __next__(self) -> HostBatch:
         with self._section():
@@ -112,7 +112,8 @@ def nothing_to_draw(replay: Replay, size: int, windows: int, rows: int) -> Empty
     )
 
 
-def _remember(batches: Batches) -> None:
+def remember(batches: Any) -> None:
+    """Have sweeps spare the texts of the batches that are ``waiting()`` to be seen."""
     global _live
     with section(_lock):
         _live = (*(ref for ref in _live if ref() is not None), weakref.ref(batches))

@@ -5,8 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from jaxbuffers.errors import TextFileError
-from jaxbuffers.texts.database import connect, translated
+from jaxbuffers.texts.database import TEXTS, Format, connect, translated
 from jaxbuffers.texts.locks import Hold, WriterLock, identity
 
 
@@ -16,20 +15,22 @@ class TextFile:
     Attributes:
       path: where it is, without links.
       read_only: whether it was opened for reading.
+      kind: what it is.
       meta: what it says about itself.
       closed: whether it is closed for good.
     """
 
-    def __init__(self, path: str | os.PathLike, compress: bool | None, read_only: bool) -> None:
+    def __init__(self, path: str | os.PathLike, compress: bool | None, read_only: bool, kind: Format = TEXTS) -> None:
         self.path = os.path.realpath(os.fsdecode(path))  # one lock, whatever links lead to the file
         self.read_only = read_only
+        self.kind = kind
         self.closed = False
         self._process = os.getpid()
         self._database: sqlite3.Connection | None = None
         self._static: Any = None  # what it was like, where it is read without locks
         self._hold: Hold | None = None
         self._same: dict[str, Any] = {}  # the files that must be there, each with what tells it from others
-        self._lock = None if read_only else WriterLock(self.path)
+        self._lock = None if read_only else WriterLock(self.path, kind.error)
         try:
             self.meta = self._open(compress)
         except BaseException:
@@ -44,7 +45,7 @@ class TextFile:
           TextFileError: it is closed, or was replaced while it was closed for a fork.
         """
         if self.closed:
-            raise TextFileError(f"{self.path} was closed; open it with jb.TextTable(path).")
+            raise self.kind.error(f"{self.path} was closed; open it with {self.kind.opened}.")
         static = self._static
         if static is not None and static != self._state() and identity(self.path) == self._same[self.path]:
             self.suspend()  # somebody writes it after all
@@ -55,7 +56,7 @@ class TextFile:
 
     def query(self, statement: str, *values: Any) -> list[tuple]:
         """Return the rows of a question."""
-        with translated(self.path):
+        with translated(self.path, self.kind.error):
             return self.database.execute(statement, values).fetchall()
 
     def write(self, work: Callable[[], Any], done: Callable[[], Any]) -> None:
@@ -67,7 +68,7 @@ class TextFile:
         Raises:
           TextFileError: it cannot be written, or is not the file any more that was opened.
         """
-        with translated(self.path):
+        with translated(self.path, self.kind.error):
             self.verify()
             database, ready = self.database, False
             try:
@@ -82,7 +83,7 @@ class TextFile:
                     raise
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-                elif ready and not isinstance(error, sqlite3.Error | TextFileError):
+                elif ready and not isinstance(error, sqlite3.Error | self.kind.error):
                     done()
                 raise
 
@@ -96,9 +97,9 @@ class TextFile:
         for path, expected in self._same.items():
             if (found := identity(path)) != expected:
                 what = "replaced by another" if found else "deleted or moved"
-                raise TextFileError(
-                    f"{path} was {what} while the table was open: what is written now would be lost. All texts are "
-                    f"still here: save them with table.backup(new_path), and open that."
+                raise self.kind.error(
+                    f"{path} was {what} while the {self.kind.what} was open: what is written now would be lost. "
+                    f"{self.kind.rescue}"
                 )
 
     def suspend(self) -> None:
@@ -129,7 +130,7 @@ class TextFile:
         again = bool(self._same)
         before, state = identity(self.path), self._state()
         self._check(before if again else None)
-        database, meta, static = connect(self.path, compress, self.read_only, again)
+        database, meta, static = connect(self.path, compress, self.read_only, again, self.kind)
         self._database, self._static = database, state if static else None
         try:
             after = identity(self.path)
@@ -149,7 +150,7 @@ class TextFile:
 
     def _check(self, found: tuple[int, ...] | None) -> None:
         if self._same and found != self._same[self.path]:
-            raise TextFileError(f"{self.path} was replaced or deleted while it was not open; open it anew.")
+            raise self.kind.error(f"{self.path} was replaced or deleted while it was not open; open it anew.")
 
     def _disconnect(self) -> None:
         if self._hold is not None:

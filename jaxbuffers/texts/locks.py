@@ -42,9 +42,9 @@ class WriterLock:
       TextFileError: there is another writer, in this process or elsewhere, or the lock cannot be made.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, error_type: type[Exception] = TextFileError) -> None:
         if not Path(path).absolute().parent.is_dir():
-            raise TextFileError(f"the folder of {path} does not exist; make it first.")
+            raise error_type(f"the folder of {path} does not exist; make it first.")
         self.path = f"{path}.lock"
         try:
             self._held: sqlite3.Connection | int | None = (
@@ -52,12 +52,12 @@ class WriterLock:
             )
         except (BlockingIOError, sqlite3.Error) as error:
             if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise TextFileError(f"{path} cannot be written: {error} ({self.path}).") from error
-            raise TextFileError(
+                raise error_type(f"{path} cannot be written: {error} ({self.path}).") from error
+            raise error_type(
                 f"{path} is open for writing already; there is one writer at a time. Close it, or give read_only=True."
             ) from error
         except OSError as error:
-            raise TextFileError(f"{path} cannot be written: {error}.") from error
+            raise error_type(f"{path} cannot be written: {error}.") from error
         self.identity = identity(self.path)
 
     def release(self) -> None:

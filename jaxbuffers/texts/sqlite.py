@@ -4,12 +4,14 @@ import os
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from jaxbuffers.errors import TextFileError, WrongProcessError
+from jaxbuffers.errors import WrongProcessError
 from jaxbuffers.texts.backup import fill
 from jaxbuffers.texts.cache import Cache
 from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
+from jaxbuffers.texts.database import TEXTS, Format, create
 from jaxbuffers.texts.file import TextFile
 from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.ids import Supply, claim
@@ -22,11 +24,18 @@ OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 class SqliteStore(Owned):
     """Like `MemoryStore`, in a file. New texts wait in memory for `commit`; dropped ones in the file for `purge`."""
 
-    def __init__(self, path: str | os.PathLike, compress: bool | None, cache_bytes: int, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        compress: bool | None,
+        cache_bytes: int,
+        read_only: bool,
+        kind: Format = TEXTS,
+    ) -> None:
         super().__init__()
         self._file: TextFile | None = None
         with self.lock:
-            self._file = TextFile(path, compress, read_only)
+            self._file = TextFile(path, compress, read_only, kind)
             weakref.finalize(self, self._file.close).atexit = False  # also where nobody closes the table
             claim(self._file.meta["reserved"])
         self.compress = bool(self._file.meta["compress"])
@@ -84,7 +93,9 @@ class SqliteStore(Owned):
         """Return a text as it will be kept."""
         kept, most = squeeze(data, self.compress), self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
         if len(kept) > most:
-            raise TextFileError(f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}.")
+            raise self.file.kind.error(
+                f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}."
+            )
         return kept
 
     def reserve(self, count: int) -> None:
@@ -151,15 +162,26 @@ class SqliteStore(Owned):
         self._freed_bytes = sum(self._freed.values())
         self._pending_bytes = sum(map(len, self._pending.values()))
 
-    def commit(self) -> None:
-        """Write what waits, in one transaction that is on the disk when this returns."""
+    def commit(self, also: Callable[[], Any] | None = None, then: Callable[[], Any] | None = None) -> None:
+        """Write what waits, in one transaction that is on the disk when this returns.
+
+        Args:
+          also: what else to write in the same transaction.
+          then: what to do once the file has it; see `TextFile.write`.
+        """
         if self.file.read_only:
             return
-        if not self._pending:
+        if not self._pending and also is None:
             self.file.verify()
             return
 
         def work() -> None:
+            if self._pending:
+                write_texts()
+            if also is not None:
+                also()
+
+        def write_texts() -> None:
             database, rows = self.file.database, self._rows()
             # Ids ascend: only what an interrupted commit has written is there.
             there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (rows[0][0],))}
@@ -169,6 +191,8 @@ class SqliteStore(Owned):
 
         def done() -> None:
             self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
+            if then is not None:
+                then()
 
         self.file.write(work, done)
 
@@ -209,7 +233,11 @@ class SqliteStore(Owned):
 
     def copy(self, database: sqlite3.Connection) -> None:
         """Write everything into an empty file, also what waits."""
-        self.file.database.backup(database)
+        if self.file.kind is TEXTS:
+            self.file.database.backup(database)
+        else:  # of what else is in the file, nothing
+            create(database, self.compress)
+            fill(database, self.file.database.execute("SELECT id, digest, data FROM texts"), self._supply.end)
         fill(database, self._rows(), self._supply.end)
 
     def _rows(self) -> list[tuple[int, bytes, bytes]]:
@@ -225,14 +253,16 @@ class SqliteStore(Owned):
         except zlib.error:
             data = None
         if data is None or digest(data) != key:
-            raise TextFileError(
+            raise self.file.kind.error(
                 f"{self.file.path} is damaged: text {i} does not have the digest that it was stored with."
             )
         return data
 
     def _refuse_readers(self) -> None:
         if self.file.read_only:
-            raise TextFileError(f"{self.file.path} was opened with read_only=True: no text can be stored or freed.")
+            raise self.file.kind.error(
+                f"{self.file.path} was opened with read_only=True: no text can be stored or freed."
+            )
 
 
 def _marks(values: list[int]) -> str:
