@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from jaxbuffers.checkpoint.leaves import Described, difference
+from jaxbuffers.checkpoint.leaves import difference
 from jaxbuffers.checkpoint.snapshot import FORMAT, versions
 from jaxbuffers.checkpoint.tree import Node
-from jaxbuffers.errors import CheckpointError, ConfigurationError, ShapeError, StructureError
+from jaxbuffers.errors import CheckpointError, ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.states.made_by import differences
 
 SHOWN = 20  # lines in an error
@@ -26,58 +26,47 @@ def check_version(path: str, words: dict[str, Any], any_version: bool) -> None:
     saved, here = words["versions"]["jaxbuffers"], versions()["jaxbuffers"]
     if (words["made_by"] or words["parts"]) and saved.split(".")[:2] != here.split(".")[:2] and not any_version:
         raise CheckpointError(
-            f"{path} was saved by jaxbuffers {saved}, this is {here}: the arrays of a state may mean something else. If "
-            f"the changelog says that they do not, give any_version=True; otherwise use the version that saved it."
+            f"{path} was saved by jaxbuffers {saved}, this is {here}: the arrays of a state may mean something else. "
+            f"If the changelog says that they do not, give any_version=True; otherwise use the version that saved it."
         )
 
 
 def check_alike(path: str, words: dict[str, Any], like: Node) -> None:
-    """Raise unless a tree has the leaves that were saved, made by the same configurations.
+    """Raise unless a tree has the leaves that were saved, made by the same configurations; say all that differs.
 
     Raises:
-      StructureError: leaves are missing, or there are more.
       ConfigurationError: a state comes from another configuration.
+      StructureError: leaves are missing, or there are more.
       ShapeError, DtypeError: a leaf is another.
     """
     saved, here = words["leaves"], like.everything()
-    lines = [f"leaf {name!r}: saved {_what(saved[name])}, not here" for name in saved.keys() - here.keys()]
-    lines += [f"leaf {name!r}: not saved, here" for name in here.keys() - saved.keys()]
-    if lines:
-        raise StructureError(_error(path, "other leaves", sorted(lines)))
-    _check_makers(path, words["made_by"], like)
-    found = [each for name, leaf in here.items() if (each := difference(name, saved[name], leaf)) is not None]
-    if found:
-        resized = any(_inside(name, words["made_by"]) for name, leaf in here.items() if difference(name, saved[name], leaf))
-        kind = ShapeError if all(each is ShapeError for each, _ in found) else next(
-            each for each, _ in found if each is not ShapeError
-        )
-        raise kind(_error(path, "other arrays", [line for _, line in found], REFILL if resized else ""))
-
-
-def _check_makers(path: str, saved: dict[str, dict[str, str]], like: Node) -> None:
-    here = {name: maker.text for name, maker in like.makers().items()}
-    if saved.keys() != here.keys():
-        lines = [f"{name!r} was saved as a state of this library, and is none here" for name in saved.keys() - here.keys()]
-        lines += [f"{name!r} is a state of this library, and was none" for name in here.keys() - saved.keys()]
-        raise StructureError(_error(path, "other states", sorted(lines)))
-    lines, resized = [], False
-    for name, found in saved.items():
-        for line in differences(found, here[name], "the saved state", "here it", {}):
+    made, makes = words["made_by"], {name: maker.text for name, maker in like.makers().items()}
+    found: list[tuple[type[Exception], str]] = [
+        (StructureError, f"leaf {name!r}: saved, not here") for name in saved.keys() - here.keys()
+    ]
+    found += [(StructureError, f"leaf {name!r}: here, not saved") for name in here.keys() - saved.keys()]
+    for name in made.keys() ^ makes.keys():
+        found.append((StructureError, f"{name!r}: a state of this library {'when saved' if name in made else 'here'}"))
+    found.sort(key=lambda each: each[1])
+    resized = False
+    for name in [name for name in here if name in saved]:
+        if (other := difference(name, saved[name], here[name])) is not None:
+            found.append(other)
+            resized |= any("rows of each stream" in made[each] and _is_in(name, each) for each in made)
+    configured = []
+    for name in [name for name in made if name in makes]:
+        for line in differences(made[name], makes[name], "saved", "here", {}):
+            configured.append((ConfigurationError, f"{name!r}: {line}" if name else line))
             resized |= line.startswith("rows of each stream")
-            lines.append(f"{name!r}: {line}" if name else line)
-    if lines:
-        raise ConfigurationError(_error(path, "states of another configuration", lines, REFILL if resized else ""))
+    if found := configured + found:
+        kinds = [kind for kind, _ in found]
+        kind = next(each for each in (ConfigurationError, StructureError, DtypeError, ShapeError) if each in kinds)
+        lines = [line for _, line in found]
+        shown = lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]
+        text = "".join(f"\n  {line}" for line in shown)
+        advice = f"\n{REFILL}" if resized else ""
+        raise kind(f"{path} was saved from something else; nothing was restored.{text}{advice}")
 
 
-def _error(path: str, what: str, lines: list[str], advice: str = "") -> str:
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    shown = "".join(f"\n  {line}" for line in [*lines[:SHOWN], *more])
-    return f"{path} holds {what} than are here; nothing was restored.{shown}" + (f"\n{advice}" if advice else "")
-
-
-def _inside(name: str, states: dict[str, Any]) -> bool:
-    return any("rows of each stream" in text and (not state or name.startswith(f"{state}.")) for state, text in states.items())
-
-
-def _what(described: Described) -> str:
-    return described.get("dtype", described["kind"])
+def _is_in(leaf: str, state: str) -> bool:
+    return not state or leaf.startswith(f"{state}.")

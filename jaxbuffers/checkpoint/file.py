@@ -188,11 +188,10 @@ def _kind(array: np.ndarray) -> tuple[str, list[int]]:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return memoryview(flat)
 
 
 def _entry(start: int, found: Any) -> Entry:
     first, last = found["data_offsets"]
     return Entry(found["dtype"], tuple(found["shape"]), start + first, last - first)
-
-

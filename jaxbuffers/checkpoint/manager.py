@@ -13,6 +13,7 @@ from jaxbuffers.checkpoint.publish import Lock, absolute, clean
 from jaxbuffers.checkpoint.restoring import Restored, restore
 from jaxbuffers.checkpoint.saving import check_place, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
+from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag, positive
 from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
@@ -90,12 +91,14 @@ class Manager:
             self._open()
             self._background.wait()
             where = self.path(step)
-            check_place(where, overwrite)
-            snapshot = taken(tree, tables, store, metadata, copy=background)
+            if not overwrite:
+                check_place(where, overwrite)
+            with sections(tree):
+                snapshot = taken(tree, tables, store, metadata, copy=background)
+                if not background:
+                    self._publish(where, snapshot)
             if background:
                 self._background.start(lambda: self._publish(where, snapshot))
-            else:
-                self._publish(where, snapshot)
 
     def restore(
         self,
@@ -130,9 +133,7 @@ class Manager:
             raise CheckpointError(f"{self.folder} holds no checkpoint.")
         for each in steps[::-1]:
             try:
-                found = restore(
-                    self.path(each), like, tables=tables, store=store, later=later, any_version=any_version
-                )
+                found = restore(self.path(each), like, tables=tables, store=store, later=later, any_version=any_version)
             except DamagedCheckpointError:
                 if not fallback or each == steps[0]:
                     raise
@@ -181,6 +182,7 @@ class Manager:
         put(path, snapshot)
         if self.keep is not None:
             with translated(self.folder, "write"):
-                for step in self.steps()[: -self.keep]:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.remove(self.path(step))
+                for old in [self.path(step) for step in self.steps()[: -self.keep]]:
+                    if old != path:  # one that was saved out of turn is kept until the next
+                        with contextlib.suppress(FileNotFoundError):
+                            os.remove(old)

@@ -20,6 +20,6 @@ def checked(value: Any, name: str = "metadata") -> Any:
             raise DtypeError(f"{name} has the key {odd[0]!r}; keys are str in JSON.")
         return {key: checked(each, f"{name}[{key!r}]") for key, each in value.items()}
     raise DtypeError(
-        f"{name} is a {type(value).__name__}, which JSON would not give back as it is: write x.item() or x.tolist() for "
-        f"numbers of NumPy and JAX, list(x) for a tuple; arrays belong into the tree."
+        f"{name} is a {type(value).__name__}, which JSON would not give back as it is: write x.item() or x.tolist() "
+        f"for numbers of NumPy and JAX, list(x) for a tuple; arrays belong in the tree."
     )

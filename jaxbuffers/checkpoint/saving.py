@@ -7,6 +7,7 @@ from typing import Any
 from jaxbuffers.checkpoint import file
 from jaxbuffers.checkpoint.publish import absolute, publish, writing
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, header, taken
+from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag
 from jaxbuffers.errors import CheckpointError
 
@@ -52,10 +53,10 @@ def save(
     """
     flag("overwrite", overwrite)
     where = absolute(path)
-    snapshot = taken(tree, tables, store, metadata, copy=False)
     with writing(where):
         check_place(where, overwrite)
-        put(where, snapshot)
+        with sections(tree):  # to the end, as the arrays are not copied
+            put(where, taken(tree, tables, store, metadata, copy=False))
 
 
 def put(path: str, snapshot: Snapshot) -> None:

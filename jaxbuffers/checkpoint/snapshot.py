@@ -12,7 +12,7 @@ import numpy as np
 from jaxbuffers.checkpoint import metadata as json_of
 from jaxbuffers.checkpoint.cursor import note
 from jaxbuffers.checkpoint.leaves import describe, has_bytes, to_host
-from jaxbuffers.checkpoint.tree import Node, apart, holder_of
+from jaxbuffers.checkpoint.tree import apart, holder_of
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.texts import TextTable
@@ -69,10 +69,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
                 raise ConfigurationError(f"two tables are called {label!r}; give the one in tables= another name.")
             named[label] = table
         facts[name]["table"] = label
-    if store is None:
-        cursor = None
-    else:
-        cursor = json_of.checked(note(store), "the cursor of the store")
+    cursor = None if store is None else json_of.checked(note(store), "the cursor of the store")
     _check_texts(tree, tables, named)
     described = {name: describe(name, leaf) for name, leaf in node.everything().items()}
     for leaf in node.everything().values():
@@ -122,7 +119,7 @@ def header(words: dict[str, Any]) -> dict[str, str]:
 def _columns(table: TextTable) -> tuple[dict[str, np.ndarray], int]:
     texts, end = everything(table)
     lengths = np.fromiter(map(len, texts.values()), np.int64, len(texts))
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "ids": np.fromiter(texts, np.int32, len(texts)),
         "ends": np.cumsum(lengths, dtype=np.int64),
         "bytes": np.frombuffer(b"".join(texts.values()), np.uint8),

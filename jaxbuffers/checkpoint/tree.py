@@ -1,6 +1,7 @@
 """A tree, taken apart by the names of its leaves, also of those that hold trees themselves, and put together again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -35,11 +36,13 @@ class Holder:
       like: of an object and the facts that were saved, returns what a tree that it can take looks like; raises if it
         cannot take one.
       take: has an object take a tree, which is known to look so; its texts are in its table already.
+      section: returns what keeps others from changing an object while it is saved.
     """
 
     part: Callable[[Any], Part]
     like: Callable[[Any, dict[str, Any]], Any]
     take: Callable[[Any, Any], None]
+    section: Callable[[Any], AbstractContextManager[Any]]
 
 
 _HOLDERS: dict[type, Holder] = {}
@@ -48,6 +51,16 @@ _HOLDERS: dict[type, Holder] = {}
 def register(kind: type, holder: Holder) -> None:
     """Say how objects of a class are saved, that of classes derived from it too."""
     _HOLDERS[kind] = holder
+
+
+@contextmanager
+def sections(tree: Any) -> Iterator[None]:
+    """Keep all objects in a tree that hold state as they are."""
+    held = [(holder, leaf) for leaf in jax.tree.leaves(tree) if (holder := holder_of(leaf)) is not None]
+    with ExitStack() as stack:
+        for holder, leaf in sorted(held, key=lambda each: id(each[1])):  # in one order, whoever else saves them
+            stack.enter_context(holder.section(leaf))
+        yield
 
 
 def holder_of(leaf: Any) -> Holder | None:
@@ -115,7 +128,6 @@ def apart(tree: Any, inside: Callable[[str, Any], Any], name: str = "") -> Node:
     Raises:
       StructureError: two leaves have one name, as ``{"a.b": x, "a": {"b": y}}``.
     """
-    prefix = f"{name}." if name else ""
     leaves, treedef = jax.tree.flatten(tree)
     names = [_joined(name, path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
     if len(set(names)) < len(names):

@@ -12,8 +12,10 @@ from jaxbuffers.batch import Data, Index
 from jaxbuffers.checks import flag, one_of, positive
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
+from jaxbuffers.host.ahead import Ahead
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
+from jaxbuffers.host.checkpoints import Saved
 from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.overwritten_texts import Overwritten
@@ -27,7 +29,7 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
 
-class HostReplay(Generic[Data]):
+class HostReplay(Saved, Generic[Data]):
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
@@ -73,6 +75,7 @@ class HostReplay(Generic[Data]):
         self._verbs = Verbs.of(replay)
         self._shared = False  # whether the user may hold self._state, which then must not be donated
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
+        self._ahead = Ahead()  # of iterators to come
         self._overwritten = Overwritten()  # texts, which `sweep` may free
         self._drawable: set[int] = set()  # the sizes of batches that this state is known to have
 
@@ -194,8 +197,11 @@ class HostReplay(Generic[Data]):
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
         steps = None if steps is None else positive("steps", steps, minimum=0)
-        draw = partial(self._draw, self._size(batch_size))
-        return Batches(self._guard, draw, self._undo, steps, positive("prefetch", prefetch, minimum=0))
+        prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
+        with self._guard():
+            batches = Batches(self._guard, size, partial(self._draw, size), self._undo, steps, prefetch)
+            self._ahead.hand_to(batches)
+        return batches
 
     @transfers
     def update(

@@ -44,8 +44,9 @@ def missing(table: TextTable, texts: Mapping[int, bytes]) -> dict[int, bytes]:
 
 
 def adopt(table: TextTable, texts: Mapping[int, bytes], end: int) -> None:
-    """Put texts that are `missing` into a table, under their ids, on the disk if the table is; none below ``end`` is
-    given to another text from now on, by any table of this process.
+    """Put texts that are `missing` into a table, under their ids, and on the disk if the table is.
+
+    From now on no table of this process gives an id below ``end``.
     """
     store = table._store
     with store.lock:
