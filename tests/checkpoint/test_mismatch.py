@@ -158,14 +158,14 @@ def test_another_format_is_refused_by_number(path, monkeypatch):
 @pytest.mark.parametrize(
     "leaf, error, words",
     [
-        (object(), jb.errors.DtypeError, "leaf 'x' is a object"),
+        (object(), jb.errors.DtypeError, "leaf 'x' is of type object"),
         (np.array(["a"]), jb.errors.DtypeError, "leaf 'x' has dtype <U1"),
         (np.array([None]), jb.errors.DtypeError, "leaf 'x' has dtype object"),
         (np.zeros(2, "datetime64[s]"), jb.errors.DtypeError, "leaf 'x' has dtype datetime64"),
         (np.zeros(2, [("a", "i4")]), jb.errors.DtypeError, "leaf 'x' has dtype"),
         (np.zeros(2, ">f4"), jb.errors.DtypeError, "order of bytes"),
         (np.ma.masked_array([1, 2], [True, False]), jb.errors.DtypeError, "masked array"),
-        (lambda x: x, jb.errors.DtypeError, "leaf 'x' is a function"),
+        (lambda x: x, jb.errors.DtypeError, "leaf 'x' is of type function"),
     ],
 )
 def test_what_a_checkpoint_cannot_hold_is_named_and_nothing_is_written(path, leaf, error, words):
@@ -221,5 +221,5 @@ def test_nothing_is_overwritten_unless_asked_for_and_never_what_is_no_checkpoint
 
 def test_a_checkpoint_or_folder_that_is_not_there(path):
     refused(path, 0, jb.errors.CheckpointError, "does not exist")
-    with pytest.raises(jb.errors.CheckpointError, match="the folder of .* does not exist; make it first"):
+    with pytest.raises(jb.errors.CheckpointError, match=r"the folder of .* does not exist; make it first"):
         jb.checkpoint.save(path / "deeper" / "run", 1)
