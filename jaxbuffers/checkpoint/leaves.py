@@ -35,8 +35,8 @@ def describe(name: str, leaf: Any) -> Described:
         _storable(name, leaf)
         return shape_of(name, leaf)
     raise DtypeError(
-        f"leaf {name!r} is of type {type(leaf).__name__}; a checkpoint holds arrays, PRNG keys, bool, int, float and str. "
-        f"What is JSON can go into metadata=, all else is for the program to make again."
+        f"leaf {name!r} is of type {type(leaf).__name__}; a checkpoint holds arrays, PRNG keys, bool, int, float and "
+        f"str. What is JSON can go into metadata=, all else is for the program to make again."
     )
 
 
@@ -46,7 +46,8 @@ def shape_of(name: str, leaf: Any) -> Described:
         return {"kind": _PLAIN[type(leaf)]}
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
-            f"leaf {name!r} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct for it."
+            f"leaf {name!r} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct for "
+            f"it."
         )
     found: Described = {"kind": "array", "dtype": str(leaf.dtype), "shape": list(leaf.shape)}
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

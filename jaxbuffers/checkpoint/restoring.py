@@ -14,11 +14,11 @@ from jaxbuffers.checkpoint.cursor import Later, later_ids
 from jaxbuffers.checkpoint.leaves import has_bytes, layout, made
 from jaxbuffers.checkpoint.publish import absolute
 from jaxbuffers.checkpoint.snapshot import TEXTS, TREE, Tables, named_tables, texts_of
-from jaxbuffers.checkpoint.tree import Node, apart, holder_of
+from jaxbuffers.checkpoint.tree import Node, apart, class_of, holder_of
 from jaxbuffers.checks import flag
 from jaxbuffers.errors import ConfigurationError, DamagedCheckpointError, StructureError, UnknownTextError
 from jaxbuffers.texts import TextTable
-from jaxbuffers.texts.adopting import adopt, missing
+from jaxbuffers.texts.adopting import Given, adopt, missing
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ def restore(
             if has_bytes(described)
         }
         texts = {label: _texts(reader, label) for label in words["tables"]}
-        new = [(table, missing(table, texts[label]), words["tables"][label]) for label, table in given]
+        new = [(table, missing(table, texts[label]), Given(**words["tables"][label])) for label, table in given]
         _check_apart(new)
         values = {}
         for name, leaf in node.everything().items():
             values[name] = made(words["leaves"][name], arrays.pop(name, None), leaf)
-    for table, some, end in new:
-        adopt(table, some, end)
+    for table, some, ids in new:
+        adopt(table, some, ids)
     if later_episodes and later == "drop":
         store.delete(later_episodes)
     node.hand_over(values)
@@ -119,8 +119,9 @@ def _apart(like: Any, path: str, words: dict[str, Any]) -> Node:
     def inside(name: str, each: Any) -> Any:
         holder, facts = holder_of(each), words["parts"].get(name)
         assert holder is not None
-        if facts is None:
-            raise StructureError(f"{path} was saved without a {type(each).__name__} at {name or 'its root'!r}.")
+        if facts is None or facts["class"] != class_of(each).__name__:
+            saved = "no buffer" if facts is None else f"a {facts['class']}"
+            raise StructureError(f"{path} holds {saved} at {name!r}; here is a {type(each).__name__}.")
         return holder.like(each, facts)
 
     node = apart(like, inside)
@@ -145,7 +146,7 @@ def _destinations(given: dict[str, TextTable], node: Node, words: dict[str, Any]
     return found + [(label, TextTable()) for label in words["tables"] if label not in taken]
 
 
-def _check_apart(new: list[tuple[TextTable, dict[int, bytes], int]]) -> None:
+def _check_apart(new: list[tuple[TextTable, dict[int, bytes], Given]]) -> None:
     """Refuse tables that are to become one, and have different texts under one id."""
     for i, (table, some, _) in enumerate(new):
         for other, before, _ in new[:i]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxbuffers.checkpoint import metadata as json_of
 from jaxbuffers.checkpoint.cursor import note
 from jaxbuffers.checkpoint.leaves import describe, has_bytes, to_host
-from jaxbuffers.checkpoint.tree import apart, holder_of
+from jaxbuffers.checkpoint.tree import apart, class_of, holder_of
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.texts import TextTable
@@ -55,7 +55,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
         holder = holder_of(each)
         assert holder is not None
         part = holder.part(each)
-        facts[name] = {"class": type(each).__name__, **part.facts}
+        facts[name] = {"class": class_of(each).__name__, **part.facts}
         if part.table is not None:
             its_table[name] = part.table
         return part.tree
@@ -78,9 +78,9 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
     arrays = {
         TREE + name: to_host(leaf, copy) for name, leaf in node.everything().items() if has_bytes(described[name])
     }
-    ends = {}
+    given = {}
     for label, table in named.items():
-        columns, ends[label] = _columns(table)
+        columns, given[label] = _columns(table)
         arrays |= {f"{TEXTS}{label}.{name}": column for name, column in columns.items()}
     words = {
         "format": FORMAT,
@@ -88,7 +88,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
         "leaves": described,
         "made_by": {name: maker.text for name, maker in node.makers().items()},
         "parts": facts,
-        "tables": ends,
+        "tables": given,
         "store": cursor,
         "metadata": json_of.checked(metadata),
     }
@@ -116,15 +116,15 @@ def header(words: dict[str, Any]) -> dict[str, str]:
     return {"jaxbuffers": json.dumps(words)}
 
 
-def _columns(table: TextTable) -> tuple[dict[str, np.ndarray], int]:
-    texts, end = everything(table)
+def _columns(table: TextTable) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    texts, given = everything(table)
     lengths = np.fromiter(map(len, texts.values()), np.int64, len(texts))
     columns: dict[str, np.ndarray] = {
         "ids": np.fromiter(texts, np.int32, len(texts)),
         "ends": np.cumsum(lengths, dtype=np.int64),
         "bytes": np.frombuffer(b"".join(texts.values()), np.uint8),
     }
-    return columns, end
+    return columns, given._asdict()
 
 
 def _check_texts(tree: Any, tables: Tables, named: dict[str, TextTable]) -> None:

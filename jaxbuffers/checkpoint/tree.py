@@ -65,7 +65,12 @@ def sections(tree: Any) -> Iterator[None]:
 
 def holder_of(leaf: Any) -> Holder | None:
     """Return how an object is saved; None if it holds no state."""
-    return next((_HOLDERS[kind] for kind in type(leaf).__mro__ if kind in _HOLDERS), None)
+    return _HOLDERS.get(class_of(leaf))
+
+
+def class_of(leaf: Any) -> type:
+    """Return the class under which an object is saved; its own, if it holds no state."""
+    return next((kind for kind in type(leaf).__mro__ if kind in _HOLDERS), type(leaf))
 
 
 @dataclass

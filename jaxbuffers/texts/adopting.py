@@ -1,17 +1,30 @@
 """All texts of a table with their ids, and the same in another table, as a checkpoint needs them."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from jaxbuffers.errors import TextTableFullError, UnknownTextError
 from jaxbuffers.texts.coding import digest
-from jaxbuffers.texts.ids import claim
+from jaxbuffers.texts.ids import Supply
 from jaxbuffers.texts.table import CHUNK, TextTable
 
 
-def everything(table: TextTable) -> tuple[dict[int, bytes], int]:
-    """Return all texts by id, ids ascending, as UTF-8; and a number above every id that the table has given."""
+class Given(NamedTuple):
+    """Which ids a table has given.
+
+    Attributes:
+      end: a number above all of them.
+      blocks: those that it would give next, each from the first to the one past the last.
+    """
+
+    end: int
+    blocks: list[list[int]]
+
+
+def everything(table: TextTable) -> tuple[dict[int, bytes], Given]:
+    """Return all texts by id, ids ascending, as UTF-8; and which ids are given."""
     with table._store.lock:
-        return dict(sorted(table._store.items())), table._store.end
+        return dict(sorted(table._store.items())), Given(table._store.end, table._store.supply.blocks)
 
 
 def missing(table: TextTable, texts: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -43,15 +56,16 @@ def missing(table: TextTable, texts: Mapping[int, bytes]) -> dict[int, bytes]:
     return new
 
 
-def adopt(table: TextTable, texts: Mapping[int, bytes], end: int) -> None:
+def adopt(table: TextTable, texts: Mapping[int, bytes], given: Given) -> None:
     """Put texts that are `missing` into a table, under their ids, and on the disk if the table is.
 
-    From now on no table of this process gives an id below ``end``.
+    The table goes on with the ids that the other one would have given, unless this process has given any as high
+    already. It gives none that the other one has given.
     """
     store = table._store
     with store.lock:
-        claim(end)
-        store.adopt({i: (digest(data), store.pack(data)) for i, data in texts.items()}, end)
+        supply = Supply.continued(given.end, [range(*block) for block in given.blocks])
+        store.adopt({i: (digest(data), store.pack(data)) for i, data in texts.items()}, given.end, supply)
         store.commit()
 
 

@@ -25,7 +25,7 @@ class MemoryStore(Owned):
         self.nbytes = 0
         self._data: dict[int, bytes] = {}
         self._found: dict[bytes, tuple[int, ...]] = {}  # more than one id only where digests collide
-        self._supply = Supply()
+        self.supply = Supply()
         self._end = 0  # past the last id that another table gave
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class MemoryStore(Owned):
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
-        i = self._supply.take()
+        i = self.supply.take()
         self._data[i] = kept
         self._found[key] = (*self._found.get(key, ()), i)
         self.nbytes += len(kept)
@@ -63,17 +63,17 @@ class MemoryStore(Owned):
         """Make sure of so many ids, before any of them is used."""
         if count:
             self._refuse_copies()
-        self._supply.reserve(count)
+        self.supply.reserve(count)
 
     @property
     def end(self) -> int:
         """A number above every id that was given."""
-        return max(self._supply.end, self._end)
+        return max(self.supply.end, self._end)
 
-    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int) -> None:
-        """Keep packed texts with their digests under ids that another table gave, all of them below ``end``."""
+    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
+        """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
         self._refuse_copies()
-        self._end, self._supply = max(self.end, end), Supply()  # it may have had some of these ids to give
+        self._end, self.supply = max(self.end, end), supply  # it may have had some of these ids to give
         for i, (key, kept) in texts.items():
             self._data[i] = kept
             self._found[key] = (*self._found.get(key, ()), i)

@@ -31,7 +31,7 @@ class SqliteStore(Owned):
             claim(self._file.meta["reserved"])
         self.compress = bool(self._file.meta["compress"])
         self._reserved = self._file.meta["reserved"]  # the file says that lower ids are given
-        self._supply = Supply()
+        self.supply = Supply()
         self._cache = Cache(cache_bytes)
         self._pending: dict[int, bytes] = {}
         self._pending_ids: dict[bytes, tuple[int, ...]] = {}
@@ -97,8 +97,8 @@ class SqliteStore(Owned):
         self._refuse_readers()
         if self._pending_bytes > PENDING:
             self.commit()
-        self._supply.reserve(count)
-        if (end := self._supply.end) > self._reserved:
+        self.supply.reserve(count)
+        if (end := self.supply.end) > self._reserved:
             self._reserve(end)
 
     def _reserve(self, end: int) -> None:
@@ -107,7 +107,7 @@ class SqliteStore(Owned):
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
-        i = self._supply.take()
+        i = self.supply.take()
         self._pending[i] = kept
         self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
         self._pending_bytes += len(kept)
@@ -116,14 +116,14 @@ class SqliteStore(Owned):
     @property
     def end(self) -> int:
         """A number above every id that was given."""
-        return max(self._supply.end, self._reserved)
+        return max(self.supply.end, self._reserved)
 
-    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int) -> None:
-        """Keep packed texts with their digests under ids that another table gave, all of them below ``end``."""
+    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
+        """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
         self._refuse_readers()
         if end > self._reserved:
             self._reserve(end)
-        self._supply = Supply()  # it may have had some of these ids to give
+        self.supply = supply  # it may have had some of these ids to give
         for i, (key, kept) in texts.items():
             self._freed_bytes -= self._freed.pop(i, 0)  # the file has it still, if it was not committed
             self._pending[i] = kept
