@@ -2,7 +2,7 @@
 
 from jaxbuffers.checkpoint.cursor import Durable
 from jaxbuffers.checkpoint.manager import Manager
-from jaxbuffers.checkpoint.restoring import Restored, restore
+from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
 from jaxbuffers.checkpoint.saving import save
 
-__all__ = ["Durable", "Manager", "Restored", "restore", "save"]
+__all__ = ["Durable", "Manager", "Restored", "metadata", "restore", "save"]

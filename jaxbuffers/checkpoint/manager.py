@@ -4,13 +4,14 @@ import contextlib
 import os
 import re
 import threading
+import weakref
 from typing import Any
 
 from jaxbuffers.checkpoint.background import Background
 from jaxbuffers.checkpoint.cursor import Later
 from jaxbuffers.checkpoint.file import translated
 from jaxbuffers.checkpoint.publish import Lock, absolute, clean
-from jaxbuffers.checkpoint.restoring import Restored, restore
+from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
 from jaxbuffers.checkpoint.saving import check_place, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
@@ -141,6 +142,14 @@ class Manager:
                 return Restored(found.tree, found.tables, found.metadata, found.store, found.path, each)
         raise AssertionError
 
+    def metadata(self, step: int | None = None) -> Any:
+        """Return what a user said about a step, the newest by default; see `jaxbuffers.checkpoint.metadata`."""
+        self.wait()
+        steps = self.steps()
+        if step is None and not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint.")
+        return metadata(self.path(steps[-1] if step is None else step))
+
     def wait(self) -> None:
         """Wait until what is saved in the background is on the disk.
 
@@ -176,6 +185,7 @@ class Manager:
             raise CheckpointError(f"the manager of {self.folder} was closed; make another.")
         if self._lock is None:
             self._lock = Lock(os.path.join(self.folder, "writer"))
+            weakref.finalize(self, self._lock.release)  # also where nobody closes it
             clean(self.folder)
 
     def _publish(self, path: str, snapshot: Snapshot) -> None:

@@ -107,6 +107,19 @@ def restore(
     return Restored(node.rebuilt(values), dict(given[::-1]), words["metadata"], words["store"], where)
 
 
+def metadata(path: str | os.PathLike) -> Any:
+    """Return what a user said about a checkpoint, without reading the rest: to know what to restore it into.
+
+    >>> import pathlib, tempfile, jaxbuffers as jb
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "run")
+    >>> jb.checkpoint.save(path, {}, metadata={"env": "CartPole-v1"})
+    >>> jb.checkpoint.metadata(path)
+    {'env': 'CartPole-v1'}
+    """
+    with file.opened(absolute(path)) as reader:
+        return words_of(reader)["metadata"]
+
+
 def words_of(reader: file.Reader) -> dict[str, Any]:
     """Return what the header says."""
     try:

@@ -9,8 +9,8 @@ import flax
 import jax
 import numpy as np
 
-from jaxbuffers.checkpoint import metadata as json_of
 from jaxbuffers.checkpoint.cursor import note
+from jaxbuffers.checkpoint.json_values import checked
 from jaxbuffers.checkpoint.leaves import describe, has_bytes, to_host
 from jaxbuffers.checkpoint.tree import apart, class_of, holder_of
 from jaxbuffers.errors import ConfigurationError, StructureError, UnknownTextError
@@ -69,7 +69,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
                 raise ConfigurationError(f"two tables are called {label!r}; give the one in tables= another name.")
             named[label] = table
         facts[name]["table"] = label
-    cursor = None if store is None else json_of.checked(note(store), "the cursor of the store")
+    cursor = None if store is None else checked(note(store), "the cursor of the store")
     _check_texts(tree, tables, named)
     described = {name: describe(name, leaf) for name, leaf in node.everything().items()}
     for leaf in node.everything().values():
@@ -90,7 +90,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
         "parts": facts,
         "tables": given,
         "store": cursor,
-        "metadata": json_of.checked(metadata),
+        "metadata": checked(metadata),
     }
     return Snapshot(words, arrays)
 
