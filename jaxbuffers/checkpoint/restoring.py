@@ -62,7 +62,8 @@ def restore(
         already keeps them. Those of a `HostReplay` go to its own.
       store: the `EpisodeStore` that was given to ``save``.
       later: what to do if episodes were committed to it since: ``"error"``; ``"drop"``, delete them, so that a resumed
-        run finds the store as it was; ``"keep"`` them.
+        run finds the store as it was; ``"keep"`` them. If others have left it since, such as those that made room, it
+        cannot be as it was: an error but for ``"keep"``.
       any_version: restore states that another release of this library saved; its changelog says whether they mean the
         same.
 
@@ -86,7 +87,7 @@ def restore(
         check_version(where, words, any_version)
         node = _apart(like, where, words)
         check_alike(where, words, node)
-        later_episodes = later_ids(store, words["store"], later, where) if store is not None else []
+        later_episodes = later_ids(store, words["store"], later, where) if store is not None else ()
         given = _destinations(named_tables(tables), node, words)
         arrays = {
             name: reader.read(TREE + name, *layout(described))
@@ -101,7 +102,7 @@ def restore(
             values[name] = made(words["leaves"][name], arrays.pop(name, None), leaf)
     for table, some, ids in new:
         adopt(table, some, ids)
-    if later_episodes and later == "drop":
+    if len(later_episodes) and later == "drop":
         store.delete(later_episodes)
     node.hand_over(values)
     return Restored(node.rebuilt(values), dict(given[::-1]), words["metadata"], words["store"], where)

@@ -1,5 +1,6 @@
 """A store beside a checkpoint: where it was is noted, and what came later is reported, dropped or kept, as asked."""
 
+import numpy as np
 import pytest
 
 import jaxbuffers as jb
@@ -8,63 +9,65 @@ import jaxbuffers as jb
 class Store:
     """As much of a store as a checkpoint sees."""
 
-    def __init__(self, name="a"):
-        self.name, self.ids = name, []
+    def __init__(self, ids, born=0.0):
+        self.ids, self.born = np.array(ids, np.int64), born
 
-    def checkpoint(self):
-        return {"store": self.name, "last": self.ids[-1] if self.ids else -1}
-
-    def restore_check(self, cursor):
-        if cursor["store"] != self.name:
-            raise jb.errors.CheckpointError(
-                f"the store is {self.name}, the checkpoint was saved with {cursor['store']}"
-            )
-        return [i for i in self.ids if i > cursor["last"]]
+    @property
+    def metadata(self):
+        return {"id": self.ids, "length": self.ids + 5, "time": self.ids + self.born, "mine": self.ids * 0}
 
     def delete(self, ids):
-        self.ids = [i for i in self.ids if i not in ids]
+        self.ids = np.setdiff1d(self.ids, ids)
 
 
 @pytest.fixture
-def saved(tmp_path):
-    store = Store()
-    store.ids = [0, 1, 2]
-    jb.checkpoint.save(tmp_path / "run", {"x": 1}, store=store)
-    return tmp_path / "run", store
+def path(tmp_path):
+    jb.checkpoint.save(tmp_path / "run", {"x": 1}, store=Store([0, 1, 4]))
+    return tmp_path / "run"
 
 
-def test_a_store_as_it_was_is_content(saved):
-    path, store = saved
-    found = jb.checkpoint.restore(path, {"x": 0}, store=store)
-    assert found.store == {"store": "a", "last": 2}
-    assert isinstance(store, jb.checkpoint.Durable)
+def restored(path, store, **options):
+    return jb.checkpoint.restore(path, {"x": 0}, store=store, **options)
 
 
-@pytest.mark.parametrize("later, left", [("drop", [0, 1, 2]), ("keep", [0, 1, 2, 3, 7])])
-def test_later_episodes_are_reported_dropped_or_kept(saved, later, left):
-    path, store = saved
-    store.ids += [3, 7]
-    with pytest.raises(jb.errors.CheckpointError, match=r'2 episodes were committed .* from 3 on: .*later="drop"'):
-        jb.checkpoint.restore(path, {"x": 0}, store=store)
+def test_a_store_as_it_was_is_content(path):
+    found = restored(path, Store([0, 1, 4]))
+    assert (found.store["episodes"], found.store["last"]) == (3, 4)
+    assert isinstance(Store([]), jb.checkpoint.Durable)
+    jb.checkpoint.save(f"{path}-empty", {"x": 1}, store=Store([]))
+    restored(f"{path}-empty", Store([]))
+
+
+@pytest.mark.parametrize("later, left", [("drop", [0, 1, 4]), ("keep", [0, 1, 4, 5, 7])])
+def test_later_episodes_are_reported_dropped_or_kept(path, later, left):
+    store = Store([0, 1, 4, 5, 7])
+    with pytest.raises(jb.errors.CheckpointError, match=r'2 episodes were committed .* from id 5 on: .*later="drop"'):
+        restored(path, store)
     with pytest.raises(jb.errors.StructureError):  # nothing is dropped where something else does not fit
         jb.checkpoint.restore(path, {"y": 0}, store=store, later=later)
-    assert store.ids == [0, 1, 2, 3, 7]
-    jb.checkpoint.restore(path, {"x": 0}, store=store, later=later)
-    assert store.ids == left
+    assert store.ids.tolist() == [0, 1, 4, 5, 7]
+    restored(path, store, later=later)
+    assert store.ids.tolist() == left
 
 
-def test_another_store_or_none_is_refused_by_name(saved, tmp_path):
-    path, _ = saved
-    with pytest.raises(jb.errors.CheckpointError, match="the store is b, the checkpoint was saved with a"):
-        jb.checkpoint.restore(path, {"x": 0}, store=Store("b"))
-    jb.checkpoint.save(tmp_path / "bare", {"x": 1})
+def test_episodes_that_have_left_are_reported_unless_that_is_known(path):
+    for later in ("error", "drop"):
+        store = Store([1, 4, 5])
+        with pytest.raises(jb.errors.CheckpointError, match="1 episodes that the store had .* have left it since"):
+            restored(path, store, later=later)
+        assert store.ids.tolist() == [1, 4, 5]
+    restored(path, Store([1, 4, 5]), later="keep")
+
+
+def test_another_store_or_none_is_refused_by_name(path):
+    for later in ("error", "drop", "keep"):
+        with pytest.raises(jb.errors.CheckpointError, match="was saved with another store"):
+            restored(path, Store([0, 1, 4, 5], born=0.5), later=later)
+    jb.checkpoint.save(f"{path}-bare", {"x": 1})
     with pytest.raises(jb.errors.CheckpointError, match="was saved without a store; leave store out"):
-        jb.checkpoint.restore(tmp_path / "bare", {"x": 0}, store=Store())
-    for call in (
-        lambda: jb.checkpoint.save(tmp_path / "no", 1, store=3),
-        lambda: jb.checkpoint.restore(path, {"x": 0}, store=3),
-    ):
-        with pytest.raises(jb.errors.ConfigurationError, match="store must be"):
+        restored(f"{path}-bare", Store([]))
+    for call in (lambda: jb.checkpoint.save(f"{path}-no", 1, store=3), lambda: restored(path, 3)):
+        with pytest.raises(jb.errors.ConfigurationError, match="store must be a jb.EpisodeStore"):
             call()
     with pytest.raises(jb.errors.ConfigurationError, match="later must be one of"):
-        jb.checkpoint.restore(path, {"x": 0}, store=Store(), later="no")
+        restored(path, Store([]), later="no")
