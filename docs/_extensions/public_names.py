@@ -8,8 +8,12 @@ import jaxbuffers.testing
 
 def public_names() -> set[str]:
     """Return the names that the reference must document."""
-    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in ("returns", "filters", "errors")}
-    for name in ("testing", "returns", "filters", "errors"):
+    names = {
+        f"jaxbuffers.{name}"
+        for name in jaxbuffers.__all__
+        if name not in ("checkpoint", "returns", "filters", "errors")
+    }
+    for name in ("testing", "checkpoint", "returns", "filters", "errors"):
         names |= {f"jaxbuffers.{name}.{member}" for member in _members(getattr(jaxbuffers, name))}
     return names - {"jaxbuffers.errors.debug_checks"}  # it is jaxbuffers.debug_checks
 

@@ -53,7 +53,7 @@ def test_later_episodes_are_reported_dropped_or_kept(path, later, left):
 def test_episodes_that_have_left_are_reported_unless_that_is_known(path):
     for later in ("error", "drop"):
         store = Store([1, 4, 5])
-        with pytest.raises(jb.errors.CheckpointError, match="1 episodes that the store had .* have left it since"):
+        with pytest.raises(jb.errors.CheckpointError, match=r"1 episodes that the store had .* have left it since"):
             restored(path, store, later=later)
         assert store.ids.tolist() == [1, 4, 5]
     restored(path, Store([1, 4, 5]), later="keep")
@@ -67,7 +67,7 @@ def test_another_store_or_none_is_refused_by_name(path):
     with pytest.raises(jb.errors.CheckpointError, match="was saved without a store; leave store out"):
         restored(f"{path}-bare", Store([]))
     for call in (lambda: jb.checkpoint.save(f"{path}-no", 1, store=3), lambda: restored(path, 3)):
-        with pytest.raises(jb.errors.ConfigurationError, match="store must be a jb.EpisodeStore"):
+        with pytest.raises(jb.errors.ConfigurationError, match=r"store must be a jb\.EpisodeStore"):
             call()
     with pytest.raises(jb.errors.ConfigurationError, match="later must be one of"):
         restored(path, Store([]), later="no")
