@@ -54,16 +54,17 @@ def later_ids(store: Any, cursor: dict[str, Any] | None, later: Later, path: str
     if (gone := cursor["episodes"] - len(there["id"])) > 0:
         if later != "keep":
             raise CheckpointError(
-                f"{gone} episodes that the store had when {path} was saved have left it since: it cannot be as it was. "
-                f'Give later="keep" to go on with what it has, if this is the store that was saved.'
+                f"the store has lost episodes since {path} was saved, {gone} of {cursor['episodes']}: it cannot be as "
+                f'it was. If this is the store that was saved, later="keep" goes on with what it has.'
             )
     elif _digest(there) != cursor["digest"]:
         raise CheckpointError(f"{path} was saved with another store: this one has other episodes.")
     ids = columns["id"][new]
     if len(ids) and later == "error":
         raise CheckpointError(
-            f"{len(ids)} episodes were committed to the store after {path} was saved, from id {ids[0]} on: a resumed "
-            f'run would find them before it has made them. Give later="drop" to delete them, or later="keep".'
+            f"the store has episodes that were committed after {path} was saved, {len(ids)} from id {ids[0]} on: a "
+            f'resumed run would find them before it has made them. Give later="drop" to delete them, or '
+            f'later="keep".'
         )
     return ids
 
