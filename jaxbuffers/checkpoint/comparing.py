@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxbuffers.checkpoint.leaves import difference
+from jaxbuffers.checkpoint.leaves import called, difference
 from jaxbuffers.checkpoint.snapshot import FORMAT, versions
 from jaxbuffers.checkpoint.tree import Node
 from jaxbuffers.errors import CheckpointError, ConfigurationError, DtypeError, ShapeError, StructureError
@@ -42,9 +42,9 @@ def check_alike(path: str, words: dict[str, Any], like: Node) -> None:
     saved, here = words["leaves"], like.everything()
     made, makes = words["made_by"], {name: maker.text for name, maker in like.makers().items()}
     found: list[tuple[type[Exception], str]] = [
-        (StructureError, f"leaf {name!r}: saved, not here") for name in saved.keys() - here.keys()
+        (StructureError, f"{called(name)}: saved, not here") for name in saved.keys() - here.keys()
     ]
-    found += [(StructureError, f"leaf {name!r}: here, not saved") for name in here.keys() - saved.keys()]
+    found += [(StructureError, f"{called(name)}: here, not saved") for name in here.keys() - saved.keys()]
     for name in made.keys() ^ makes.keys():
         found.append((StructureError, f"{name!r}: a state of this library {'when saved' if name in made else 'here'}"))
     found.sort(key=lambda each: each[1])

@@ -1,17 +1,22 @@
 """One leaf of a tree: how it is described in a checkpoint, what may take its place, and the leaf made again."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AbstractMesh, NamedSharding
 
 from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 
 Described = dict[str, Any]
 _PLAIN: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 _WEAK = {"f": 1.0, "i": 1, "c": 1j}
+
+
+def called(name: str) -> str:
+    """Write the name of a leaf; a tree that is one leaf has none."""
+    return f"leaf {name!r}" if name else "the only leaf"
 
 
 def describe(name: str, leaf: Any) -> Described:
@@ -24,19 +29,19 @@ def describe(name: str, leaf: Any) -> Described:
     if type(leaf) in _PLAIN:
         return {"kind": _PLAIN[type(leaf)], "value": leaf}
     if isinstance(leaf, jax.core.Tracer):
-        raise StructureError(f"leaf {name!r} is traced: save outside of jit.")
+        raise StructureError(f"{called(name)} is traced: save outside of jit.")
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
-            raise StructureError(f"leaf {name!r} is an array that has been deleted or donated; save what came of it.")
+            raise StructureError(f"{called(name)} is an array that has been deleted or donated; save what came of it.")
         if not leaf.is_fully_addressable:
-            raise StructureError(f"leaf {name!r} lies in part on other hosts; gather it before it is saved.")
+            raise StructureError(f"{called(name)} lies in part on other hosts; gather it before it is saved.")
         return shape_of(name, leaf)
     if isinstance(leaf, np.ndarray | np.generic):
         _storable(name, leaf)
         return shape_of(name, leaf)
     raise DtypeError(
-        f"leaf {name!r} is of type {type(leaf).__name__}; a checkpoint holds arrays, PRNG keys, bool, int, float and "
-        f"str. What is JSON can go into metadata=, all else is for the program to make again."
+        f"{called(name)} is of type {type(leaf).__name__}; a checkpoint holds arrays, PRNG keys, bool, int, float "
+        f"and str. What is JSON can go into metadata=, all else is for the program to make again."
     )
 
 
@@ -46,7 +51,7 @@ def shape_of(name: str, leaf: Any) -> Described:
         return {"kind": _PLAIN[type(leaf)]}
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
-            f"leaf {name!r} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct for "
+            f"{called(name)} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct for "
             f"it."
         )
     found: Described = {"kind": "array", "dtype": str(leaf.dtype), "shape": list(leaf.shape)}
@@ -66,10 +71,10 @@ def difference(name: str, saved: Described, leaf: Any) -> tuple[type[Exception],
         on_device = here["kind"] == "array" and not isinstance(leaf, np.ndarray | np.generic)
         if on_device and (narrow := jax.dtypes.canonicalize_dtype(np.dtype(saved["dtype"]))) != saved["dtype"]:
             advice = "set jax_enable_x64, or give an array of NumPy as like"
-            return DtypeError, f"leaf {name!r}: saved {written(saved)}, JAX would cut it to {narrow} here; {advice}"
+            return DtypeError, f"{called(name)}: saved {written(saved)}, JAX would cut it to {narrow} here; {advice}"
         return None
     kind = ShapeError if saved.get("dtype", saved["kind"]) == here.get("dtype", here["kind"]) else DtypeError
-    return kind, f"leaf {name!r}: saved {written(saved)}, here {written(here)}"
+    return kind, f"{called(name)}: saved {written(saved)}, here {written(here)}"
 
 
 def written(described: Described) -> str:
@@ -100,10 +105,11 @@ def to_host(leaf: Any, copy: bool) -> np.ndarray:
     return np.array(leaf, copy=True, order="C") if copy else np.asarray(leaf, order="C")
 
 
-def made(described: Described, array: np.ndarray | None, like: Any) -> Any:
+def made(name: str, described: Described, array: np.ndarray | None, like: Any) -> Any:
     """Return the leaf again: an array of NumPy where ``like`` is one, and on the devices where ``like`` is.
 
     Args:
+      name: of the leaf.
       described: what the checkpoint says.
       array: the bytes, of their own memory; None for what is in the header.
       like: what it takes the place of.
@@ -114,9 +120,7 @@ def made(described: Described, array: np.ndarray | None, like: Any) -> Any:
         return array
     if isinstance(like, np.generic):
         return array[()]
-    sharding = getattr(like, "sharding", None)
-    if isinstance(like, jax.Array) and not like.committed:
-        sharding = None  # it goes where it is used
+    sharding = _place(name, like)
     if described["kind"] == "key":
         key = jax.random.wrap_key_data(jnp.array(array), impl=described["impl"])
         return key if sharding is None else jax.device_put(key, sharding)
@@ -125,12 +129,24 @@ def made(described: Described, array: np.ndarray | None, like: Any) -> Any:
     return jnp.array(array) if sharding is None else jax.device_put(array, sharding)
 
 
-def nbytes(described: Described) -> int:
-    """Return how many bytes a leaf takes."""
-    if not has_bytes(described):
-        return 0
-    dtype, shape = layout(described)
-    return dtype.itemsize * math.prod(shape)
+def _place(name: str, like: Any) -> Any:
+    """Return the sharding of a leaf that has one on devices; None for one that goes where it is used.
+
+    Raises:
+      StructureError: it lies on a mesh without devices, as ``jax.eval_shape`` returns it, and no such mesh is set.
+    """
+    sharding: Any = getattr(like, "sharding", None)
+    if isinstance(like, jax.Array) and not like.committed:
+        return None
+    if not isinstance(getattr(sharding, "mesh", None), AbstractMesh):
+        return sharding
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty or mesh.abstract_mesh != sharding.mesh:
+        raise StructureError(
+            f"{called(name)} of like is sharded over a mesh without devices: restore under jax.set_mesh(mesh), or give "
+            f"arrays, or jax.ShapeDtypeStruct with a sharding on devices."
+        )
+    return NamedSharding(mesh, sharding.spec)
 
 
 def _weak(array: np.ndarray) -> jax.Array:
@@ -144,8 +160,8 @@ def _weak(array: np.ndarray) -> jax.Array:
 def _storable(name: str, leaf: Any) -> None:
     dtype = leaf.dtype
     if isinstance(leaf, np.ma.MaskedArray):
-        raise DtypeError(f"leaf {name!r} is a masked array, whose mask would be lost; save x.data and x.mask.")
+        raise DtypeError(f"{called(name)} is a masked array, whose mask would be lost; save x.data and x.mask.")
     if dtype.kind in "OSUMm" or dtype.type is np.void:
-        raise DtypeError(f"leaf {name!r} has dtype {dtype}, which a checkpoint does not hold; convert it to numbers.")
+        raise DtypeError(f"{called(name)} has dtype {dtype}, which a checkpoint does not hold; convert it to numbers.")
     if not dtype.isnative:
-        raise DtypeError(f"leaf {name!r} has dtype {dtype} in another order of bytes; convert it to the native one.")
+        raise DtypeError(f"{called(name)} has dtype {dtype} in another order of bytes; convert it to the native one.")

@@ -16,7 +16,7 @@ from jaxbuffers.checkpoint.saving import check_place, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag, positive
-from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
+from jaxbuffers.errors import CheckpointError, DamagedCheckpointError, WrongProcessError
 
 _NAME = re.compile(r"step-(\d{12,})\.safetensors")
 
@@ -88,18 +88,18 @@ class Manager:
         """
         flag("background", background)
         flag("overwrite", overwrite)
-        with self._turn:
+        self.wait()
+        with sections(tree), self._turn:  # in this order, as who calls this may be in a section already
             self._open()
-            self._background.wait()
             where = self.path(step)
             if not overwrite:
                 check_place(where, overwrite)
-            with sections(tree):
-                snapshot = taken(tree, tables, store, metadata, copy=background)
-                if not background:
-                    self._publish(where, snapshot)
+            snapshot = taken(tree, tables, store, metadata, copy=background)
             if background:
                 self._background.start(lambda: self._publish(where, snapshot))
+            else:
+                self._background.wait()
+                self._publish(where, snapshot)
 
     def restore(
         self,
@@ -183,6 +183,11 @@ class Manager:
     def _open(self) -> None:
         if self._closed:
             raise CheckpointError(f"the manager of {self.folder} was closed; make another.")
+        if self._lock is not None and self._lock.elsewhere:
+            raise WrongProcessError(
+                f"the manager of {self.folder} belongs to process {self._lock.process}, and this is a fork of it: save "
+                f"there, or make another manager once that one is closed."
+            )
         if self._lock is None:
             self._lock = Lock(os.path.join(self.folder, "writer"))
             weakref.finalize(self, self._lock.release)  # also where nobody closes it

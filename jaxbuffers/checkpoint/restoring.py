@@ -99,7 +99,7 @@ def restore(
         _check_apart(new)
         values = {}
         for name, leaf in node.everything().items():
-            values[name] = made(words["leaves"][name], arrays.pop(name, None), leaf)
+            values[name] = made(name, words["leaves"][name], arrays.pop(name, None), leaf)
     for table, some, ids in new:
         adopt(table, some, ids)
     if len(later_episodes) and later == "drop":

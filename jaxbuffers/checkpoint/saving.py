@@ -53,10 +53,9 @@ def save(
     """
     flag("overwrite", overwrite)
     where = absolute(path)
-    with writing(where):
+    with sections(tree), writing(where):  # in this order, as who calls this may be in a section already
         check_place(where, overwrite)
-        with sections(tree):  # to the end, as the arrays are not copied
-            put(where, taken(tree, tables, store, metadata, copy=False))
+        put(where, taken(tree, tables, store, metadata, copy=False))
 
 
 def put(path: str, snapshot: Snapshot) -> None:

@@ -226,3 +226,46 @@ def test_a_signal_handler_may_save_what_the_loop_is_saving(tmp_path):
     assert said == ["saved"]
     assert_same(jb.checkpoint.restore(path, tree(0)).tree, tree(1))
     assert_same(jb.checkpoint.restore(f"{path}-last", tree(0)).tree, tree(9))
+
+
+def test_a_thread_in_a_section_of_a_buffer_may_save_it_while_another_one_does(tmp_path):
+    """Both locks are taken in one order."""
+    buffer = jb.HostReplay(jb.Replay(8, None, 2, jb.Items()), {"x": np.float32})
+    buffer.insert(x=1.0)
+    manager = jb.checkpoint.Manager(tmp_path / "folder")
+
+    def work(number):
+        for i in range(10):
+            with buffer.section():
+                jb.checkpoint.save(tmp_path / "one", buffer, overwrite=True)
+                manager.save(100 * number + i, buffer)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for i in range(10):
+        jb.checkpoint.save(tmp_path / "one", buffer, overwrite=True)
+        manager.save(i, buffer, background=True)
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "they wait for each other"
+    manager.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_fork_does_not_save_in_place_of_its_parent(tmp_path):
+    manager = jb.checkpoint.Manager(tmp_path)
+    manager.save(1, 1)
+    if not (child := os.fork()):
+        try:
+            manager.save(2, 2)
+        except jb.errors.WrongProcessError:
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    with pytest.raises(jb.errors.CheckpointError, match="being written"):
+        jb.checkpoint.Manager(tmp_path).save(3, 3)
+    manager.save(2, 2)
+    manager.close()
+    assert manager.steps() == [1, 2]

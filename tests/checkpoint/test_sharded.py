@@ -63,3 +63,16 @@ def test_a_mesh_of_another_size_takes_it(tmp_path):
     found = jb.checkpoint.restore(tmp_path / "run", like).tree
     assert found.sharding == like.sharding
     np.testing.assert_array_equal(found, x)
+
+
+def test_shapes_on_a_mesh_without_devices_are_placed_on_the_mesh_that_is_set(tmp_path):
+    mesh = mesh_of(AxisType.Explicit)
+    x = jax.device_put(jnp.arange(16.0).reshape(8, 2), NamedSharding(mesh, P("data")))
+    jb.checkpoint.save(tmp_path / "run", {"x": x})
+    like = {"x": jax.eval_shape(lambda: x * 2)}
+    with jax.set_mesh(mesh):
+        found = jb.checkpoint.restore(tmp_path / "run", like).tree
+    assert_same(found, {"x": x})
+    assert found["x"].sharding.is_equivalent_to(x.sharding, 2)
+    with pytest.raises(jb.errors.StructureError, match="leaf 'x' of like is sharded over a mesh without devices"):
+        jb.checkpoint.restore(tmp_path / "run", like)
