@@ -51,8 +51,7 @@ def shape_of(name: str, leaf: Any) -> Described:
         return {"kind": _PLAIN[type(leaf)]}
     if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
         raise DtypeError(
-            f"{called(name)} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct for "
-            f"it."
+            f"{called(name)} of like is of type {type(leaf).__name__}; give what was saved, or jax.ShapeDtypeStruct."
         )
     found: Described = {"kind": "array", "dtype": str(leaf.dtype), "shape": list(leaf.shape)}
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

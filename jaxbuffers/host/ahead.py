@@ -13,11 +13,12 @@ class Ahead:
     def __init__(self, lists: Iterable[list[Drawn]] = ()) -> None:
         self.lists = deque(lists)
 
-    def hand_to(self, batches: Batches) -> None:
-        """Let an iterator that is new go on where the oldest one was that nothing goes on from yet."""
+    def hand_to(self, batches: Batches) -> Batches:
+        """Let an iterator that is new go on where the oldest one was that nothing goes on from yet; return it."""
         if self.lists:
             check_size([drawn.size for drawn in self.lists[0]], batches)
             batches.go_on(self.lists.popleft())
+        return batches
 
 
 def check_size(sizes: list[int], batches: Batches) -> None:

@@ -130,12 +130,10 @@ class HostReplay(Saved, Generic[Data]):
 
         Raises:
           StructureError: the bytes are damaged, or the configuration or the fields are others; nothing has changed.
-          UnknownTextError: the table lacks texts that the rows refer to, or has others under their ids, because it is
-            another one; nothing has changed.
+          UnknownTextError: the table lacks texts of the rows, or has others under their ids; nothing has changed.
         """
         with self._guard():
-            state, key = saving.unpack(self.replay, self._state, self.table, data)
-            self.state, self._key = state, key
+            self.state, self._key = saving.unpack(self.replay, self._state, self.table, data)
 
     @transfers
     def __len__(self) -> int:
@@ -199,9 +197,8 @@ class HostReplay(Saved, Generic[Data]):
         steps = None if steps is None else positive("steps", steps, minimum=0)
         prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
         with self._guard():
-            batches = Batches(self._guard, size, partial(self._draw, size), self._undo, steps, prefetch)
-            self._ahead.hand_to(batches)
-        return batches
+            draw = partial(self._draw, size)
+            return self._ahead.hand_to(Batches(self._guard, size, draw, self._undo, steps, prefetch))
 
     @transfers
     def update(
@@ -213,9 +210,8 @@ class HostReplay(Saved, Generic[Data]):
           index: ``batch.index``.
           priority: float32 ``[B]``.
           rows: the fields to replace.
-          stale: what to do about rows that have been overwritten since: ``"error"``, or ``"drop"`` what was meant
-            for them, for loops that add between a sample and its update; ``state.dropped`` counts such rows, and so
-            it does those of streams that this replay does not have.
+          stale: what to do about rows that have been overwritten since, or were never there: ``"error"``, or ``"drop"``
+            what was meant for them, for loops that add before they update; ``state.dropped`` counts them.
 
         Raises:
           PriorityError: a priority is NaN, infinite or negative; nothing is written.
@@ -228,8 +224,7 @@ class HostReplay(Saved, Generic[Data]):
         if priority is not None:
             priority = priorities(priority)
         with self._guard():
-            if rows is not None:
-                rows = self._rows.replacements(rows, index.time.shape)
+            rows = None if rows is None else self._rows.replacements(rows, index.time.shape)
             beside(self._state, paths_of({"index": index, "rows": rows}))
             gone = self._verbs.rewritten(self._state, index, rows)
             if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
@@ -277,8 +272,7 @@ class HostReplay(Saved, Generic[Data]):
 
     def __reduce__(self) -> NoReturn:
         raise StructureError(  # two buffers would write to the same arrays
-            "a HostReplay is not copied or pickled. Keep buffer.state for a fork; elsewhere make another, on a "
-            "table with its texts, and give that buffer.to_bytes()."
+            "a HostReplay is not copied or pickled. Keep buffer.state for a fork; save() it, and load() it elsewhere."
         )
 
     def _size(self, batch_size: int | None) -> int:
