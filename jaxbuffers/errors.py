@@ -79,6 +79,14 @@ class WrongProcessError(RuntimeError):
     """A text table, a buffer or a store is used in, or sent to, another process than the one that made it."""
 
 
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written or read: none is there, the disk is full, another writer, another version."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The bytes of a checkpoint are not those that were written, or the file is no checkpoint."""
+
+
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)
 
 

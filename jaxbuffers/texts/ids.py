@@ -45,6 +45,25 @@ class Supply:
         self.end = 0  # past the last id of all blocks so far
         self._blocks: deque[range] = deque()
 
+    @classmethod
+    def continued(cls, end: int, blocks: list[range]) -> "Supply":
+        """Return one that gives these ids next, all below ``end``, if no table of this process had any as high.
+
+        Otherwise it gives others, from ``end`` on.
+        """
+        global _next
+        supply = cls()
+        with _lock:
+            if blocks and _next <= min(ids.start for ids in blocks) // BLOCK * BLOCK:
+                supply.end, supply._blocks = end, deque(blocks)
+            _next = max(_next, -(-end // BLOCK) * BLOCK)
+        return supply
+
+    @property
+    def blocks(self) -> list[list[int]]:
+        """The ids that come next, each block from the first to the one past the last."""
+        return [[ids.start, ids.stop] for ids in self._blocks]
+
     def reserve(self, count: int) -> None:
         """Make sure that `take` can be called so often."""
         while sum(map(len, self._blocks)) < count:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxbuffers.errors import WrongProcessError
@@ -40,7 +40,7 @@ class SqliteStore(Owned):
             claim(self._file.meta["reserved"])
         self.compress = bool(self._file.meta["compress"])
         self._reserved = self._file.meta["reserved"]  # the file says that lower ids are given
-        self._supply = Supply()
+        self.supply = Supply()
         self._cache = Cache(cache_bytes)
         self._pending: dict[int, bytes] = {}
         self._pending_ids: dict[bytes, tuple[int, ...]] = {}
@@ -108,18 +108,38 @@ class SqliteStore(Owned):
         self._refuse_readers()
         if self._pending_bytes > PENDING:
             self.commit()
-        self._supply.reserve(count)
-        if (end := self._supply.end) > self._reserved:
-            update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
-            self.file.write(lambda: self.file.database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
+        self.supply.reserve(count)
+        if (end := self.supply.end) > self._reserved:
+            self._reserve(end)
+
+    def _reserve(self, end: int) -> None:
+        update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
+        self.file.write(lambda: self.file.database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
-        i = self._supply.take()
+        i = self.supply.take()
         self._pending[i] = kept
         self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
         self._pending_bytes += len(kept)
         return i
+
+    @property
+    def end(self) -> int:
+        """A number above every id that was given."""
+        return max(self.supply.end, self._reserved)
+
+    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
+        """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
+        self._refuse_readers()
+        if end > self._reserved:
+            self._reserve(end)
+        self.supply = supply  # it may have had some of these ids to give
+        for i, (key, kept) in texts.items():
+            self._freed_bytes -= self._freed.pop(i, 0)  # the file has it still, if it was not committed
+            self._pending[i] = kept
+            self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
+            self._pending_bytes += len(kept)
 
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
@@ -183,8 +203,9 @@ class SqliteStore(Owned):
 
         def write_texts() -> None:
             database, rows = self.file.database, self._rows()
-            # Ids ascend: only what an interrupted commit has written is there.
-            there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (rows[0][0],))}
+            # Only what an interrupted commit has written is there, and what was dropped and is adopted again.
+            first = min(i for i, _, _ in rows)
+            there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (first,))}
             new = [row for row in rows if row[0] not in there]
             database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", new)
             self._count(sum(len(kept) for _, _, kept in new))
@@ -237,8 +258,8 @@ class SqliteStore(Owned):
             self.file.database.backup(database)
         else:  # of what else is in the file, nothing
             create(database, self.compress)
-            fill(database, self.file.database.execute("SELECT id, digest, data FROM texts"), self._supply.end)
-        fill(database, self._rows(), self._supply.end)
+            fill(database, self.file.database.execute("SELECT id, digest, data FROM texts"), self.end)
+        fill(database, self._rows(), self.end)
 
     def _rows(self) -> list[tuple[int, bytes, bytes]]:
         keys = {i: key for key, some in self._pending_ids.items() for i in some}
