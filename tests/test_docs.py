@@ -17,6 +17,7 @@ PAGES = [
     "docs/batch.md",
     "docs/checkpoints.md",
     "docs/in-place.md",
+    "docs/keeping.md",
     "docs/text.md",
     "docs/vmap.md",
 ]
