@@ -98,10 +98,10 @@ def block(*lead, **others):
 def test_a_recorder_and_a_writer_speak_of_the_same_rows(make):
     """What `Replay.add` takes, JAX arrays and all."""
     recorder = jb.Recorder("same_step")
-    state = recorder.init(jnp.zeros((3, 2)))
+    state = recorder.init(jnp.zeros((3, 2), jnp.float32))
     row = jax.tree.map(lambda x: x[0, 0], recorder.step(
-        state, action=jnp.zeros(3, jnp.int32), obs=jnp.ones((3, 2)), reward=jnp.ones(3),
-        terminated=jnp.array([False] * 3), truncated=jnp.array([False] * 3), final_obs=jnp.ones((3, 2)),
+        state, action=jnp.zeros(3, jnp.int32), obs=jnp.ones((3, 2), jnp.float32), reward=jnp.ones(3, jnp.float32),
+        terminated=jnp.array([False] * 3), truncated=jnp.array([False] * 3), final_obs=jnp.ones((3, 2), jnp.float32),
     )[1])  # fmt: skip
     store = make(row=row)
     replay = jb.Replay(64 * 3, 3, 4, jb.Sequences(2, episodes="within"))
@@ -109,9 +109,9 @@ def test_a_recorder_and_a_writer_speak_of_the_same_rows(make):
     with store.writer(3) as writer:
         for t in range(12):
             state, rows, mask = recorder.step(
-                state, action=jnp.full(3, t, jnp.int32), obs=jnp.full((3, 2), t + 1.0), reward=jnp.ones(3),
+                state, action=jnp.full(3, t, jnp.int32), obs=jnp.full((3, 2), t + 1, jnp.float32), reward=jnp.ones(3, jnp.float32),
                 terminated=jnp.array([t == 4, t == 7, False]), truncated=jnp.array([False, False, t == 5]),
-                final_obs=jnp.full((3, 2), 100.0 + t),
+                final_obs=jnp.full((3, 2), 100 + t, jnp.float32),
             )  # fmt: skip
             ring = replay.add(ring, rows, mask)
             writer.add(rows, mask)
