@@ -269,3 +269,16 @@ def test_threads_read_while_one_adds(make):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_an_episode_may_lie_in_a_file(folder, opened):
+    """So one that is larger than memory can come in; its rows come out as they lie on the disk, not copied."""
+    x = np.memmap(folder / "x", np.int32, "w+", shape=(5000, 4))
+    x[:] = np.arange(20_000).reshape(x.shape)
+    store = opened(folder / "store", segment_bytes=2**12)
+    store.add_episode({"x": x, "y": x[::-1]})
+    found = store[0].rows
+    assert np.array_equal(found["x"], x)
+    assert np.array_equal(found["y"], x[::-1])
+    assert not found["x"].flags.owndata
+    assert not found["x"].flags.writeable
