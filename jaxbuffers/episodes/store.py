@@ -209,7 +209,7 @@ class EpisodeStore(Readable):
             return ids
 
     def delete(self, ids: Any) -> None:
-        """Delete episodes by id, durably. Readers that have one open keep its rows.
+        """Delete episodes by id, durably. Who has one open keeps its rows; its texts, until a sweep.
 
         Raises:
           UnknownEpisodeError: there is no such episode. Nothing is deleted.

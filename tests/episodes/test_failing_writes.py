@@ -8,6 +8,7 @@ import sqlite3
 
 import numpy as np
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, opened, rows
@@ -222,3 +223,47 @@ def test_interrupts_leave_an_episode_whole(folder, monkeypatch):
     finally:
         signal.signal(signal.SIGINT, before)
         store.close()
+
+
+class Alarm(Exception):
+    """What the handler of this test raises."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
+def test_interrupts_at_any_moment_leave_every_change_whole(folder):
+    """The store is as before a change, or as after it, whenever a handler raises."""
+    dice, (store, model), came = np.random.default_rng(0), begun(folder / "store", 200), 0
+
+    def ring(*_):
+        raise Alarm
+
+    before, key = signal.signal(signal.SIGALRM, ring), 100
+    try:
+        for _ in range(budget(60, 1500)):
+            after, key = model.copy(), key + 1
+            try:
+                signal.setitimer(signal.ITIMER_REAL, dice.uniform(0.00002, 0.002))
+                store.add_episode(rows(key, 13), {"key": key})
+                store.set([store.table()["id"][-1]], judgment=0.5)
+                store.compact(0.9)
+                store.read([store.table()["id"][0]], [0], 1)
+                for _ in range(20):
+                    store.read([store.table()["id"][-1]], [3], 2)
+            except Alarm:
+                came += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            after.add([(key, 13)])
+            if after.fits(store):
+                model = after
+            elif not model.fits(store):
+                after.judge([after.next_id - 1], 0.5)
+                model = after
+            model.check(store, list(model.held)[-2:])
+        assert came > 10
+        model.check(store)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        store.close()
+    with opened(folder / "store") as store:
+        model.check(store)

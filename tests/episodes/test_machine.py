@@ -120,7 +120,10 @@ class Machine(RuleBasedStateMachine):
         except jb.errors.UnknownEpisodeError:
             assert i not in self.model.held
         else:
-            check_rows(self.store, {name: column[0] for name, column in found.items()}, key, length)
+            rows_found = {name: column[0] for name, column in found.items()}
+            if i not in self.model.held:  # its texts may have been swept since
+                rows_found["said"] = self.store.texts.intern(rows(key, length)["said"])
+            check_rows(self.store, rows_found, key, length)
         if self.reader.table().revision != self.reader_revision:  # it had to look anew
             self.seen, self.reader_revision = self.model.copy(), self.reader.table().revision
 
