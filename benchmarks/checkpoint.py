@@ -1,5 +1,7 @@
 """Saving a ring: seconds and bytes beside numpy.save and flashbax's Vault, and what saving costs a training loop."""
 
+import contextlib
+import io
 import os
 import shutil
 import tempfile
@@ -106,7 +108,8 @@ def _vault(kind: str) -> Result:
         jb.checkpoint.save(folder / "ours", state, overwrite=True)
 
     def theirs(keep: bool = False) -> None:
-        vault = Vault("vault", theirs_state.experience, rel_dir=str(folder), vault_uid=str(next(names)))
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints
+            vault = Vault("vault", theirs_state.experience, rel_dir=str(folder), vault_uid=str(next(names)))
         assert vault.write(theirs_state) == LENGTH - 1
         if not keep:
             shutil.rmtree(folder / "vault")

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh, NamedSharding
+from jax.sharding import AbstractMesh
 
 from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 
@@ -139,13 +139,12 @@ def _place(name: str, like: Any) -> Any:
         return None
     if not isinstance(getattr(sharding, "mesh", None), AbstractMesh):
         return sharding
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty or mesh.abstract_mesh != sharding.mesh:
+    if jax.sharding.get_abstract_mesh() != sharding.mesh:
         raise StructureError(
             f"{called(name)} of like is sharded over a mesh without devices: restore under jax.set_mesh(mesh), or give "
             f"arrays, or jax.ShapeDtypeStruct with a sharding on devices."
         )
-    return NamedSharding(mesh, sharding.spec)
+    return sharding.spec  # over the mesh that is set
 
 
 def _weak(array: np.ndarray) -> jax.Array:
