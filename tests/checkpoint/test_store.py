@@ -5,8 +5,6 @@ import pytest
 
 import jaxbuffers as jb
 
-pytestmark = pytest.mark.skipif(not hasattr(jb, "EpisodeStore"), reason="there is no store")
-
 
 def play(store, run, episodes):
     """Episodes that depend on all that came before."""

@@ -29,19 +29,7 @@ from jaxbuffers.windows.base import Contiguous
 from jaxbuffers.windows.episode_bounds import Bounded
 from jaxbuffers.windows.queue import Queued, WholeEpisodes
 
-from .twins import new_store
-
-ROW = {"t": np.int32(0), "is_first": np.bool_(False), "is_last": np.bool_(False)}
-
-
-def store_of(lengths, **columns):
-    """A store of episodes of these lengths, whose rows count from 0 on."""
-    store = new_store(ROW)
-    for i, length in enumerate(lengths):
-        t = np.arange(length, dtype=np.int32)
-        metadata = {name: column[i] for name, column in columns.items()}
-        store.add_episode({"t": t, "is_first": t == 0, "is_last": t == length - 1}, metadata)
-    return store
+from .twins import FLAGGED, flagged_store
 
 
 def by_score(table):
@@ -107,7 +95,7 @@ LAWS = st.one_of(
 )
 def test_windows_are_as_likely_as_the_law_says_and_others_are_never_drawn(law, view, cases, seed):
     lengths, scores, mask = ([case[i] for case in cases] for i in range(3))
-    store = store_of(lengths, score=list(map(float, scores)))
+    store = flagged_store(lengths, score=list(map(float, scores)))
     sampling = Sampling(store)
     where = np.array(mask, np.bool_)
     starts = VIEWS[view]
@@ -155,7 +143,7 @@ def test_windows_are_as_likely_as_the_law_says_and_others_are_never_drawn(law, v
 def test_a_thousand_episodes_every_legal_window_comes_as_often_as_it_should_and_none_crosses(law):
     random = np.random.default_rng(0)
     lengths = random.integers(1, 30, 1000)
-    store = store_of(lengths, score=random.integers(0, 3, 1000).tolist())
+    store = flagged_store(lengths, score=random.integers(0, 3, 1000).tolist())
     sampling, view = Sampling(store), jb.Sequences(4)
     place = {number: e for e, number in enumerate(store.table()["id"].tolist())}
     windows = np.maximum(lengths - 3, 0)
@@ -201,64 +189,14 @@ def test_random_bits_are_scaled_exactly(total, bits):
 def test_the_same_seed_gives_the_same_draws_everywhere():
     # NumPy promises the streams of Philox and of SeedSequence.
     assert words((1, 2), 2).tolist() == [5527141919257688469, 1364028082176693913]
-    draw = Sampling(store_of([3, 5, 2])).draw(jb.Items(), 6, (0, 7), UniformWindows())
+    draw = Sampling(flagged_store([3, 5, 2])).draw(jb.Items(), 6, (0, 7), UniformWindows())
     assert (draw.episode.tolist(), draw.start.tolist()) == ([3, 4, 4, 4, 5, 3], [0, 4, 3, 2, 1, 1])
     assert epoch_order.in_order(3, 1, 5, np.arange(5)).tolist() == [3, 0, 1, 2, 4]
     assert epoch_order.in_order(3, 1, 2**40, np.arange(3)).tolist() == [220398414417, 812910350617, 1080689749056]
 
 
-@pytest.mark.parametrize("listed", [2**20, 0])
-def test_an_epoch_has_every_window_once_and_goes_on_where_it_was(listed, monkeypatch):
-    monkeypatch.setattr(epoch_order, "LISTED", listed)
-    sampling = Sampling(store_of([3, 5, 1, 2]))
-    law, seen, laws = ShuffledEpochs(5), [], []
-    for _ in range(11):  # three epochs, in batches that do not divide one
-        laws.append(law)
-        draw = sampling.draw(jb.Items(), 3, (0,), law)
-        seen += list(zip(draw.episode.tolist(), draw.start.tolist(), draw.probability.tolist(), strict=True))
-        law = law.after(11, 3)
-    epochs = [[window[:2] for window in seen[i : i + 11]] for i in (0, 11, 22)]
-    every = sorted((e, s) for e, n in zip((3, 4, 5, 6), (3, 5, 1, 2), strict=True) for s in range(n))
-    assert all(sorted(epoch) == every for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-    assert law == ShuffledEpochs(5, 3, 0, 11)
-    again = sampling.draw(jb.Items(), 3, (9,), laws[4])
-    assert (
-        list(zip(again.episode.tolist(), again.start.tolist(), again.probability.tolist(), strict=True)) == seen[12:15]
-    )
-    other = sampling.draw(jb.Items(), 11, (0,), ShuffledEpochs(6))
-    assert list(zip(other.episode.tolist(), other.start.tolist(), strict=True)) != epochs[0]
-    # How likely: one of those that have not come in the epoch, as it was when the batch began.
-    assert [p for *_, p in seen[:3]] == [np.float32(1 / 11)] * 3
-    assert [p for *_, p in seen[9:12]] == [np.float32(1 / 2)] * 2 + [np.float32(1 / 11)]
-
-
-def test_an_epoch_of_other_windows_is_the_next_one():
-    law = ShuffledEpochs(1).after(10, 4)
-    assert law == ShuffledEpochs(1, 0, 4, 10)
-    assert law.among(12) == ShuffledEpochs(1, 1, 0, 12)
-    assert law.after(12, 25) == ShuffledEpochs(1, 3, 1, 12)
-
-
-@pytest.mark.parametrize("count", [4, 2**20 + 7])  # listed, and computed
-def test_every_order_of_an_epoch_is_as_likely(count):
-    cells = 24  # all orders of four; of many, where the first two numbers are: in six and in four parts of them
-    counts = np.zeros(cells)
-    for seed in range(budget(4000, 40_000)):
-        if count == 4:
-            order = epoch_order.in_order(seed, 0, count, np.arange(4))
-            code = sum(int(np.sum(order[i + 1 :] < order[i])) * (6, 2, 1)[i] for i in range(3))
-        else:
-            first, second = epoch_order.in_order(seed, 0, count, np.arange(2)).tolist()
-            code = first * 6 // count * 4 + second * 4 // count
-        counts[code] += 1
-    null = np.full(cells, 1 / cells)
-    some_twice = np.where(np.arange(cells) < 6, 1.5, 1.0)
-    fits(counts, null, {"a quarter half as often again": some_twice / some_twice.sum()})
-
-
 def test_windows_of_each_kind_are_counted_and_found_without_a_ring():
-    ring = Ring(RowSpec.of(ROW), 8, 1)
+    ring = Ring(RowSpec.of(FLAGGED), 8, 1)
     lengths, ended = np.arange(1, 8), np.array([True] * 6 + [False])
     cases = {
         Contiguous(ring, 3): [0, 0, 1, 2, 3, 4, 5],
@@ -291,13 +229,13 @@ def test_floats_keep_their_proportions_and_the_least_stays_above_zero():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
 def test_weights_that_are_none_are_refused(bad):
-    sampling = Sampling(store_of([2, 3], score=[1.0, bad]))
+    sampling = Sampling(flagged_store([2, 3], score=[1.0, bad]))
     with pytest.raises(jb.errors.ConfigurationError, match="finite and not negative"):
         sampling.draw(jb.Items(), 1, (0,), WeightedEpisodes(by_score))
 
 
 def test_what_cannot_be_drawn_says_why():
-    sampling = Sampling(store_of([2, 3], score=[0.0, 0.0]))
+    sampling = Sampling(flagged_store([2, 3], score=[0.0, 0.0]))
     empty = jb.errors.EmptyReplayError
     with pytest.raises(empty, match=r"no legal window for Sequences.* in the 2 episodes of the store; .* 3 rows"):
         sampling.draw(jb.Sequences(4), 1, (0,), UniformWindows())
@@ -306,7 +244,7 @@ def test_what_cannot_be_drawn_says_why():
     with pytest.raises(empty, match="gives none of the 5 legal windows"):
         sampling.draw(jb.Items(), 1, (0,), WeightedEpisodes(by_score))
     with pytest.raises(empty, match="0 episodes"):
-        Sampling(store_of([])).draw(jb.Items(), 1, (0,), UniformWindows())
+        Sampling(flagged_store([])).draw(jb.Items(), 1, (0,), UniformWindows())
     with pytest.raises(jb.errors.ShapeError, match="the store has 2 episodes"):
         sampling.draw(jb.Items(), 1, (0,), UniformWindows(), np.ones(3, np.bool_))
     for where in (np.ones(2), [True, True], lambda table: 3):
@@ -347,14 +285,14 @@ def test_new_episodes_masks_and_functions_are_seen_and_what_is_known_is_kept():
         calls.append(len(table["id"]))
         return np.ones(len(table["id"]))
 
-    store = store_of([2, 3])
+    store = flagged_store([2, 3])
     sampling, law, mask = Sampling(store), WeightedEpisodes(score), np.array([True, False])
     for _ in range(3):
         sampling.draw(jb.Items(), 2, (0,), law, mask)
     assert calls == [2]
     mask[:] = [False, True]  # the caller's own array, changed in place
     assert set(sampling.draw(jb.Items(), 20, (0,), law, mask).episode.tolist()) == {4}
-    store.add_episode({name: np.ones(1, x.dtype) for name, x in ROW.items()})
+    store.add_episode({name: np.ones(1, x.dtype) for name, x in FLAGGED.items()})
     assert set(sampling.draw(jb.Items(), 50, (0,), law).episode.tolist()) == {3, 4, 5}
     assert calls == [2, 2, 3]
     assert sampling.count(jb.Items()) == 6

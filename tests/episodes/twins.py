@@ -106,3 +106,16 @@ def same(ours, theirs):
         assert x.dtype == y.dtype
         assert x.shape == y.shape
         np.testing.assert_array_equal(*(np.atleast_1d(np.asarray(z)).view(np.uint8) for z in (x, y)))
+
+
+FLAGGED = {"t": np.int32(0), "is_first": np.bool_(False), "is_last": np.bool_(False)}
+
+
+def flagged_store(lengths, **columns):
+    """A store of episodes of these lengths, whose rows count from 0 on."""
+    store = new_store(FLAGGED)
+    for i, length in enumerate(lengths):
+        t = np.arange(length, dtype=np.int32)
+        metadata = {name: column[i] for name, column in columns.items()}
+        store.add_episode({"t": t, "is_first": t == 0, "is_last": t == length - 1}, metadata)
+    return store
