@@ -42,7 +42,8 @@ class Episode:
     _fields = ("observation", "action", "reward", "terminal", "info")
 
     def __init__(self, observation: Any, *, info: dict[str, Any] | None = None) -> None:
-        self._observation_spec, self._action_spec = RowSpec.of({"observation": observation}), None
+        self._observation_spec = RowSpec.of({"observation": observation})
+        self._action_spec: RowSpec | None = None
         self.observation: list[Any] = [_own(observation)]
         self.action: list[Any] = []
         self.reward: list[Any] = []
