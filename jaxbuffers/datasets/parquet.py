@@ -60,8 +60,8 @@ def to_parquet(
     if spec is None:
         raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
     names = _chosen_fields(spec, fields, size)
-    whole = [(arrow.field("episode", arrow.int64()), arrow.field("time", arrow.int32()))]
-    schema = arrow.schema([*whole[0], *(arrow.field(name, _type(arrow, spec, i)) for name, i in names.items())])
+    kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
+    schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
     top = sorted({name.split(".")[0] for name in names})
     with parquet.ParquetWriter(os.fspath(rows), schema) as file:
         for episode in store.episodes(_mask(len(table), at), top):

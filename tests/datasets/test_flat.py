@@ -18,7 +18,9 @@ def observation(number, t):
 
 def arrays_of(episodes, final=True, timeouts=True):
     """Flat arrays of episodes (steps, how they end), every number saying where it comes from."""
-    columns = {name: [] for name in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")}
+    columns = {
+        name: [] for name in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
+    }
     for number, (steps, end) in enumerate(episodes):
         for t in range(steps):
             last = t == steps - 1
@@ -117,7 +119,10 @@ def test_entries_that_are_observations_have_the_final_one_among_them(tmp_path):
     assert not first.is_terminal.any()
     assert second.is_last.tolist() == [False, True]
     masks = {"masks": np.array([1, 1, 1, 0, 1, 1])}
-    assert [rows.is_terminal[-1] for rows, _ in from_arrays(arrays | masks, layout="rows", rewards=0.0)] == [True, False]
+    assert [rows.is_terminal[-1] for rows, _ in from_arrays(arrays | masks, layout="rows", rewards=0.0)] == [
+        True,
+        False,
+    ]
 
 
 def test_other_names_and_nested_observations():
@@ -132,18 +137,22 @@ def test_other_names_and_nested_observations():
 
 def test_64_bits_are_narrowed_where_it_is_said_and_nothing_is_lost():
     wide = arrays_of([(2, "terminal")])
-    wide["observations"], wide["next_observations"] = (wide[n].astype(float) for n in ("observations", "next_observations"))
+    wide["observations"], wide["next_observations"] = (
+        wide[n].astype(float) for n in ("observations", "next_observations")
+    )
     wide["actions"] = wide["actions"].astype(np.int64)
     if jax.config.jax_enable_x64:
         assert from_arrays(wide).row.obs.dtype == np.float64
         return
-    with pytest.raises(jb.errors.DtypeError, match="'observations' is float64.*narrow=True"):
+    with pytest.raises(jb.errors.DtypeError, match=r"'observations' is float64.*narrow=True"):
         from_arrays(wide)
     ((rows, _),) = from_arrays(wide, narrow=True)
     check(rows, 0, 2, True)
     assert (rows.obs.dtype, rows.action.dtype) == (np.float32, np.int32)
     wide["actions"][1] = 2**40
-    with pytest.raises(jb.errors.DtypeError, match="'actions' has values that int32 cannot hold, such as 1099511627776"):
+    with pytest.raises(
+        jb.errors.DtypeError, match="'actions' has values that int32 cannot hold, such as 1099511627776"
+    ):
         list(from_arrays(wide, narrow=True))
     wide["actions"][1], wide["observations"][1] = 0, 1e60
     with pytest.raises(jb.errors.DtypeError, match=r"'observations' has values that float32 cannot hold"):
@@ -164,7 +173,10 @@ def changed(name, change):
 @pytest.mark.parametrize(
     "spoil, options, error, words",
     [
-        *((without(n), {}, jb.errors.MissingFieldError, f"'{n}'") for n in ("observations", "actions", "rewards", "terminals")),
+        *(
+            (without(n), {}, jb.errors.MissingFieldError, f"'{n}'")
+            for n in ("observations", "actions", "rewards", "terminals")
+        ),
         *(
             (changed(n, lambda x: x[:-1]), {}, jb.errors.ShapeError, f"'{n}' has 4 entries|'terminals' has 4")
             for n in ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
@@ -179,7 +191,12 @@ def changed(name, change):
         (changed("next_observations", lambda x: x.astype(np.float16)), {}, jb.errors.StructureError, "'next_observ"),
         (changed("next_observations", lambda x: {"a": x}), {}, jb.errors.StructureError, "'next_observ"),
         (lambda arrays: None, {"extras": ["qpos"]}, jb.errors.MissingFieldError, "'qpos'"),
-        (lambda arrays: None, {"names": {"terminals": "dones"}}, jb.errors.MissingFieldError, "'dones' for 'terminals'"),
+        (
+            lambda arrays: None,
+            {"names": {"terminals": "dones"}},
+            jb.errors.MissingFieldError,
+            "'dones' for 'terminals'",
+        ),
         (lambda arrays: None, {"layout": "ogbench"}, jb.errors.ConfigurationError, "layout"),
         (lambda arrays: None, {"breaks": True}, jb.errors.ConfigurationError, "breaks"),
         (lambda arrays: None, {"narrow": 1}, jb.errors.ConfigurationError, "narrow"),
