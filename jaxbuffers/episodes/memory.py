@@ -1,6 +1,6 @@
 """Segments and a catalog in the host's memory, for a store without a path."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -82,9 +82,6 @@ class MemoryCatalog:
     def sums(self, episode: int, columns: list[Any], block: int) -> bytes:
         """Return no checksums: memory is believed."""
         return b""
-
-    def checksums(self, ids: Iterable[int]) -> None:
-        """Return that nothing has a checksum."""
 
     def commit(self, change: Change, done: Callable[[], Any]) -> None:
         """Do ``done``."""

@@ -102,7 +102,7 @@ class Mixture:
         for source in self.sources:
             if not isinstance(source, HostReplay) and not callable(source):
                 raise ConfigurationError(
-                    f"a source is a jb.HostReplay, store.source(view), or a function of a size and a key, got {source!r}."
+                    f"a source is a HostReplay, store.source(view) or a function of a size and a key, got {source!r}."
                 )
 
     @transfers

@@ -74,7 +74,8 @@ def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[li
     for i, (path, shape) in enumerate(zip(spec.paths, spec.shapes, strict=True)):
         if path in spec.texts:
             leaves[i] = convert.texts(path, leaves[i], shape, lead)
-            if isinstance(leaves[i], np.ndarray):
+            if hasattr(leaves[i], "dtype"):
+                leaves[i] = np.asarray(leaves[i])
                 texts.lookup(leaves[i])  # raises where they are ids of another table
         elif not isinstance(leaves[i], np.ndarray):
             leaves[i] = np.asarray(usable(path, leaves[i]))

@@ -42,7 +42,7 @@ class Sampled(abc.ABC):
         """Return the columns of the catalog as one snapshot."""
 
     @abc.abstractmethod
-    def read(self, ids: Any, starts: Any, length: int) -> Any:
+    def read(self, ids: Any, starts: Any, length: int, *, pad: bool = False) -> Any:
         """Return windows of rows, each within its episode."""
 
     @cached_property

@@ -104,13 +104,8 @@ class Table:
                 column[:live] = memory[name][start:stop]
             memory, start, stop = grown, 0, live
         end = stop + len(records)
-        for name in FIXED:
-            memory[name][stop:end] = [record[name] for record in records]
+        self._fill(memory, slice(stop, end), records)
         memory["block"][stop:end] = first_blocks
-        for name, kind in self.types.items():
-            memory[name][stop:end] = [record.get(name, _EMPTY[kind]) for record in records]
-            if kind in ("int", "bool"):
-                memory[f"{name}?"][stop:end] = [name in record for record in records]
         return Table(self.revision, self.types, memory, start, end)
 
     def without(self, at: Iterable[int] | np.ndarray) -> "Table":
@@ -126,12 +121,7 @@ class Table:
     def replaced(self, at: list[int], records: list[Record]) -> "Table":
         """Return the table with other records in some places."""
         memory = {name: column[self._start : self._stop].copy() for name, column in self._memory.items()}
-        for name in FIXED:
-            memory[name][at] = [record[name] for record in records]
-        for name, kind in self.types.items():
-            memory[name][at] = [record.get(name, _EMPTY[kind]) for record in records]
-            if kind in ("int", "bool"):
-                memory[f"{name}?"][at] = [name in record for record in records]
+        self._fill(memory, np.asarray(at, np.int64), records)
         return Table(self.revision, self.types, memory, 0, len(self))
 
     def moved(self, at: list[int], first_blocks: list[int]) -> "Table":
@@ -139,6 +129,14 @@ class Table:
         memory = {**self._memory, "block": self._memory["block"].copy()}
         memory["block"][self._start + np.asarray(at, np.int64)] = first_blocks
         return Table(self.revision, self.types, memory, self._start, self._stop)
+
+    def _fill(self, memory: dict[str, np.ndarray], at: Any, records: list[Record]) -> None:
+        for name in FIXED:
+            memory[name][at] = [record[name] for record in records]
+        for name, kind in self.types.items():
+            memory[name][at] = [record.get(name, _EMPTY[kind]) for record in records]
+            if kind in ("int", "bool"):
+                memory[f"{name}?"][at] = [name in record for record in records]
 
     def _column(self, name: str) -> np.ndarray:
         column = self._memory[name][self._start : self._stop]
@@ -152,9 +150,9 @@ def gone(episode: int) -> UnknownEpisodeError:
 
 
 def _memory(types: Mapping[str, str], size: int, fixed: bool = True) -> dict[str, np.ndarray]:
-    memory = {name: np.zeros(size, dtype) for name, dtype in FIXED.items()} if fixed else {}
+    memory: dict[str, np.ndarray] = {}
     if fixed:
-        memory["block"] = np.zeros(size, np.int64)
+        memory = {name: np.zeros(size, dtype) for name, dtype in {**FIXED, "block": np.int64}.items()}
     for name, kind in types.items():
         memory[name] = np.full(size, _EMPTY[kind], TYPES[kind])
         if kind in ("int", "bool"):

@@ -23,7 +23,7 @@ class Tee:
     def __init__(self, buffer: HostReplay, writer: Any) -> None:
         if not isinstance(buffer, HostReplay):
             raise ConfigurationError(f"buffer must be a jb.HostReplay, got {buffer!r}.")
-        texts = getattr(getattr(writer, "store", None), "texts", None)
+        texts = getattr(writer, "texts", None)
         if buffer._state.spec.texts and texts is not buffer.table:
             raise ConfigurationError(
                 "the rows have texts, and the buffer keeps them in another table than the store: write "
