@@ -79,6 +79,10 @@ class WrongProcessError(RuntimeError):
     """A text table, a buffer or a store is used in, or sent to, another process than the one that made it."""
 
 
+class WorkerError(RuntimeError):
+    """A worker process that reads batches ahead has died."""
+
+
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)
 
 
