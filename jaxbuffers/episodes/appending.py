@@ -8,7 +8,7 @@ from jaxbuffers.episodes.catalog import Change
 from jaxbuffers.episodes.core import Core
 from jaxbuffers.episodes.rows import Finished, ending, reward_sum
 from jaxbuffers.episodes.structure import describe
-from jaxbuffers.episodes.table import Record
+from jaxbuffers.episodes.table import Record, columns_of
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import RowSpec
 
@@ -50,7 +50,8 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
     )
     records = [record for record, _ in added]
     table = core.table.without(range(len(removed))).with_types(types)
-    table = table.appended(records, core.number(records, rows, table))
+    lengths = [record["length"] for record in records]
+    table = table.appended(columns_of(records, table.names()), core.number(lengths, rows, table))
     row = describe(spec) if not core.noted else None
     change = Change(state, row, tuple(added), tuple(removed), segments=plan.segments)
     core.commit(change, rows, table, core.live_after(removed, records), plan)

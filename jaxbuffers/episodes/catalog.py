@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ FORMAT = Format(
     ),
 )
 MANY = 500  # ids in one question
+CHUNK = 10_000  # episodes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -130,16 +131,19 @@ class Catalog:
         """Make the questions within see one moment: ``with catalog.snapshot:``."""
         return Snapshot(self)
 
-    def episodes(self, types: dict[str, str], where: str = "1", *values: Any) -> Iterator[Record]:
-        """Return the episodes for which a condition holds, in order."""
-        file = self.texts.file
+    def episodes(self, types: dict[str, str], where: str, *values: Any) -> Iterator[dict[str, Sequence[Any]]]:
+        """Return the columns of the episodes for which a condition holds, in order and some at a time."""
         with translated(self.path, StoreError):
             question = f"SELECT {records.names(types)} FROM episodes WHERE {where} ORDER BY id"
-            for found in file.database.execute(question, values):
-                record = records.to_record(found, types)
-                if record is None:
-                    raise self.damaged(f"the entry of episode {found[0]}")
-                yield record
+            cursor = self.texts.file.database.execute(question, values)
+            while found := cursor.fetchmany(CHUNK):
+                if (episode := records.wrong(found)) is not None:
+                    raise self.damaged(f"the entry of episode {episode}")
+                yield records.to_columns(found, types)
+
+    def first(self) -> int:
+        """Return the id of the oldest episode; 0 if there is none."""
+        return self.texts.file.query("SELECT IFNULL(MIN(id), 0) FROM episodes")[0][0]
 
     def ids(self) -> list[int]:
         """Return the ids of all episodes, in order."""

@@ -57,10 +57,6 @@ class Checked:
         done = self._done[blocks - self._first]
         return ~(done if len(columns) == done.shape[-1] else done[..., columns]).all(axis=(1, 2))
 
-    def is_done(self, block: int, column: int) -> bool:
-        """Say whether a block has been checked in a column."""
-        return bool(self._done[block - self._first, column])
-
-    def mark(self, block: int, column: int) -> None:
-        """Remember that a block is as it was written."""
-        self._done[block - self._first, column] = True
+    def mark(self, blocks: np.ndarray, columns: list[int]) -> None:
+        """Remember that blocks, int ``[B, n]``, are as they were written."""
+        self._done[(blocks.reshape(-1, 1) - self._first), columns] = True

@@ -8,7 +8,7 @@ from jaxbuffers.episodes.catalog import Change
 from jaxbuffers.episodes.core import Core, Rows
 from jaxbuffers.episodes.placement import Placement
 from jaxbuffers.episodes.segments import Columns
-from jaxbuffers.episodes.table import Record
+from jaxbuffers.episodes.table import Record, columns_of
 
 
 def share(below: object) -> float:
@@ -53,6 +53,8 @@ def _move(core: Core, rows: Rows, at: list[int]) -> None:
         record["segment"], record["offset"] = place
     core.write(rows, plan, parts)
     state = core.next_state(edited=core.state.revision + 1, next_segment=plan.next_segment)
-    table = core.table.replaced(at, records).moved(at, core.number(records, rows, core.table))
+    lengths = [record["length"] for record in records]
+    table = core.table.replaced(at, columns_of(records, ("segment", "offset")))
+    table = table.moved(at, core.number(lengths, rows, core.table))
     live = core.live_after([record["id"] for record in records], records)
     core.commit(Change(state, edited=tuple(records), segments=plan.segments), rows, table, live, plan)

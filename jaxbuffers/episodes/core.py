@@ -1,5 +1,6 @@
 """What a store holds, and the changes that it goes through: each is one transaction, or has not happened."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jaxbuffers.episodes.memory import MemoryCatalog, MemorySegments
 from jaxbuffers.episodes.placement import Placement
 from jaxbuffers.episodes.segments import Columns, FileSegments, Segment, Segments
 from jaxbuffers.episodes.structure import require_same, restored
-from jaxbuffers.episodes.table import Record, Table
+from jaxbuffers.episodes.table import Record, Table, columns_of
 from jaxbuffers.errors import DamagedError
 from jaxbuffers.row import RowSpec
 
@@ -110,10 +111,10 @@ class Core:
         table = self.table.without(self.table.find(ids))
         self.commit(Change(state, None, (), tuple(ids)), self.made, table, live, None)
 
-    def edit(self, at: list[int], records: list[Record], types: dict[str, str]) -> None:
-        """Replace what is known of the episodes in some places of the table."""
+    def edit(self, at: list[int], records: list[Record], names: list[str], types: dict[str, str]) -> None:
+        """Replace what is known of the episodes in some places of the table, in some columns."""
         state = self.next_state(edited=self.state.revision + 1, types=types)
-        table = self.table.with_types(types).replaced(at, records)
+        table = self.table.with_types(types).replaced(at, columns_of(records, names))
         self.commit(Change(state, edited=tuple(records)), self.made, table, self.live, None)
 
     def segment_rows(self, rows: Rows) -> int:
@@ -131,32 +132,30 @@ class Core:
 
     def _read_table(self, state: State) -> Table:
         """Return the table as the catalog has it now: what is new of it, beside what is known."""
-        known, last = self.table.with_types(state.types), self.state.next_episode
-        added = list(self.catalog.episodes(state.types, "id >= ?", last))
-        if len(known) and len(known) + len(added) != state.episodes:
-            there = np.array(self.catalog.ids(), np.int64)
-            known = known.without(np.flatnonzero(~np.isin(known["id"], there)))
-        if state.edited > self.state.revision:
-            edited = list(self.catalog.episodes(state.types, "id < ? AND revision > ?", last, self.state.revision))
-            at = known.find([record["id"] for record in edited]).tolist()
-            before = [known.record(i)["segment"] for i in at]
-            known = known.replaced(at, edited)
-            moved = [i for i, (b, record) in enumerate(zip(before, edited, strict=True)) if b != record["segment"]]
-            if moved:
-                numbers = self.number([edited[i] for i in moved], self.made, known)
-                known = known.moved([at[i] for i in moved], numbers)
-        if not added:
-            return known
-        return known.appended(added, self.number(added, self.made, known))
+        table, last = self.table.with_types(state.types), self.state.next_episode
+        for columns in self.catalog.episodes(state.types, "id >= ?", last):
+            table = table.appended(columns, self.number(columns["length"], self.made, table))
+        if len(table) > state.episodes:  # the oldest went first, as a rule
+            table = table.without(range(int(np.searchsorted(table["id"], self.catalog.first()))))
+        if len(table) > state.episodes:
+            table = table.without(np.flatnonzero(~np.isin(table["id"], np.array(self.catalog.ids(), np.int64))))
+        if state.edited > self.state.revision >= 0:
+            for columns in self.catalog.episodes(state.types, "id < ? AND revision > ?", last, self.state.revision):
+                at = table.find(columns["id"])
+                moved = np.flatnonzero(table["segment"][at] != columns["segment"]).tolist()
+                table = table.replaced(at, {name: columns[name] for name in table.names()})
+                lengths = [columns["length"][i] for i in moved]
+                table = table.moved(at[moved], self.number(lengths, self.made, table))
+        return table
 
-    def number(self, records: list[Record], rows: Rows | None, table: Table) -> list[int]:
+    def number(self, lengths: Sequence[int], rows: Rows | None, table: Table) -> list[int]:
         """Give the blocks of episodes numbers beside those of a table, and return that of each one's first."""
         if rows is None:
             raise DamagedError(f"{self.catalog.path} is damaged: it does not say what a row is.")
         numbers, begin = [], self._next_block
-        for record in records:
+        for length in lengths:
             numbers.append(self._next_block)
-            self._next_block += rows.layout.blocks(record["length"])
+            self._next_block += rows.layout.blocks(length)
         rows.checked.extend(begin, self._next_block, table["block"])
         return numbers
 

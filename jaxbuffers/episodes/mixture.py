@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic
 
 import jax
@@ -23,9 +23,12 @@ from jaxbuffers.storage.bits import exactly
 Source = HostReplay | Callable[[int, jax.Array], Batch | HostBatch]
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["batch", "source", "parts"], meta_fields=["counts"])
 @dataclass(frozen=True)
 class MixedBatch(Generic[Data]):
     """A batch from several sources, those of each source together, in the order of the sources.
+
+    Jitted functions take it as it is, or its ``batch``.
 
     Attributes:
       batch: as if from one: ``probability`` is that of the mixture, the fraction of the source times the probability

@@ -96,9 +96,10 @@ def whole(core: Core, rows: Rows, record: Record, wanted: list[int], fields: Seq
 
     def read() -> Any:
         for leaf, column in columns.items():
-            for block in range(rows.layout.blocks(length) if expected is not None else 0):
-                _compare(core, rows, record["id"], number, column, leaf, block, expected)
-        for column in columns.values():
+            for block in range(rows.layout.blocks(length)):
+                cut = slice(block * rows.layout.block, (block + 1) * rows.layout.block)
+                if expected is not None and zlib.crc32(column[cut].data) != expected[block, leaf]:
+                    raise _damaged(rows, record["id"], number, leaf, block, length)
             column.flags.writeable = False
         return tree_of(spec, {leaf: shaped(spec, leaf, c, (length,)) for leaf, c in columns.items()}, fields)
 
@@ -113,22 +114,22 @@ def _check(core: Core, rows: Rows, at: np.ndarray, begins: np.ndarray, ends: np.
     first, last = begins // block, (ends - 1) // block
     base = table["block"][at]
     steps = np.arange(int((last - first).max(initial=0)) + 1)
-    missing = checked.missing(base[:, None] + np.minimum(first[:, None] + steps, last[:, None]), wanted)
+    blocks = base[:, None] + np.minimum(first[:, None] + steps, last[:, None])  # the last one repeated
+    missing = checked.missing(blocks, wanted)
     if not missing.any():
         return
     unchecked = np.flatnonzero(missing)
-    lengths = {int(table["id"][at[i]]): int(table["length"][at[i]]) for i in unchecked}
-    expected = _sums(core, rows, lengths)
-    for i in unchecked.tolist():
-        place = int(at[i])
-        number, offset, episode = (int(table[name][place]) for name in ("segment", "offset", "id"))
-        columns = rows.segments.columns(number, core.known[number].rows)
-        for j in range(int(first[i]), int(last[i]) + 1):
+    ids, segments, offsets, lengths = (table[n][at[unchecked]].tolist() for n in ("id", "segment", "offset", "length"))
+    expected = _sums(core, rows, dict(zip(ids, lengths, strict=True)))
+    some = zip(ids, segments, offsets, lengths, first[unchecked].tolist(), last[unchecked].tolist(), strict=True)
+    for episode, number, offset, length, begin, end in some:
+        columns, sums = rows.segments.columns(number, core.known[number].rows), expected[episode]
+        for j in range(begin, end + 1):
+            cut = slice(offset + j * block, offset + min((j + 1) * block, length))
             for leaf in wanted:
-                if not checked.is_done(int(base[i]) + j, leaf):
-                    column = columns[leaf][offset : offset + lengths[episode]]
-                    _compare(core, rows, episode, number, column, leaf, j, expected[episode])
-                    checked.mark(int(base[i]) + j, leaf)
+                if zlib.crc32(columns[leaf][cut].data) != sums[j, leaf]:
+                    raise _damaged(rows, episode, number, leaf, j, length)
+    checked.mark(blocks[unchecked], wanted)
 
 
 def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarray]:
@@ -147,14 +148,10 @@ def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarr
     return result
 
 
-def _compare(
-    core: Core, rows: Rows, episode: int, number: int, column: np.ndarray, leaf: int, block: int, expected: Any
-) -> None:
-    size = rows.layout.block
-    if zlib.crc32(column[block * size : (block + 1) * size].data) != expected[block, leaf]:
-        end = min((block + 1) * size, len(column))
-        name = ".".join(rows.layout.spec.paths[leaf])
-        raise DamagedError(
-            f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
-            f"{end - 1}, does not have the checksum that it was stored with. Delete the episode to go on without it."
-        )
+def _damaged(rows: Rows, episode: int, number: int, leaf: int, block: int, length: int) -> DamagedError:
+    size, name = rows.layout.block, ".".join(rows.layout.spec.paths[leaf])
+    return DamagedError(
+        f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
+        f"{min((block + 1) * size, length) - 1}, does not have the checksum that it was stored with. Delete the "
+        f"episode to go on without it."
+    )

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -98,16 +98,46 @@ class EpisodeStore(Readable):
           ConfigurationError: it has more rows than the capacity. Nothing is stored.
           StoreError: it cannot be written, as where the disk is full. Nothing is stored.
         """
+        return int(self.add_episodes([rows], [{} if metadata is None else metadata], stream=stream)[0])
+
+    def add_episodes(
+        self, episodes: Sequence[Any], metadata: Sequence[Mapping[str, Any]] | None = None, *, stream: int = -1
+    ) -> np.ndarray:
+        """Store several whole episodes in one transaction, which takes hardly longer than one does for short ones.
+
+        Args:
+          episodes: the rows of each, as for `add_episode`.
+          metadata: columns of your own for each, if any.
+          stream: where they come from.
+
+        Returns:
+          Their ids, int64 ``[n]``.
+
+        Raises:
+          StructureError, ShapeError, DtypeError, ConfigurationError, StoreError: as for `add_episode`, which says them
+            of one. Nothing is stored, none of them.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> store = jb.EpisodeStore()
+        >>> store.add_episodes([{"obs": np.zeros(n, np.float32)} for n in (3, 1)], [dict(level=1), dict(level=2)])
+        array([0, 1])
+        """
         number = positive("stream", stream, -1)
+        if metadata is not None and len(metadata) != len(episodes):
+            raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
+        if not len(episodes):
+            return np.zeros(0, np.int64)
         with self._section():
             self._refuse_readers()
-            spec = self._made.layout.spec if self._core.made else _rows.spec_of(rows)
-            leaves, lead = _rows.leaves_of(spec, rows, 1, self.texts)
-            if not lead[0]:
-                raise ShapeError("an episode has at least one row; these have none.")
-            arrays = _rows.interned(spec, leaves, self.texts)
-            _rows.check_flags(spec, arrays)
-            return self._commit(spec, [Finished(arrays, number, {} if metadata is None else dict(metadata))])[0]
+            spec = self._core.made.layout.spec if self._core.made else _rows.spec_of(episodes[0])
+            checked = [_rows.leaves_of(spec, rows, 1, self.texts)[0] for rows in episodes]
+            for leaves in checked:
+                _rows.check_flags(spec, leaves)
+            given = [{} if metadata is None else dict(metadata[i]) for i in range(len(episodes))]
+            self._settled(given)
+            arrays = [_rows.interned(spec, leaves, self.texts) for leaves in checked]
+            finished = [Finished(leaves, number, each) for leaves, each in zip(arrays, given, strict=True)]
+            return np.array(self._commit(spec, finished), np.int64)
 
     def writer(self, num_envs: int | None = None, *, metadata: dict[str, Any] | None = None) -> EpisodeWriter:
         """Return what takes the rows of parallel environments, as `Replay.add` does, and stores their episodes.
@@ -167,7 +197,7 @@ class EpisodeStore(Readable):
                 for name in given:
                     record.pop(name, None)
                 record |= found
-            self._core.edit(at, records, types)
+            self._core.edit(at, records, list(given), types)
 
     def evict(self, count: int) -> np.ndarray:
         """Delete the oldest episodes, so many or as many as there are; return their ids, int64 ``[n]``."""
@@ -234,11 +264,17 @@ class EpisodeStore(Readable):
         if not self._core.writable:
             raise StoreError(f"{self._core.catalog.path} was opened with read_only=True: nothing can be written.")
 
+    def _settled(self, given: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Check the columns of some episodes; return their values, and the columns with those that are new."""
+        types, found = self._core.state.types, []
+        for each in given:
+            values, types = users.settled(each, types)
+            found.append(values)
+        return found, types
+
     def _commit(self, spec: RowSpec, episodes: list[Finished]) -> list[int]:
-        types, settled = self._core.state.types, []
-        for each in episodes:
-            found, types = users.settled(each.users, types)
-            settled.append(replace(each, users=found))
+        found, types = self._settled([each.users for each in episodes])
+        settled = [replace(each, users=values) for each, values in zip(episodes, found, strict=True)]
         return append(self._core, spec, settled, types)
 
 

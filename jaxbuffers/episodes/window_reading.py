@@ -58,7 +58,7 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
     leaves = dict(enumerate(jax.tree.leaves(rows)))
     large = {i: leaf for i, leaf in leaves.items() if leaf.nbytes >= LARGE}
     small = {i: leaf for i, leaf in leaves.items() if i not in large}
-    large = jax.device_put(large, may_alias=True)
+    large = jax.device_put(large)
     return _reading(view, spec)(large, small, rows_away, place, draw.probability, key)
 
 

@@ -42,8 +42,8 @@ def references(states: Any, table: Any = None, pins: Any = ()) -> References:
     """Return what some states and pins refer to.
 
     What holds rows and has texts of its own says so: it has a method ``text_ids()`` that returns their ids, an integer
-    array ``[n]``, and ``table`` where they are; a store of episodes calls them ``texts``. `HostReplay` and `HostBatch` are
-    such.
+    array ``[n]``, and ``table`` where they are; a store of episodes calls them ``texts``. `HostReplay` and `HostBatch`
+    are such.
 
     Args:
       states: a pytree of `ReplayState` (stacked by ``vmap`` too), `RolloutState`, `RecorderState`, batches, and objects

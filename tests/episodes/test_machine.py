@@ -7,10 +7,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from tier import budget
 
 import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, check_rows, rows, temporary
-from tier import budget
 
 LENGTHS = st.sampled_from([1, 2, 3, 9, 30, 70])
 EXAMPLES, STEPS = budget((25, 25), (400, 60))
@@ -24,7 +24,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(capacity=st.sampled_from([None, 100, 300]), segment=st.sampled_from([20, 64, 1000]))
     def begin(self, capacity, segment):
         self.folder = temporary()
-        self.options = dict(capacity=capacity, row=ROW, columns=COLUMNS, segment_bytes=segment * ROW_BYTES)
+        self.options = {"capacity": capacity, "row": ROW, "columns": COLUMNS, "segment_bytes": segment * ROW_BYTES}
         self.path = self.folder / "store" if self.kind == "disk" else None
         self.store, self.model = jb.EpisodeStore(self.path, **self.options), Model(capacity)
         self.reader, self.seen, self.held, self.key = None, None, [], 0

@@ -102,7 +102,7 @@ def test_time_major_windows_are_joined_along_their_axis():
 
 def test_pure_replays_and_laws_mix():
     replay = jb.Replay(8, 2, 4)
-    state = replay.add(replay.init(jnp.float32(0)), jnp.arange(8.0).reshape(4, 2))
+    state = replay.add(replay.init(jnp.float32(0)), jnp.arange(8, dtype=jnp.float32).reshape(4, 2))
     store = jb.EpisodeStore()
     for i in range(3):
         store.add_episode(np.full(3, 100 + i, np.float32))
@@ -112,6 +112,13 @@ def test_pure_replays_and_laws_mix():
     assert (batch.data[:3] < 8).all()
     assert (batch.data[3:] == 102).all()
     np.testing.assert_allclose(batch.probability, np.repeat(np.float32([1 / 16, 1 / 6]), 3), rtol=1e-6)
+
+
+def test_a_mixed_batch_goes_into_jitted_functions_as_it_is():
+    store = store_of([4, 7])
+    batch = Mixture((0.5, store.source(jb.Items())), (0.5, ring_of(6))).sample(4, jax.random.key(0))
+    total = jax.jit(lambda batch: jnp.sum(batch.data["t"]) + jnp.sum(batch.source))(batch)
+    assert int(total) == int(batch.data["t"].sum()) + 2
 
 
 def test_what_cannot_be_mixed_is_refused():

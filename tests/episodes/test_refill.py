@@ -132,6 +132,25 @@ def test_rows_go_to_the_ring_and_to_the_store():
     assert set(other.sample(200).text("obs")) == set(buffer.sample(200).text("obs"))
 
 
+def test_rows_that_the_store_cannot_take_are_not_in_the_ring_either(monkeypatch):
+    store = jb.EpisodeStore(row=ROW)
+    buffer = jb.HostReplay(jb.Replay(8, None), ROW)
+    writer = store.writer()
+    tee = Tee(buffer, writer)
+    tee.insert(t=0, is_first=True, is_last=False)
+
+    def full(*_):
+        raise jb.errors.StoreError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_commit", full)
+        with pytest.raises(jb.errors.StoreError, match="disk is full"):
+            tee.insert(t=1, is_first=False, is_last=True)
+    assert (len(buffer), writer.open_rows.tolist(), len(store)) == (1, [1], 0)
+    tee.insert(t=1, is_first=False, is_last=True)
+    assert (len(buffer), writer.open_rows.tolist(), len(store)) == (2, [0], 1)
+
+
 def test_texts_of_another_table_are_refused():
     row = {"obs": jb.text, "is_first": np.bool_(False), "is_last": np.bool_(False)}
     store = jb.EpisodeStore(row=row)

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, and readers beside a writer; see killed.py."""
+"""kill -9 at any moment, and readers beside a writer; see processes.py."""
 
 import os
 import re
@@ -14,7 +14,7 @@ KILLS, COMMITS, STRIDE = budget((20, 40, 19), (500, 400, 1))
 def run(*arguments):
     """Run the script in a process of its own, and return what it says."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "killed.py"), *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).parent / "processes.py"), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
@@ -41,3 +41,7 @@ def test_a_writer_is_killed_at_each_of_its_steps(folder):
 
 def test_readers_in_other_processes_follow_and_see_whole_episodes(folder):
     assert run("read", folder, COMMITS) == "all read\n"
+
+
+def test_a_forked_process_is_refused_and_the_store_goes_on(folder):
+    assert run("fork", folder) == "refused there, whole here\n"
