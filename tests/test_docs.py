@@ -15,6 +15,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/index.md",
     "docs/batch.md",
+    "docs/datasets.md",
     "docs/in-place.md",
     "docs/text.md",
     "docs/vmap.md",
