@@ -42,6 +42,8 @@ def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False
     minari = needed("minari", "minari")
     if isinstance(dataset, str):
         dataset = minari.load_dataset(dataset)
+    if not len(dataset):
+        raise StructureError(f"the data set {dataset.id!r} has no episode.")
     row = _row(dataset, infos, narrow)
 
     def episodes() -> Iterator[Pair]:

@@ -53,13 +53,14 @@ def to_parquet(
     table = store.table()
     at = chosen(table, where)
     columns = {name: _column(arrow, column[at]) for name, column in metadata_of(table).items()}
+    spec, names = store.spec, {}
+    if rows is not None:
+        if spec is None:
+            raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
+        names = _chosen_fields(spec, fields, size)
     parquet.write_table(arrow.table(columns), os.fspath(episodes))
-    if rows is None:
+    if rows is None or spec is None:
         return []
-    spec = store.spec
-    if spec is None:
-        raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
-    names = _chosen_fields(spec, fields, size)
     kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
     schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
     top = sorted({name.split(".")[0] for name in names})

@@ -6,14 +6,33 @@ from typing import Any, Self
 
 from jaxbuffers.checks import positive
 from jaxbuffers.datasets.imported import needed
+from jaxbuffers.episodes.mixture import MixedBatch
 from jaxbuffers.episodes.prefetch import Prefetched
 from jaxbuffers.errors import ConfigurationError, WorkerError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.loading.raw import RawBatch
 from jaxbuffers.loading.steps import StoreSteps
 
+Loaded = HostBatch | MixedBatch
 
-class Loader(Iterator[HostBatch]):
+
+def iter_dataset(source: StoreSteps, *, workers: int = 0, ahead: int = 2) -> Any:
+    """Return a ``grain.IterDataset`` of the batches of `StoreSteps`, for pipelines of your own; needs ``grain``.
+
+    Its iterators have Grain's ``get_state`` and ``set_state``, which count steps for each worker: resume with as many.
+    Close them, or their workers live on. A worker that has died is a ``RuntimeError`` of Grain's.
+
+    Args:
+      source: the batches.
+      workers: how many processes read; 0 for none.
+      ahead: how many batches each worker reads ahead.
+    """
+    if not isinstance(source, StoreSteps):
+        raise ConfigurationError(f"a source of batches is jb.loading.StoreSteps, got {source!r}.")
+    return _grain(source, positive("workers", workers, minimum=0), 0, positive("ahead", ahead)).map(source.read)
+
+
+class Loader(Iterator[Loaded]):
     """The batches of `StoreSteps`, in their order, whatever the number of workers.
 
     With workers it is a pipeline of Grain (extra ``grain``), which spawns them: the program's main module must be
@@ -59,7 +78,7 @@ class Loader(Iterator[HostBatch]):
         """The number of the next batch."""
         return self._step
 
-    def __next__(self) -> HostBatch:
+    def __next__(self) -> Loaded:
         batch = self._make(0) if self._prefetched is None else next(self._prefetched)
         self._step += 1
         return batch
@@ -78,7 +97,7 @@ class Loader(Iterator[HostBatch]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _make(self, _: int) -> HostBatch:
+    def _make(self, _: int) -> Loaded:
         try:
             raw = next(self._raw)
         except RuntimeError as error:
@@ -104,12 +123,15 @@ class _From:
 def _raw(source: StoreSteps, workers: int, start: int, ahead: int) -> Iterator[Any]:
     if not workers:
         return (source[step] for step in itertools.takewhile(lambda step: step < len(source), itertools.count(start)))
+    return iter(_grain(source, workers, start, ahead)) if start < len(source) else iter(())
+
+
+def _grain(source: StoreSteps, workers: int, start: int, ahead: int) -> Any:
+    """Return a dataset of raw batches."""
     grain, flags = needed("grain", "grain"), needed("absl.flags", "grain").FLAGS
     if not flags.is_parsed():
         flags.mark_as_parsed()  # Grain's own flags keep their defaults in programs that parse none
-    if start >= len(source):
-        return iter(())
     whole = grain.MapDataset.source(_From(source, start))
     read = whole.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
-    return iter(read.mp_prefetch(options))
+    return read.mp_prefetch(options) if workers else read

@@ -5,12 +5,14 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.checks import check_key, check_part
 from jaxbuffers.episodes.batches import key_of
 from jaxbuffers.episodes.laws import Law
+from jaxbuffers.episodes.mixture import MixedBatch
 from jaxbuffers.episodes.sampling import Where
 from jaxbuffers.episodes.window_draw import WindowDraw
 from jaxbuffers.episodes.window_reading import read
@@ -52,7 +54,7 @@ class Source:
             )
 
     @transfers
-    def read(self, raw: RawBatch, key: jax.Array | None = None) -> HostBatch:
+    def read(self, raw: RawBatch, key: jax.Array | None = None) -> HostBatch | MixedBatch:
         """Read windows with the view, in one compiled call: in the process that learns, not in those that read.
 
         Args:
@@ -60,7 +62,7 @@ class Source:
           key: for what the view leaves to chance; None for that which belongs to the batch.
 
         Returns:
-          `HostBatch`; the streams of its index are ids of episodes of the store that ``raw.source`` says.
+          `HostBatch`; of several stores a `MixedBatch`, which says from which one each window comes, without ``parts``.
         """
         if key is None:
             key = key_of(*raw.seed[0].tolist())
@@ -76,8 +78,9 @@ class Source:
 
         batch: Batch = read(fetch, spec, self.view, draw, key)
         if several:
-            index = Index(batch.index.stream // len(self.parts), batch.index.time)
-            batch = replace(batch, index=index)
+            batch = replace(batch, index=Index(batch.index.stream // len(self.parts), batch.index.time))
+            counts = np.bincount(raw.source, minlength=len(self.parts)).tolist()
+            return MixedBatch(batch, jnp.asarray(raw.source), tuple(counts), ())
         return HostBatch(batch, self.parts[0]._here().texts, text_names(batch.data, spec))
 
     def _elsewhere(self, ids: np.ndarray, starts: np.ndarray, length: int) -> Any:

@@ -169,6 +169,12 @@ def test_malformed_data_sets_are_named():
             from_minari(made)
 
 
+def test_a_data_set_without_episodes_is_named():
+    made = recorded(NESTED["place"], ACTIONS["box"], episodes=1)
+    with pytest.raises(jb.errors.StructureError, match="'ours/recorded-v0' has no episode"):
+        from_minari(made.filter_episodes(lambda episode: False))
+
+
 def test_what_minari_cannot_hold_is_named():
     store = jb.EpisodeStore()
     space = SPACES.Box(-9, 9, (2,), np.float32)

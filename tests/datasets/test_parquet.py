@@ -91,6 +91,7 @@ def test_fields_that_cannot_be_written_are_named(tmp_path):
         to_parquet(store_of(2), *paths, fields=["speed"])
     with pytest.raises(jb.errors.EmptyReplayError):
         to_parquet(jb.EpisodeStore(), *paths)
+    assert not any(path.exists() for path in paths)
     store = jb.EpisodeStore()
     store.add_episode({"time": np.zeros(2)[:, None].astype(np.float32)})
     with pytest.raises(jb.errors.StructureError, match="'episode' or 'time'"):

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 
 import ml_dtypes
@@ -19,7 +20,7 @@ from jaxbuffers.inspecting import inspect
 from jaxbuffers.inspecting.frames import as_pictures, is_picture, png
 from jaxbuffers.inspecting.page import page
 from jaxbuffers.inspecting.report import Histogram
-from jaxbuffers.inspecting.terminal import plain
+from jaxbuffers.inspecting.terminal import plain, progress
 
 Image = pytest.importorskip("PIL.Image")
 ROW = jb.Row(
@@ -166,6 +167,17 @@ def test_the_terminal_shows_it_with_and_without_rich(path, capsys, monkeypatch):
             assert words in shown
     assert "▀" in rich
     assert "9 pictures (--html shows them)" in lines
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_long_work_shows_how_far_it_is_and_leaves_nothing_out(rich, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    if not rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert list(progress(iter("abc"), "reading", 3)) == ["a", "b", "c"]
+    shown = capsys.readouterr()
+    assert "reading" in shown.err
+    assert not shown.out
 
 
 def test_pictures_go_out_as_they_are():

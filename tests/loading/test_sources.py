@@ -72,6 +72,7 @@ def test_stores_are_mixed_at_exact_fractions(tmp_path):
     for step in range(3):
         batch = steps.read(steps[step])
         assert [number >= 10 for number, _ in places(batch)] == [False] * 6 + [True] * 2
+        assert (batch.source.tolist(), batch.counts) == ([0] * 6 + [1] * 2, (6, 2))
         np.testing.assert_allclose(batch.probability, [0.75 / 9] * 6 + [0.25 / 6] * 2, rtol=1e-6)
     uneven = StoreSteps(stores, jb.Items(), 3, fractions=[0.75, 0.25])
     counts = [int((uneven[step].source == 0).sum()) for step in range(200)]

@@ -9,7 +9,7 @@ from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import ShuffledEpochs
-from jaxbuffers.loading import Loader, StoreSteps, StoreWindows, together
+from jaxbuffers.loading import Loader, StoreSteps, StoreWindows, iter_dataset, together
 
 from .stores import places, store_at
 
@@ -77,6 +77,21 @@ def test_grain_shuffles_windows(store):
     again = iter(dataset.to_iter_dataset().map(windows.read))
     again.set_state(state)
     assert places(next(again)) == second == seen[1]
+
+
+def test_a_dataset_of_grain_is_resumed_by_grain(store):
+    pytest.importorskip("grain")
+    steps = StoreSteps(store, jb.Items(), 4, steps=6)
+    wanted = [places(steps.read(steps[step])) for step in range(6)]
+    iterator = iter(iter_dataset(steps))
+    assert [places(next(iterator)) for _ in range(2)] == wanted[:2]
+    state = iterator.get_state()
+    assert [places(batch) for batch in iterator] == wanted[2:]
+    again = iter(iter_dataset(steps))
+    again.set_state(state)
+    assert [places(batch) for batch in again] == wanted[2:]
+    with pytest.raises(jb.errors.ConfigurationError, match="StoreSteps"):
+        iter_dataset(StoreWindows(store, jb.Items()))
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", "ignore:.*multi-threaded.*:DeprecationWarning")
