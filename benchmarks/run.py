@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import core, host, page, prioritized, rollouts, store, texts
+from benchmarks import core, host, loading, page, prioritized, rollouts, store, texts
 from benchmarks.timing import Result
 
 GROUPS = {
@@ -21,6 +21,7 @@ GROUPS = {
     "host": ("Loops in Python", host.run),
     "texts": ("Texts", texts.run),
     "store": ("Stores of episodes", store.run),
+    "loading": ("Batches read by workers", loading.run),
 }
 
 
