@@ -6,7 +6,7 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import checkpoint, episodes, errors
+from jaxbuffers import checkpoint, datasets, episodes, errors, loading, planet
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
@@ -121,6 +121,7 @@ __all__ = [
     "WrappingView",
     "checkpoint",
     "collate",
+    "datasets",
     "debug_checks",
     "episode_rows",
     "episodes",
@@ -130,8 +131,10 @@ __all__ = [
     "final_observations",
     "importance_weights",
     "intern_messages",
+    "loading",
     "lookup_messages",
     "minibatches",
+    "planet",
     "returns",
     "stats",
     "swap_and_flatten01",

@@ -87,6 +87,10 @@ class DamagedCheckpointError(CheckpointError):
     """The bytes of a checkpoint are not those that were written, or the file is no checkpoint."""
 
 
+class WorkerError(RuntimeError):
+    """A worker process that reads batches ahead has died."""
+
+
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)
 
 

@@ -16,6 +16,7 @@ PAGES = [
     "docs/index.md",
     "docs/batch.md",
     "docs/checkpoints.md",
+    "docs/datasets.md",
     "docs/in-place.md",
     "docs/keeping.md",
     "docs/text.md",
