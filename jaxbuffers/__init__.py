@@ -6,7 +6,7 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import errors
+from jaxbuffers import errors, trajectories
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
@@ -134,6 +134,7 @@ __all__ = [
     "stats",
     "swap_and_flatten01",
     "text",
+    "trajectories",
     "unflatten_and_swap01",
 ]
 
