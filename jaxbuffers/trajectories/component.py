@@ -65,7 +65,7 @@ class Component(abc.ABC):
             optional = each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
             if not optional and each.name not in fields:
                 raise TrajectoryError("missing", f"{cls.__name__}.{each.name}", "is missing.")
-        return cls(**fields, extra=extra)
+        return cls(**fields, extra=extra)  # type: ignore[call-arg]  # every component has it
 
 
 def mapping_of(place: str, data: Any) -> Mapping[str, Any]:
