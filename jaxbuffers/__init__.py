@@ -42,6 +42,7 @@ from jaxbuffers.samplers import (
 from jaxbuffers.stats import stats
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
+from jaxbuffers.trajectories import TrajectoryPool
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -108,6 +109,7 @@ __all__ = [
     "TextTable",
     "TokenBatch",
     "Tokens",
+    "TrajectoryPool",
     "Transition",
     "Transitions",
     "Turnover",

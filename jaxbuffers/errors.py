@@ -80,7 +80,8 @@ class TrajectoryError(ValueError):
     """A trajectory, or a part of one, cannot be taken.
 
     Attributes:
-      reason: one word for it: "type", "value", "missing", "unknown", "prompt", "short" or "invalid_page".
+      reason: one word for it: "type", "value", "missing", "unknown", "prompt", "short", "long" or
+        "invalid_page".
       place: which part, such as ``steps[3].action.action_string``.
       detail: what is wrong with it, and what to do.
     """
