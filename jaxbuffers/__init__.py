@@ -6,7 +6,7 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import errors, trajectories
+from jaxbuffers import episodes, errors, trajectories
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
@@ -124,6 +124,7 @@ __all__ = [
     "collate",
     "debug_checks",
     "episode_rows",
+    "episodes",
     "errors",
     "fence",
     "filters",

@@ -41,7 +41,7 @@ class ConfigurationError(ValueError):
 
 
 class EmptyReplayError(RuntimeError):
-    """A replay is sampled before it has a legal window."""
+    """A replay or a store is sampled before it has a legal window."""
 
 
 class StaleIndexError(LookupError):

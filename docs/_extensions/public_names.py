@@ -5,12 +5,15 @@ from types import ModuleType
 import jaxbuffers
 import jaxbuffers.testing
 
+MODULES = ("episodes", "errors", "filters", "returns")
+
 
 def public_names() -> set[str]:
     """Return the names that the reference must document."""
-    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in ("returns", "filters", "errors")}
-    for name in ("testing", "returns", "filters", "errors"):
-        names |= {f"jaxbuffers.{name}.{member}" for member in _members(getattr(jaxbuffers, name))}
+    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in MODULES}
+    for name in ("testing", *MODULES):
+        members = set(_members(getattr(jaxbuffers, name))) - set(jaxbuffers.__all__)
+        names |= {f"jaxbuffers.{name}.{member}" for member in members}
     return names - {"jaxbuffers.errors.debug_checks"}  # it is jaxbuffers.debug_checks
 
 

@@ -2,11 +2,13 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jaxbuffers.episodes import checksums, records
+from jaxbuffers.episodes.mark import Mark
 from jaxbuffers.episodes.segments import Segment
 from jaxbuffers.episodes.table import Record
 from jaxbuffers.errors import DamagedError, StoreError
@@ -27,6 +29,7 @@ FORMAT = Format(
     ),
 )
 MANY = 500  # ids in one question
+CHUNK = 10_000  # episodes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Change(NamedTuple):
     added: tuple[tuple[Record, bytes], ...] = ()
     removed: tuple[int, ...] = ()
     edited: tuple[Record, ...] = ()
-    segments: dict[int, Segment] = {}
+    segments: Mapping[int, Segment] = MappingProxyType({})
     dropped: tuple[int, ...] = ()
 
 
@@ -89,7 +92,9 @@ class Catalog:
     def __init__(self, path: str | os.PathLike, read_only: bool) -> None:
         self.texts = SqliteStore(path, None, 2**26, read_only, FORMAT)
         self.path, self.read_only = self.texts.file.path, read_only
+        self._mark = Mark(f"{self.path}.revision")
         try:
+            last = self._mark.read()  # before the catalog, which may grow meanwhile
             known = self.note("identity")
             if known is None and not read_only:
                 known = uuid.uuid4().hex
@@ -97,6 +102,7 @@ class Catalog:
             if known is None:
                 raise StoreError(f"{self.path} has no store in it yet; open it for writing first.")
             self.identity = known
+            self._mark.compare(last, self.state().revision, self.path)
         except BaseException:
             self.abort()
             raise
@@ -125,16 +131,19 @@ class Catalog:
         """Make the questions within see one moment: ``with catalog.snapshot:``."""
         return Snapshot(self)
 
-    def episodes(self, types: dict[str, str], where: str = "1", *values: Any) -> Iterator[Record]:
-        """Return the episodes for which a condition holds, in order."""
-        file = self.texts.file
+    def episodes(self, types: dict[str, str], where: str, *values: Any) -> Iterator[dict[str, Sequence[Any]]]:
+        """Return the columns of the episodes for which a condition holds, in order and some at a time."""
         with translated(self.path, StoreError):
             question = f"SELECT {records.names(types)} FROM episodes WHERE {where} ORDER BY id"
-            for found in file.database.execute(question, values):
-                record = records.to_record(found, types)
-                if record is None:
-                    raise self.damaged(f"the entry of episode {found[0]}")
-                yield record
+            cursor = self.texts.file.database.execute(question, values)
+            while found := cursor.fetchmany(CHUNK):
+                if (episode := records.wrong(found)) is not None:
+                    raise self.damaged(f"the entry of episode {episode}")
+                yield records.to_columns(found, types)
+
+    def first(self) -> int:
+        """Return the id of the oldest episode; 0 if there is none."""
+        return self.texts.file.query("SELECT IFNULL(MIN(id), 0) FROM episodes")[0][0]
 
     def ids(self) -> list[int]:
         """Return the ids of all episodes, in order."""
@@ -155,7 +164,8 @@ class Catalog:
 
     def checksums(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Return the packed checksums of those episodes that are there."""
-        wanted, found = list(ids), {}
+        wanted = list(ids)
+        found: dict[int, bytes] = {}
         for start in range(0, len(wanted), MANY):
             some = wanted[start : start + MANY]
             marks = ", ".join("?" * len(some))
@@ -167,6 +177,8 @@ class Catalog:
 
         def work() -> None:
             database, state = self.texts.file.database, change.state
+            if self.state().revision != state.revision - 1:
+                raise StoreError(f"{self.path} has a commit that was reported as failed; close it and open it anew.")
             there = {name for _, name, *_ in database.execute("PRAGMA table_info(episodes)")}
             for name, kind in state.types.items():
                 if name not in there:
@@ -188,8 +200,12 @@ class Catalog:
                 self._put("row", change.row)
             self._put("state", vars(state))
 
+        def then() -> None:
+            done()
+            self._mark.write(change.state.revision)
+
         with translated(self.path, StoreError):
-            self.texts.commit(work, done)
+            self.texts.commit(work, then)
 
     def damaged(self, what: str) -> DamagedError:
         """Return the error for bytes that are not those that were written."""
@@ -203,7 +219,7 @@ class Catalog:
 
 
 class Snapshot:
-    """Several questions about one moment."""
+    """Several questions about one moment. Answers of which no sense can be made are those of a damaged file."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -211,7 +227,10 @@ class Snapshot:
     def __enter__(self) -> None:
         self._catalog.texts.file.query("BEGIN")
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
         database = self._catalog.texts.file.database
         if database.in_transaction:
             self._catalog.texts.file.query("ROLLBACK")
+        senseless = isinstance(error, TypeError | ValueError | LookupError | ArithmeticError | AttributeError)
+        if senseless and kind.__module__ != DamagedError.__module__:
+            raise DamagedError(f"{self._catalog.path} is damaged: {error}.") from error

@@ -39,9 +39,11 @@ class Chances:
         cls, episode: np.ndarray, length: np.ndarray, windows: np.ndarray, weight: np.ndarray, kind: Windows
     ) -> "Chances":
         """Return those of episodes with such weights, without those that cannot be drawn."""
-        whole = exactly(np.where(windows > 0, weight, 0))
-        some = whole > 0
-        if not some.all():
+        if not windows.all():
+            weight = np.where(windows > 0, weight, 0)
+        whole = exactly(weight)
+        if not whole.all():
+            some = whole > 0
             episode, length, windows, whole = episode[some], length[some], windows[some], whole[some]
         return cls(episode, length, windows, whole, np.cumsum(whole), kind)
 
@@ -82,10 +84,12 @@ def exactly(weight: np.ndarray) -> np.ndarray:
     Raises:
       ConfigurationError: a weight is NaN, infinite or negative.
     """
-    if (bad := ~(np.isfinite(weight) & (weight >= 0))).any():
-        raise ConfigurationError(f"weights of episodes must be finite and not negative, got {weight[bad][:3]}.")
+    if not len(weight) or not (weight.min() >= 0 and weight.max() < np.inf):
+        bad = ~((weight >= 0) & (weight < np.inf))
+        if bad.any():
+            raise ConfigurationError(f"weights of episodes must be finite and not negative, got {weight[bad][:3]}.")
     if weight.dtype.kind in "iu" and np.sum(weight, dtype=np.float64) < SCALE:
-        return weight.astype(np.int64)
+        return weight.astype(np.int64, copy=False)
     if not weight.any():
         return np.zeros(len(weight), np.int64)
     share = np.float64(weight) / np.max(weight)  # first, as a sum could be infinite

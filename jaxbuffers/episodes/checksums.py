@@ -42,14 +42,14 @@ class Checked:
         self._first = 0  # number of the first block that is remembered
         self._done = np.zeros((1024, columns), np.bool_)
 
-    def extend(self, end: int, first: int) -> None:
-        """Make room for the blocks below ``end``; those below ``first`` may be forgotten."""
+    def extend(self, begin: int, end: int, live: np.ndarray) -> None:
+        """Make room for the blocks from ``begin`` to ``end``; those before both and ``live``, int ``[n]``, may go."""
         if end - self._first <= len(self._done):
             return
-        kept = self._done[max(first - self._first, 0) :]
-        first = max(first, self._first)
+        first = max(int(live.min(initial=begin)), self._first)
+        kept = self._done[first - self._first :]
         done = np.zeros((max(2 * (end - first), 1024), kept.shape[1]), np.bool_)
-        done[: len(kept)] = kept[: len(done)]
+        done[: len(kept)] = kept
         self._done, self._first = done, first
 
     def missing(self, blocks: np.ndarray, columns: list[int]) -> np.ndarray:
@@ -57,10 +57,6 @@ class Checked:
         done = self._done[blocks - self._first]
         return ~(done if len(columns) == done.shape[-1] else done[..., columns]).all(axis=(1, 2))
 
-    def is_done(self, block: int, column: int) -> bool:
-        """Say whether a block has been checked in a column."""
-        return bool(self._done[block - self._first, column])
-
-    def mark(self, block: int, column: int) -> None:
-        """Remember that a block is as it was written."""
-        self._done[block - self._first, column] = True
+    def mark(self, blocks: np.ndarray, columns: list[int]) -> None:
+        """Remember that blocks, int ``[B, n]``, are as they were written."""
+        self._done[(blocks.reshape(-1, 1) - self._first), columns] = True

@@ -18,7 +18,7 @@ def declared(columns: Any) -> dict[str, str]:
     """Return declarations, types or their names, as names."""
     if not isinstance(columns, Mapping):
         raise ConfigurationError(f"columns must be a dict such as {{'success': bool}}, got {columns!r}.")
-    found = {}
+    found: dict[str, str] = {}
     for name, kind in columns.items():
         known = _PYTHON.get(kind, kind)
         if known not in TYPES:

@@ -1,6 +1,6 @@
 """What a store holds, and the changes that it goes through: each is one transaction, or has not happened."""
 
-import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,11 +11,10 @@ from jaxbuffers.episodes.catalog import Catalog, Change, State
 from jaxbuffers.episodes.layout import Layout
 from jaxbuffers.episodes.memory import MemoryCatalog, MemorySegments
 from jaxbuffers.episodes.placement import Placement
-from jaxbuffers.episodes.rows import Finished, ending, reward_sum
 from jaxbuffers.episodes.segments import Columns, FileSegments, Segment, Segments
-from jaxbuffers.episodes.structure import describe, require_same, restored
-from jaxbuffers.episodes.table import Record, Table
-from jaxbuffers.errors import ConfigurationError, DamagedError
+from jaxbuffers.episodes.structure import require_same, restored
+from jaxbuffers.episodes.table import Record, Table, columns_of
+from jaxbuffers.errors import DamagedError
 from jaxbuffers.row import RowSpec
 
 SMALL = 2**20  # bytes below which no capacity makes a segment smaller
@@ -54,11 +53,12 @@ class Core:
         self.live: dict[int, int] = {}  # rows of episodes in each segment
         self.current: int | None = None
         self.made: Rows | None = None
+        self.noted = False  # whether the catalog knows what a row is
         self._wanted = spec
         self._next_block = 0
         self.refresh()
         if spec is not None and self.made is None:
-            self.made = self._make(spec)
+            self.made = self.made_of(spec)
 
     @property
     def writable(self) -> bool:
@@ -69,7 +69,7 @@ class Core:
         """Add columns of the user's."""
         if types != self.state.types:
             table = self.table.with_types(types)
-            self._commit(Change(self._next(types=types)), self.made, table, self.live, None)
+            self.commit(Change(self.next_state(types=types)), self.made, table, self.live, None)
 
     def tidy(self) -> None:
         """Delete what a crash has left."""
@@ -82,16 +82,19 @@ class Core:
             state = self.catalog.state()
             if state.revision == self.state.revision:
                 return False
-            if self.made is None and (description := self.catalog.note("row")) is not None:
+            if not self.noted and (description := self.catalog.note("row")) is not None:
                 if self._wanted is not None:
                     require_same(self._wanted, description, self.catalog.path)
-                self.made = self._make(self._wanted or restored(description, self.catalog.path))
+                self.made = self.made_of(self._wanted or restored(description, self.catalog.path))
+                self.noted = True
             known, table = self.catalog.segments(), self._read_table(state)
         if len(table) != state.episodes:
             raise DamagedError(f"{self.catalog.path} is damaged: it has {len(table)} of {state.episodes} episodes.")
         if (strange := ~np.isin(table["segment"], list(known))).any():
             raise DamagedError(f"{self.catalog.path} is damaged: it lacks segment {table['segment'][strange][0]}.")
         self._take(state, table, known)
+        if self.made is not None:
+            self.made.segments.keep(set(known))
         self.current = max((n for n, segment in known.items() if segment.used < segment.rows), default=None)
         self.total = int(table["length"].sum())
         numbers, inverse = np.unique(table["segment"], return_inverse=True)
@@ -99,81 +102,20 @@ class Core:
         self.live = dict(zip(numbers.tolist(), rows.tolist(), strict=True))
         return True
 
-    def append(self, spec: RowSpec, episodes: list[Finished], types: dict[str, str]) -> list[int]:
-        """Store episodes, and evict the oldest ones as the capacity asks; return their ids."""
-        rows = self.made or self._make(spec)
-        new = sum(map(len, episodes))
-        removed = self._to_evict(new)
-        plan = self._placement(rows)
-        places = [plan.place(len(each)) for each in episodes]
-        parts: dict[int, list[tuple[int, Columns]]] = {}
-        columns = [tuple(_bytes(leaf) for leaf in each.leaves) for each in episodes]
-        for (number, offset), each in zip(places, columns, strict=True):
-            parts.setdefault(number, []).append((offset, each))
-        self._write(rows, plan, parts)
-        now, added = time.time(), []
-        for i, (each, (number, offset), some) in enumerate(zip(episodes, places, columns, strict=True)):
-            record: Record = {
-                "id": self.state.next_episode + i,
-                "length": len(each),
-                "stream": each.stream,
-                "return": reward_sum(rows.layout.spec, each.leaves),
-                "ending": ending(rows.layout.spec, each.leaves),
-                "time": now,
-                "segment": number,
-                "offset": offset,
-                **each.users,
-            }
-            added.append((record, self.catalog.sums(record["id"], list(some), rows.layout.block)))
-        state = self._next(
-            next_episode=self.state.next_episode + len(episodes),
-            next_segment=plan.next_segment,
-            episodes=self.state.episodes + len(episodes) - len(removed),
-            types=types,
-        )
-        records = [record for record, _ in added]
-        table = self.table.without(range(len(removed))).with_types(types)
-        first = int(table["block"][0]) if len(table) else self._next_block
-        table = table.appended(records, self._number(records, rows, first))
-        live = self._live_after(removed, records)
-        change = Change(state, describe(spec), tuple(added), tuple(removed), (), plan.segments, ())
-        self._commit(change, rows, table, live, plan)
-        return [record["id"] for record in records]
-
     def remove(self, ids: list[int]) -> None:
         """Delete episodes that there are."""
         if not ids:
             return
-        state = self._next(episodes=self.state.episodes - len(ids))
-        live = self._live_after(ids, [])
+        state = self.next_state(episodes=self.state.episodes - len(ids))
+        live = self.live_after(ids, [])
         table = self.table.without(self.table.find(ids))
-        self._commit(Change(state, None, (), tuple(ids)), self.made, table, live, None)
+        self.commit(Change(state, None, (), tuple(ids)), self.made, table, live, None)
 
-    def edit(self, at: list[int], records: list[Record], types: dict[str, str]) -> None:
-        """Replace what is known of the episodes in some places of the table."""
-        state = self._next(edited=self.state.revision + 1, types=types)
-        table = self.table.with_types(types).replaced(at, records)
-        self._commit(Change(state, edited=tuple(records)), self.made, table, self.live, None)
-
-    def move(self, at: list[int]) -> None:
-        """Copy the rows of some episodes to new segments, and forget where they were."""
-        rows = self.made
-        assert rows is not None
-        plan = Placement(self.segment_rows(rows), None, self.state.next_segment, {})
-        records, parts = [self.table.record(i) for i in at], {}
-        for record in records:
-            number, offset = record["segment"], record["offset"]
-            held = rows.segments.columns(number, self.known[number].rows)
-            some = tuple(column[offset : offset + record["length"]] for column in held)
-            record["segment"], record["offset"] = plan.place(record["length"])
-            parts.setdefault(record["segment"], []).append((record["offset"], some))
-        self._write(rows, plan, parts)
-        state = self._next(edited=self.state.revision + 1, next_segment=plan.next_segment)
-        ids = [record["id"] for record in records]
-        first = int(self.table["block"][0])
-        table = self.table.replaced(at, records).moved(at, self._number(records, rows, first))
-        live = self._live_after(ids, records)
-        self._commit(Change(state, edited=tuple(records), segments=plan.segments), rows, table, live, plan)
+    def edit(self, at: list[int], records: list[Record], names: list[str], types: dict[str, str]) -> None:
+        """Replace what is known of the episodes in some places of the table, in some columns."""
+        state = self.next_state(edited=self.state.revision + 1, types=types)
+        table = self.table.with_types(types).replaced(at, columns_of(records, names))
+        self.commit(Change(state, edited=tuple(records)), self.made, table, self.live, None)
 
     def segment_rows(self, rows: Rows) -> int:
         """Return how many rows a usual segment has."""
@@ -182,71 +124,62 @@ class Core:
             size = min(size, max(SMALL, self.capacity * each // 16))
         return max(1, size // each)
 
-    def _make(self, spec: RowSpec) -> Rows:
+    def made_of(self, spec: RowSpec) -> Rows:
+        """Return what follows from knowing what a row is."""
         layout = Layout(spec, self.catalog.identity)
         segments = MemorySegments(layout) if self.folder is None else FileSegments(self.folder, layout)
         return Rows(layout, segments, checksums.Checked(len(layout.sizes)))
 
     def _read_table(self, state: State) -> Table:
         """Return the table as the catalog has it now: what is new of it, beside what is known."""
-        known, last = self.table.with_types(state.types), self.state.next_episode
-        added = list(self.catalog.episodes(state.types, "id >= ?", last))
-        if len(known) + len(added) != state.episodes:
-            there = np.array(self.catalog.ids(), np.int64)
-            known = known.without(np.flatnonzero(~np.isin(known["id"], there)))
-        if state.edited > self.state.revision:
-            edited = list(self.catalog.episodes(state.types, "id < ? AND revision > ?", last, self.state.revision))
-            at = known.find([record["id"] for record in edited]).tolist()
-            before = [known.record(i)["segment"] for i in at]
-            known = known.replaced(at, edited)
-            moved = [i for i, (b, record) in enumerate(zip(before, edited, strict=True)) if b != record["segment"]]
-            if moved:
-                numbers = self._number([edited[i] for i in moved], self.made, int(known["block"][0]))
-                known = known.moved([at[i] for i in moved], numbers)
-        if not added:
-            return known
-        first = int(known["block"][0]) if len(known) else self._next_block
-        return known.appended(added, self._number(added, self.made, first))
+        table, last = self.table.with_types(state.types), self.state.next_episode
+        for columns in self.catalog.episodes(state.types, "id >= ?", last):
+            table = table.appended(columns, self.number(columns["length"], self.made, table))
+        if len(table) > state.episodes:  # the oldest went first, as a rule
+            table = table.without(range(int(np.searchsorted(table["id"], self.catalog.first()))))
+        if len(table) > state.episodes:
+            table = table.without(np.flatnonzero(~np.isin(table["id"], np.array(self.catalog.ids(), np.int64))))
+        if state.edited > self.state.revision >= 0:
+            for columns in self.catalog.episodes(state.types, "id < ? AND revision > ?", last, self.state.revision):
+                at = table.find(columns["id"])
+                moved = np.flatnonzero(table["segment"][at] != columns["segment"]).tolist()
+                table = table.replaced(at, {name: columns[name] for name in table.names()})
+                lengths = [columns["length"][i] for i in moved]
+                table = table.moved(at[moved], self.number(lengths, self.made, table))
+        return table
 
-    def _number(self, records: list[Record], rows: Rows | None, first: int) -> list[int]:
-        """Give the blocks of episodes numbers, and return that of each one's first."""
+    def number(self, lengths: Sequence[int], rows: Rows | None, table: Table) -> list[int]:
+        """Give the blocks of episodes numbers beside those of a table, and return that of each one's first."""
         if rows is None:
             raise DamagedError(f"{self.catalog.path} is damaged: it does not say what a row is.")
-        numbers = []
-        for record in records:
+        numbers, begin = [], self._next_block
+        for length in lengths:
             numbers.append(self._next_block)
-            self._next_block += rows.layout.blocks(record["length"])
-        rows.checked.extend(self._next_block, first)
+            self._next_block += rows.layout.blocks(length)
+        rows.checked.extend(begin, self._next_block, table["block"])
         return numbers
 
-    def _next(self, **changes: Any) -> State:
+    def next_state(self, **changes: Any) -> State:
+        """Return what the store says of itself after one more transaction."""
         return replace(self.state, revision=self.state.revision + 1, **changes)
 
-    def _placement(self, rows: Rows) -> Placement:
+    def placement(self, rows: Rows) -> Placement:
+        """Return what finds places for new episodes."""
         held = {} if self.current is None else {self.current: self.known[self.current]}
         return Placement(self.segment_rows(rows), self.current, self.state.next_segment, held)
 
-    def _to_evict(self, new: int) -> list[int]:
-        if self.capacity is None:
-            return []
-        if new > self.capacity:
-            raise ConfigurationError(
-                f"{new} rows do not fit in capacity={self.capacity} rows: the first would leave at once. Give a "
-                f"larger capacity."
-            )
-        excess, count, lengths = self.total + new - self.capacity, 0, self.table["length"]
-        while excess > 0:
-            excess -= int(lengths[count])
-            count += 1
-        return self.table["id"][:count].tolist()
-
-    def _write(self, rows: Rows, plan: Placement, parts: dict[int, list[tuple[int, Columns]]]) -> None:
+    def write(self, rows: Rows, plan: Placement, parts: list[tuple[tuple[int, int], Columns]]) -> None:
+        """Write episodes to their places, each given by its segment and its first row there."""
+        grouped: dict[int, list[tuple[int, Columns]]] = {}
+        for (number, offset), columns in parts:
+            grouped.setdefault(number, []).append((offset, columns))
         for number in plan.created:
             rows.segments.create(number, plan.segments[number].rows)
-        for number, some in parts.items():
+        for number, some in grouped.items():
             rows.segments.write(number, plan.segments[number].rows, some)
 
-    def _live_after(self, removed: list[int], records: list[Record]) -> dict[int, int]:
+    def live_after(self, removed: list[int], records: list[Record]) -> dict[int, int]:
+        """Return how many rows of each segment are in use when some episodes are gone and others have come."""
         live, at = dict(self.live), self.table.find(removed)
         for number, length in zip(self.table["segment"][at].tolist(), self.table["length"][at].tolist(), strict=True):
             live[number] -= length
@@ -254,9 +187,18 @@ class Core:
             live[record["segment"]] = live.get(record["segment"], 0) + record["length"]
         return {number: rows for number, rows in live.items() if rows}
 
-    def _commit(
+    def commit(
         self, change: Change, rows: Rows | None, table: Table, live: dict[int, int], plan: Placement | None
     ) -> None:
+        """Make a change durable, and then true.
+
+        Args:
+          change: what the catalog is told.
+          rows: what follows from knowing what a row is, afterwards.
+          table: the table afterwards.
+          live: how many rows of each segment are in use afterwards.
+          plan: where rows were written, if any were.
+        """
         current = self.current if plan is None or plan.current is None else plan.current
         known = {**self.known, **change.segments}
         dropped = tuple(number for number in known if number not in live and number != current)
@@ -266,7 +208,7 @@ class Core:
         )
 
         def done() -> None:
-            self.made = rows
+            self.made, self.noted = rows, self.noted or change.row is not None
             self._take(change.state, table, known)
             self.live, self.current, self.total = live, current, int(sum(live.values()))
 
@@ -284,8 +226,3 @@ class Core:
 
     def _take(self, state: State, table: Table, known: dict[int, Segment]) -> None:
         self.state, self.table, self.known = state, table.at_revision(state.revision), known
-
-
-def _bytes(leaf: np.ndarray) -> np.ndarray:
-    whole = np.ascontiguousarray(leaf)
-    return whole.reshape(len(whole), -1).view(np.uint8)

@@ -14,10 +14,10 @@ class StoredEpisode:
 
     >>> import numpy as np, jaxbuffers as jb
     >>> store = jb.EpisodeStore()
-    >>> i = store.add_episode({"obs": np.arange(3), "is_last": np.arange(3) == 2})
+    >>> i = store.add_episode({"obs": np.arange(3.0, dtype=np.float32), "is_last": np.arange(3) == 2})
     >>> episode = store[i]
     >>> len(episode), episode.metadata["ending"], episode.rows["obs"]
-    (3, 'truncated', array([0, 1, 2]))
+    (3, 'truncated', array([0., 1., 2.], dtype=float32))
     """
 
     def __init__(self, metadata: dict[str, Any], rows: Callable[[], Any]) -> None:

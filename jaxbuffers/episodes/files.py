@@ -46,9 +46,19 @@ def write(path: str, parts: list[tuple[int, np.ndarray]]) -> None:
             os.close(descriptor)
 
 
+def overwrite(path: str, data: bytes, offset: int) -> None:
+    """Write a few bytes into a file, if that can be done; do not wait for the disk."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        try:
+            write_all(descriptor, data, offset)
+        finally:
+            os.close(descriptor)
+
+
 def write_all(descriptor: int, data: bytes | np.ndarray, offset: int) -> None:
     """Write all bytes, however many the system takes at once."""
-    rest = memoryview(data).cast("B")
+    rest = memoryview(data).cast("B")  # type: ignore[arg-type]
     while rest:
         count = pwrite(descriptor, rest[:MOST], offset)
         rest, offset = rest[count:], offset + count

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from jaxbuffers.checks import number, positive, settle
 from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.row import refuse_masked
 
 
 class Law(abc.ABC):
@@ -40,7 +41,14 @@ class Law(abc.ABC):
 
 @dataclass(frozen=True)
 class UniformWindows(Law):
-    """Draw every legal window with the same probability."""
+    """Draw every legal window with the same probability.
+
+    >>> import jax, numpy as np, jaxbuffers as jb
+    >>> store = jb.EpisodeStore()
+    >>> ids = [store.add_episode({"x": np.zeros(n, np.float32)}) for n in (3, 5)]
+    >>> store.sample(jb.Items(), 2, jax.random.key(0), law=jb.episodes.UniformWindows()).probability
+    Array([0.125, 0.125], dtype=float32)
+    """
 
     @override
     def weights(self, table: Any, windows: np.ndarray) -> np.ndarray:
@@ -53,6 +61,13 @@ class EpisodesByLength(Law):
 
     Args:
       power: 0 makes episodes equally likely, however long they are; 1 makes windows equally likely. From 0 to 4.
+
+    >>> import jax, numpy as np, jaxbuffers as jb
+    >>> store = jb.EpisodeStore()
+    >>> ids = [store.add_episode({"x": np.full(n, n, np.int32)}) for n in (2, 4)]
+    >>> batch = store.sample(jb.Items(), 64, jax.random.key(0), law=jb.episodes.EpisodesByLength(0))
+    >>> sorted(set(zip(batch.data["x"].tolist(), batch.probability.tolist())))
+    [(2, 0.25), (4, 0.125)]
     """
 
     power: float = 0.0
@@ -75,6 +90,13 @@ class RecentEpisodes(Law):
       rows: the newest episodes that have so many rows together, the oldest of them as a whole; all if there are fewer.
       episodes: so many of the newest episodes.
       half_life: an episode after which k rows came has ``2**(-k / half_life)`` times the weight a window.
+
+    >>> import jax, numpy as np, jaxbuffers as jb
+    >>> store = jb.EpisodeStore()
+    >>> ids = [store.add_episode({"x": np.full(3, i, np.int32)}) for i in range(5)]
+    >>> batch = store.sample(jb.Items(), 64, jax.random.key(0), law=jb.episodes.RecentEpisodes(rows=4))
+    >>> sorted(set(batch.data["x"].tolist()))  # the newest three rows, and the episode of the fourth
+    [3, 4]
     """
 
     rows: int | None = None
@@ -113,6 +135,15 @@ class WeightedEpisodes(Law):
       function: from the metadata, NumPy columns ``[n]``, to the weights of the episodes: ``[n]`` integers or
         floats, finite and not negative. It is called once for every state of the store, so it must always give the
         same for the same metadata; define it once, at the top of a module.
+
+    >>> import jax, numpy as np, jaxbuffers as jb
+    >>> def by_success(columns):
+    ...     return np.where(columns["success"], 3, 1)
+    >>> store = jb.EpisodeStore()
+    >>> ids = [store.add_episode({"x": np.zeros(2, np.float32)}, dict(success=i == 0)) for i in range(3)]
+    >>> batch = store.sample(jb.Items(), 64, jax.random.key(0), law=jb.episodes.WeightedEpisodes(by_success))
+    >>> sorted({(e, round(p, 6)) for e, p in zip(batch.index.stream.tolist(), batch.probability.tolist())})
+    [(0, 0.3), (1, 0.1), (2, 0.1)]
     """
 
     function: Callable[[Any], np.ndarray]
@@ -123,7 +154,9 @@ class WeightedEpisodes(Law):
 
     @override
     def weights(self, table: Any, windows: np.ndarray) -> np.ndarray:
-        weights = np.asarray(self.function(table))
+        weights = self.function(table)
+        refuse_masked("the weights", weights)
+        weights = np.asarray(weights)
         if weights.dtype.kind not in "iuf" or weights.shape != windows.shape:
             raise ConfigurationError(
                 f"{self.function!r} must return one number for each of {len(windows)} episodes, got "
@@ -145,6 +178,16 @@ class ShuffledEpochs(Law):
       epoch: which epoch.
       place: how many of its windows have been drawn.
       windows: how many it has; 0 if none has been drawn.
+
+    >>> import jax, numpy as np, jaxbuffers as jb
+    >>> store = jb.EpisodeStore()
+    >>> ids = [store.add_episode({"x": np.full(1, i, np.int32)}) for i in range(4)]
+    >>> law, seen = jb.episodes.ShuffledEpochs(seed=3), []
+    >>> for step in range(2):
+    ...     seen += store.sample(jb.Items(), 2, jax.random.key(step), law=law).data["x"].tolist()
+    ...     law = law.after(store.count(jb.Items()), 2)
+    >>> sorted(seen), law
+    ([0, 1, 2, 3], ShuffledEpochs(seed=3, epoch=1, place=0, windows=4))
     """
 
     seed: int = 0

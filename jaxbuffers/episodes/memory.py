@@ -1,6 +1,6 @@
 """Segments and a catalog in the host's memory, for a store without a path."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +10,6 @@ from typing_extensions import override
 from jaxbuffers.episodes.catalog import Change, State
 from jaxbuffers.episodes.layout import Layout
 from jaxbuffers.episodes.segments import Columns, Segment, Segments
-from jaxbuffers.episodes.table import Record
 from jaxbuffers.texts.memory import MemoryStore
 
 
@@ -67,9 +66,13 @@ class MemoryCatalog:
         """Nothing has happened."""
         return State()
 
-    def episodes(self, types: dict[str, str], where: str, *values: Any) -> list[Record]:
+    def episodes(self, types: dict[str, str], where: str, *values: Any) -> Iterator[dict[str, Any]]:
         """Return no episodes: all are known already."""
-        return []
+        return iter(())
+
+    def first(self) -> int:
+        """Return no id, for the same reason."""
+        return 0
 
     def ids(self) -> list[int]:
         """Return no ids, for the same reason."""
@@ -82,9 +85,6 @@ class MemoryCatalog:
     def sums(self, episode: int, columns: list[Any], block: int) -> bytes:
         """Return no checksums: memory is believed."""
         return b""
-
-    def checksums(self, ids: Iterable[int]) -> None:
-        """Return that nothing has a checksum."""
 
     def commit(self, change: Change, done: Callable[[], Any]) -> None:
         """Do ``done``."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic
 
 import jax
@@ -23,9 +23,12 @@ from jaxbuffers.storage.bits import exactly
 Source = HostReplay | Callable[[int, jax.Array], Batch | HostBatch]
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["batch", "source", "parts"], meta_fields=["counts"])
 @dataclass(frozen=True)
 class MixedBatch(Generic[Data]):
     """A batch from several sources, those of each source together, in the order of the sources.
+
+    Jitted functions take it as it is, or its ``batch``.
 
     Attributes:
       batch: as if from one: ``probability`` is that of the mixture, the fraction of the source times the probability
@@ -102,7 +105,7 @@ class Mixture:
         for source in self.sources:
             if not isinstance(source, HostReplay) and not callable(source):
                 raise ConfigurationError(
-                    f"a source is a jb.HostReplay, store.source(view), or a function of a size and a key, got {source!r}."
+                    f"a source is a HostReplay, store.source(view) or a function of a size and a key, got {source!r}."
                 )
 
     @transfers

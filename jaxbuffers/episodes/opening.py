@@ -9,7 +9,7 @@ from jaxbuffers.episodes import columns as users
 from jaxbuffers.episodes.catalog import Catalog
 from jaxbuffers.episodes.core import Core
 from jaxbuffers.episodes.memory import MemoryCatalog
-from jaxbuffers.errors import ConfigurationError, StoreError
+from jaxbuffers.errors import ConfigurationError, DamagedError, StoreError
 from jaxbuffers.host.convert import declared
 from jaxbuffers.row import RowSpec
 
@@ -58,7 +58,10 @@ def _on_disk(path: str, limit: int | None, spec: RowSpec | None, size: int, read
         raise StoreError(
             f"{path} is no store, or has none in it yet; open it for writing first, without read_only=True."
         )
-    catalog = Catalog(os.path.join(path, "catalog.sqlite"), read_only)
+    name = os.path.join(path, "catalog.sqlite")
+    if not os.path.exists(name) and (os.listdir(folder) or os.path.exists(f"{name}.revision")):
+        raise DamagedError(f"{name} is missing, and there are episodes beside it. Bring it back, or clear the folder.")
+    catalog = Catalog(name, read_only)
     try:
         return Core(catalog, folder, spec, limit, size)
     except BaseException:

@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxbuffers.episodes import checksums
 from jaxbuffers.episodes.core import Core, Rows
-from jaxbuffers.episodes.gather import gather
+from jaxbuffers.episodes.gather import gather, gather_padded
+from jaxbuffers.episodes.memory import MemoryCatalog
 from jaxbuffers.episodes.segments import Columns
 from jaxbuffers.episodes.table import Record, gone
 from jaxbuffers.errors import DamagedError, MissingFieldError
@@ -54,7 +55,9 @@ def shaped(spec: RowSpec, leaf: int, data: np.ndarray, lead: tuple[int, ...]) ->
 
 
 def windows(core: Core, rows: Rows, ids: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> Any:
-    """Return windows that lie within their episodes, ``[B, L, ...]`` for each leaf that is wanted.
+    """Return windows, ``[B, L, ...]`` for each leaf that is wanted; rows beyond the ends of the episode are zero.
+
+    Each window has a row at least of its episode.
 
     Raises:
       FileNotFoundError: a segment is not there any more.
@@ -62,19 +65,26 @@ def windows(core: Core, rows: Rows, ids: np.ndarray, starts: np.ndarray, length:
       DamagedError: what is there is not what was stored.
     """
     table, spec = core.table, rows.layout.spec
+    if not len(ids):
+        return {leaf: np.zeros((0, length, *spec.shapes[leaf]), spec.dtypes[leaf]) for leaf in wanted}
     at = table.find(ids)
-    segments, places = table["segment"][at], table["offset"][at] + starts
+    first, last = np.maximum(starts, 0), np.minimum(starts + length, table["length"][at])
+    segments, places = table["segment"][at], table["offset"][at] + first
     order = np.argsort(segments, kind="stable")
     numbers, begins = np.unique(segments[order], return_index=True)
     held: list[tuple[np.ndarray, Columns]] = []
     for number, some in zip(numbers.tolist(), np.split(order, begins[1:]), strict=True):
         held.append((some, rows.segments.columns(number, core.known[number].rows)))
-    _check(core, rows, at, starts, length, wanted)
-    lead = (len(ids), length)
-    return {
-        leaf: shaped(spec, leaf, gather([(some, columns[leaf]) for some, columns in held], places, length), lead)
-        for leaf in wanted
-    }
+    _check(core, rows, at, first, last, wanted)
+    whole, found = bool((last - first == length).all()), {}
+    for leaf in wanted:
+        groups = [(some, columns[leaf]) for some, columns in held]
+        if whole:
+            data = gather(groups, places, length)
+        else:
+            data = gather_padded(groups, places, last - first, first - starts, length)
+        found[leaf] = shaped(spec, leaf, data, (len(ids), length))
+    return found
 
 
 def whole(core: Core, rows: Rows, record: Record, wanted: list[int], fields: Sequence[str] | None) -> Any:
@@ -86,45 +96,46 @@ def whole(core: Core, rows: Rows, record: Record, wanted: list[int], fields: Seq
 
     def read() -> Any:
         for leaf, column in columns.items():
-            for block in range(rows.layout.blocks(length) if expected is not None else 0):
-                _compare(core, rows, record["id"], number, column, leaf, block, expected)
-        for column in columns.values():
+            for block in range(rows.layout.blocks(length)):
+                cut = slice(block * rows.layout.block, (block + 1) * rows.layout.block)
+                if expected is not None and zlib.crc32(column[cut].data) != expected[block, leaf]:
+                    raise _damaged(rows, record["id"], number, leaf, block, length)
             column.flags.writeable = False
         return tree_of(spec, {leaf: shaped(spec, leaf, c, (length,)) for leaf, c in columns.items()}, fields)
 
     return read
 
 
-def _check(core: Core, rows: Rows, at: np.ndarray, starts: np.ndarray, length: int, wanted: list[int]) -> None:
+def _check(core: Core, rows: Rows, at: np.ndarray, begins: np.ndarray, ends: np.ndarray, wanted: list[int]) -> None:
     """Check the blocks that some windows lie in, those that were not checked before."""
     if core.folder is None:
         return
     block, table, checked = rows.layout.block, core.table, rows.checked
-    first, last = starts // block, (starts + length - 1) // block
+    first, last = begins // block, (ends - 1) // block
     base = table["block"][at]
     steps = np.arange(int((last - first).max(initial=0)) + 1)
-    missing = checked.missing(base[:, None] + np.minimum(first[:, None] + steps, last[:, None]), wanted)
+    blocks = base[:, None] + np.minimum(first[:, None] + steps, last[:, None])  # the last one repeated
+    missing = checked.missing(blocks, wanted)
     if not missing.any():
         return
     unchecked = np.flatnonzero(missing)
-    lengths = {int(table["id"][at[i]]): int(table["length"][at[i]]) for i in unchecked}
-    expected = _sums(core, rows, lengths)
-    for i in unchecked.tolist():
-        place = int(at[i])
-        number, offset, episode = (int(table[name][place]) for name in ("segment", "offset", "id"))
-        columns = rows.segments.columns(number, core.known[number].rows)
-        for j in range(int(first[i]), int(last[i]) + 1):
+    ids, segments, offsets, lengths = (table[n][at[unchecked]].tolist() for n in ("id", "segment", "offset", "length"))
+    expected = _sums(core, rows, dict(zip(ids, lengths, strict=True)))
+    some = zip(ids, segments, offsets, lengths, first[unchecked].tolist(), last[unchecked].tolist(), strict=True)
+    for episode, number, offset, length, begin, end in some:
+        columns, sums = rows.segments.columns(number, core.known[number].rows), expected[episode]
+        for j in range(begin, end + 1):
+            cut = slice(offset + j * block, offset + min((j + 1) * block, length))
             for leaf in wanted:
-                if not checked.is_done(int(base[i]) + j, leaf):
-                    column = columns[leaf][offset : offset + lengths[episode]]
-                    _compare(core, rows, episode, number, column, leaf, j, expected[episode])
-                    checked.mark(int(base[i]) + j, leaf)
+                if zlib.crc32(columns[leaf][cut].data) != sums[j, leaf]:
+                    raise _damaged(rows, episode, number, leaf, j, length)
+    checked.mark(blocks[unchecked], wanted)
 
 
 def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarray]:
-    found = core.catalog.checksums(lengths)
-    if found is None:
+    if isinstance(core.catalog, MemoryCatalog):  # memory is believed
         return {}
+    found = core.catalog.checksums(lengths)
     result = {}
     for episode, length in lengths.items():
         if episode not in found:
@@ -137,14 +148,10 @@ def _sums(core: Core, rows: Rows, lengths: dict[int, int]) -> dict[int, np.ndarr
     return result
 
 
-def _compare(
-    core: Core, rows: Rows, episode: int, number: int, column: np.ndarray, leaf: int, block: int, expected: Any
-) -> None:
-    size = rows.layout.block
-    if zlib.crc32(column[block * size : (block + 1) * size]) != expected[block, leaf]:
-        end = min((block + 1) * size, len(column))
-        name = ".".join(rows.layout.spec.paths[leaf])
-        raise DamagedError(
-            f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
-            f"{end - 1}, does not have the checksum that it was stored with. Delete the episode to go on without it."
-        )
+def _damaged(rows: Rows, episode: int, number: int, leaf: int, block: int, length: int) -> DamagedError:
+    size, name = rows.layout.block, ".".join(rows.layout.spec.paths[leaf])
+    return DamagedError(
+        f"{rows.segments.where(number)} is damaged: field {name!r} of episode {episode}, rows {block * size} to "
+        f"{min((block + 1) * size, length) - 1}, does not have the checksum that it was stored with. Delete the "
+        f"episode to go on without it."
+    )

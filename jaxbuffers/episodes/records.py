@@ -1,8 +1,9 @@
 """Episodes as rows of SQLite, each with a checksum over everything that it says."""
 
 import json
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxbuffers.episodes.table import FIXED, Record
@@ -29,23 +30,25 @@ def names(types: Mapping[str, str]) -> str:
 
 def to_values(record: Record, types: Mapping[str, str], revision: int) -> tuple[Any, ...]:
     """Return the values to store for an episode."""
-    fixed = [None if record[name] != record[name] else record[name] for name in FIXED]  # SQLite has no NaN
-    users = [_plain(record.get(name)) for name in types]
-    return (*fixed, revision, _sum([*fixed, revision], types, users), *users)
+    fixed = tuple(None if record[name] != record[name] else record[name] for name in FIXED)  # SQLite has no NaN
+    given = [int(value) if isinstance(value := record.get(name), bool) else value for name in types]
+    return (*fixed, revision, _sum((*fixed, revision), tuple(given)), *given)
 
 
-def to_record(values: tuple[Any, ...], types: Mapping[str, str]) -> Record | None:
-    """Undo `to_values`; None if a value is not the one that was stored."""
+def wrong(values: Sequence[tuple[Any, ...]]) -> Any:
+    """Return the id of the first episode of which a value is not the one that was stored; None if there is none."""
     count = len(COLUMNS)
-    if _sum(values[: count - 1], types, values[count:]) != values[count - 1]:
-        return None
-    record = dict(zip(FIXED, values, strict=False))
-    if record["return"] is None:
-        record["return"] = float("nan")
-    for (name, kind), value in zip(types.items(), values[count:], strict=True):
-        if value is not None:
-            record[name] = bool(value) if kind == "bool" else value
-    return record
+    for each in values:
+        if _sum(each[: count - 1], each[count:]) != each[count - 1]:
+            return each[0]
+    return None
+
+
+def to_columns(values: Sequence[tuple[Any, ...]], types: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+    """Return the columns of some episodes, with None where one has no value."""
+    found: dict[str, Sequence[Any]] = dict(zip((*COLUMNS, *types), zip(*values, strict=True), strict=True))
+    found["return"] = [math.nan if value is None else value for value in found["return"]]
+    return found
 
 
 def note(value: Any) -> tuple[str, int]:
@@ -70,13 +73,8 @@ def segment_sum(number: int, rows: int, used: int) -> int:
     return zlib.crc32(repr((number, rows, used)).encode())
 
 
-def _plain(value: Any) -> Any:
-    if value != value:
-        return None
-    return int(value) if isinstance(value, bool) else value
-
-
-def _sum(fixed: Any, types: Mapping[str, str], users: Any) -> int:
-    # A column that was added later has no value in older episodes, and does not count.
-    given = [(name, value) for name, value in zip(types, users, strict=True) if value is not None]
-    return zlib.crc32(repr((*fixed, *given)).encode("utf-8", "surrogatepass"))
+def _sum(fixed: tuple[Any, ...], given: tuple[Any, ...]) -> int:
+    # A column that was added later, behind the others, has no value in older episodes, and does not count.
+    while given and given[-1] is None:
+        given = given[:-1]
+    return zlib.crc32(repr(fixed + given).encode("utf-8", "surrogatepass"))

@@ -71,10 +71,13 @@ def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[li
         lead = own
     if lead is None:
         lead = np.shape(leaves[0])[:axes]  # of lists of texts
+    if 0 in lead:
+        raise ShapeError(f"the rows have the leading axes {lead}: there are none. An episode has at least one row.")
     for i, (path, shape) in enumerate(zip(spec.paths, spec.shapes, strict=True)):
         if path in spec.texts:
             leaves[i] = convert.texts(path, leaves[i], shape, lead)
-            if isinstance(leaves[i], np.ndarray):
+            if hasattr(leaves[i], "dtype"):
+                leaves[i] = np.asarray(leaves[i])
                 texts.lookup(leaves[i])  # raises where they are ids of another table
         elif not isinstance(leaves[i], np.ndarray):
             leaves[i] = np.asarray(usable(path, leaves[i]))

@@ -42,7 +42,7 @@ class Sampled(abc.ABC):
         """Return the columns of the catalog as one snapshot."""
 
     @abc.abstractmethod
-    def read(self, ids: Any, starts: Any, length: int) -> Any:
+    def read(self, ids: Any, starts: Any, length: int, *, pad: bool = False) -> Any:
         """Return windows of rows, each within its episode."""
 
     @cached_property
@@ -72,7 +72,7 @@ class Sampled(abc.ABC):
 
         >>> import jax, numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore()
-        >>> ids = [store.add_episode({"x": np.arange(n)}, dict(good=n > 3)) for n in (3, 4)]
+        >>> ids = [store.add_episode({"x": np.arange(n, dtype=np.int32)}, dict(good=n > 3)) for n in (3, 4)]
         >>> batch = store.sample(jb.Sequences(3), 2, jax.random.key(0), where=lambda columns: ~columns["good"])
         >>> batch.data["x"].tolist(), batch.index.stream[:, 0].tolist(), batch.probability.tolist()
         ([[0, 1, 2], [0, 1, 2]], [0, 0], [1.0, 1.0])
@@ -113,7 +113,7 @@ class Sampled(abc.ABC):
         >>> import jax, numpy as np, jaxbuffers as jb
         >>> from jaxbuffers.episodes import ShuffledEpochs
         >>> store = jb.EpisodeStore()
-        >>> ids = [store.add_episode({"x": np.full(2, i)}) for i in range(3)]
+        >>> ids = [store.add_episode({"x": np.full(2, i, np.int32)}) for i in range(3)]
         >>> with store.batches(jb.Items(), 3, steps=2, law=ShuffledEpochs(seed=1)) as batches:
         ...     seen = [x for batch in batches for x in batch.data["x"].tolist()]
         >>> sorted(seen)
@@ -163,7 +163,7 @@ class Sampled(abc.ABC):
 
         >>> import numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore()
-        >>> ids = [store.add_episode({"x": np.full(n, n)}) for n in (3, 4, 2)]
+        >>> ids = [store.add_episode({"x": np.full(n, n, np.int32)}) for n in (3, 4, 2)]
         >>> refilled = store.refill(jb.Replay(capacity=6, num_envs=None))
         >>> refilled.episodes, refilled.rows, refilled.left_out
         (2, 6, 1)

@@ -81,23 +81,21 @@ class Sampling:
         """Draw windows and read them."""
         check_key(key)
         law = UniformWindows() if law is None else law
-        for attempt in range(ATTEMPTS):
-            # An episode may leave the store between the two: then others are drawn.
-            draw = self.draw(view, batch_size, (*seed_of(key), *[attempt][:attempt]), law, where)
+        seed = seed_of(key)
+        for attempt in range(1, ATTEMPTS):
             try:
-                return self.read(view, draw, key)
-            except UnknownEpisodeError:
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError
+                return self.read(view, self.draw(view, batch_size, seed, law, where), key)
+            except UnknownEpisodeError:  # an episode has left the store between the two: draw others
+                seed = (*seed, attempt)
+        return self.read(view, self.draw(view, batch_size, seed, law, where), key)
 
     def count(self, view: View, where: Where = None) -> int:
         """How many legal windows there are."""
         return self.chances(view, UniformWindows(), where).total
 
     def _check(self, view: View) -> None:
+        check_part("view", view, View)
         if view not in self._checked:
-            check_part("view", view, View)
             view.check(self._spec())
             windows_of(view, self._spec())
             self._checked.add(view)

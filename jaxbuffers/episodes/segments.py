@@ -60,6 +60,9 @@ class Segments(ABC):
     def where(self, number: int) -> str:
         """Return the name of a segment for an error."""
 
+    def keep(self, known: set[int]) -> None:  # noqa: B027 - in memory the writer itself has removed the others
+        """Let go of segments that another process has deleted."""
+
     def tidy(self, known: set[int]) -> None:  # noqa: B027 - nothing is left over in memory
         """Delete what a crash has left: segments that the catalog does not know."""
 
@@ -110,6 +113,11 @@ class FileSegments(Segments):
     @override
     def where(self, number: int) -> str:
         return os.path.join(self.folder, f"{number:08d}.safetensors")
+
+    @override
+    def keep(self, known: set[int]) -> None:
+        for number in [number for number in self._open if number not in known]:
+            del self._open[number]
 
     @override
     def tidy(self, known: set[int]) -> None:

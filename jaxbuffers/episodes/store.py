@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -10,23 +10,18 @@ import numpy as np
 
 from jaxbuffers.checks import positive
 from jaxbuffers.episodes import columns as users
-from jaxbuffers.episodes import compacting, reading
+from jaxbuffers.episodes import compacting
 from jaxbuffers.episodes import rows as _rows
-from jaxbuffers.episodes.core import Rows
-from jaxbuffers.episodes.episode import StoredEpisode
+from jaxbuffers.episodes.appending import append
 from jaxbuffers.episodes.opening import opened
+from jaxbuffers.episodes.readable import Readable
 from jaxbuffers.episodes.rows import Finished
-from jaxbuffers.episodes.sampled import Sampled
-from jaxbuffers.episodes.table import Table
-from jaxbuffers.episodes.text_ids import text_ids
-from jaxbuffers.episodes.where import chosen, integers, metadata_of, per_episode
+from jaxbuffers.episodes.where import integers, per_episode
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import (
     ConfigurationError,
-    DamagedError,
     ShapeError,
     StoreError,
-    UnknownEpisodeError,
     WrongProcessError,
 )
 from jaxbuffers.host.signals import section
@@ -36,7 +31,7 @@ from jaxbuffers.texts import TextTable
 R = TypeVar("R")
 
 
-class EpisodeStore(Sampled):
+class EpisodeStore(Readable):
     """Whole episodes on disk or in memory, of any length, with what is known of them as columns.
 
     With a path, an episode is durable when `add_episode` returns: its rows, its columns and its texts, in one
@@ -85,57 +80,6 @@ class EpisodeStore(Sampled):
         self._writers: weakref.WeakSet[EpisodeWriter] = weakref.WeakSet()
         self._closed = False
 
-    # What is there
-
-    def __len__(self) -> int:
-        """How many episodes there are."""
-        return len(self.table())
-
-    @property
-    def rows(self) -> int:
-        """How many rows all episodes have."""
-        with self._section():
-            return self._core.total
-
-    @property
-    def metadata(self) -> dict[str, np.ndarray]:
-        """The columns of the catalog, ``[n]`` each, in order of insertion; read-only, and never changed afterwards.
-
-        ``id`` (int64, never used twice), ``length`` (rows), ``stream`` (-1: not said), ``return`` (the sum of rewards;
-        NaN without scalar rewards), ``ending`` ("terminated", "truncated", "cut": no last row came, "unknown": no
-        flags), ``time`` of insertion (seconds since 1970), ``segment`` and ``offset``, where its rows are; and the
-        user's. Where an episode has no value, a float column has NaN, one of str None, one of int or bool is masked.
-
-        >>> import numpy as np, jaxbuffers as jb
-        >>> store = jb.EpisodeStore()
-        >>> ids = [store.add_episode({"obs": np.zeros(n)}, dict(level=n)) for n in (3, 5)]
-        >>> store.metadata["level"] > 3
-        array([False,  True])
-        """
-        return metadata_of(self.table())
-
-    @property
-    def spec(self) -> RowSpec | None:
-        """What a row is; None before the first episode."""
-        with self._section():
-            return self._made.layout.spec if self._core.made else None
-
-    def table(self) -> Table:
-        """Return the columns as one snapshot, which says by its ``revision`` whether another is the same."""
-        with self._section():
-            return self._core.table
-
-    def refresh(self) -> bool:
-        """In a reader, see what the writer has committed since; return whether there was anything.
-
-        Raises:
-          DamagedError: the catalog is damaged.
-        """
-        with self._section():
-            return not self._core.writable and self._core.refresh()
-
-    # In
-
     def add_episode(self, rows: Any, metadata: Mapping[str, Any] | None = None, *, stream: int = -1) -> int:
         """Store a whole episode; it is durable when this returns.
 
@@ -154,16 +98,46 @@ class EpisodeStore(Sampled):
           ConfigurationError: it has more rows than the capacity. Nothing is stored.
           StoreError: it cannot be written, as where the disk is full. Nothing is stored.
         """
+        return int(self.add_episodes([rows], [{} if metadata is None else metadata], stream=stream)[0])
+
+    def add_episodes(
+        self, episodes: Sequence[Any], metadata: Sequence[Mapping[str, Any]] | None = None, *, stream: int = -1
+    ) -> np.ndarray:
+        """Store several whole episodes in one transaction, which takes hardly longer than one does for short ones.
+
+        Args:
+          episodes: the rows of each, as for `add_episode`.
+          metadata: columns of your own for each, if any.
+          stream: where they come from.
+
+        Returns:
+          Their ids, int64 ``[n]``.
+
+        Raises:
+          StructureError, ShapeError, DtypeError, ConfigurationError, StoreError: as for `add_episode`, which says them
+            of one. Nothing is stored, none of them.
+
+        >>> import numpy as np, jaxbuffers as jb
+        >>> store = jb.EpisodeStore()
+        >>> store.add_episodes([{"obs": np.zeros(n, np.float32)} for n in (3, 1)], [dict(level=1), dict(level=2)])
+        array([0, 1])
+        """
         number = positive("stream", stream, -1)
+        if metadata is not None and len(metadata) != len(episodes):
+            raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
+        if not len(episodes):
+            return np.zeros(0, np.int64)
         with self._section():
             self._refuse_readers()
-            spec = self._made.layout.spec if self._core.made else _rows.spec_of(rows)
-            leaves, lead = _rows.leaves_of(spec, rows, 1, self.texts)
-            if not lead[0]:
-                raise ShapeError("an episode has at least one row; these have none.")
-            arrays = _rows.interned(spec, leaves, self.texts)
-            _rows.check_flags(spec, arrays)
-            return self._commit(spec, [Finished(arrays, number, {} if metadata is None else dict(metadata))])[0]
+            spec = self._core.made.layout.spec if self._core.made else _rows.spec_of(episodes[0])
+            checked = [_rows.leaves_of(spec, rows, 1, self.texts)[0] for rows in episodes]
+            for leaves in checked:
+                _rows.check_flags(spec, leaves)
+            given = [{} if metadata is None else dict(metadata[i]) for i in range(len(episodes))]
+            self._settled(given)
+            arrays = [_rows.interned(spec, leaves, self.texts) for leaves in checked]
+            finished = [Finished(leaves, number, each) for leaves, each in zip(arrays, given, strict=True)]
+            return np.array(self._commit(spec, finished), np.int64)
 
     def writer(self, num_envs: int | None = None, *, metadata: dict[str, Any] | None = None) -> EpisodeWriter:
         """Return what takes the rows of parallel environments, as `Replay.add` does, and stores their episodes.
@@ -205,7 +179,7 @@ class EpisodeStore(Sampled):
 
         >>> import numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore(columns=dict(judgment=float))
-        >>> ids = [store.add_episode({"obs": np.zeros(3)}) for _ in range(2)]
+        >>> ids = [store.add_episode({"obs": np.zeros(3, np.float32)}) for _ in range(2)]
         >>> store.set(ids, judgment=[0.5, 1.0])
         >>> store.metadata["judgment"]
         array([0.5, 1. ])
@@ -223,88 +197,7 @@ class EpisodeStore(Sampled):
                 for name in given:
                     record.pop(name, None)
                 record |= found
-            self._core.edit(at, records, types)
-
-    # Out
-
-    def __getitem__(self, id: int) -> StoredEpisode:
-        """Return an episode by its id, which is not its place.
-
-        Raises:
-          UnknownEpisodeError: there is none of that id.
-        """
-        return self._episode(positive("id", id, -(2**62)), None)
-
-    def __iter__(self) -> Iterator[StoredEpisode]:
-        """Go through the episodes in order of insertion; those that leave meanwhile are left out."""
-        return self.episodes()
-
-    def episodes(self, where: Any = None, fields: Sequence[str] | None = None) -> Iterator[StoredEpisode]:
-        """Go through some episodes in order of insertion; those that leave meanwhile are left out.
-
-        Args:
-          where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
-          fields: read only these fields of the rows, and give them as a dict; see `select`.
-        """
-        with self._section():
-            table = self._core.table
-            ids = table["id"][chosen(table, where)].tolist()
-        return self._each(ids, fields)
-
-    def select(self, fields: Sequence[str]) -> "Selection":
-        """Return the store with some fields of its rows only: nothing else is read.
-
-        >>> import numpy as np, jaxbuffers as jb
-        >>> store = jb.EpisodeStore()
-        >>> i = store.add_episode({"image": np.zeros((3, 8, 8)), "reward": np.arange(3.0)})
-        >>> store.select(["reward"])[i].rows
-        {'reward': array([0., 1., 2.])}
-        """
-        return Selection(self, list(fields))
-
-    def read(self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None) -> Any:
-        """Return windows of rows, each within its episode.
-
-        Args:
-          ids: int ``[B]``, the episodes.
-          starts: int ``[B]``, the first row of each window, from 0.
-          length: L, rows of a window.
-          fields: only these top-level fields, as a dict.
-
-        Returns:
-          A pytree of NumPy arrays ``[B, L, ...]``, which are the caller's; texts are ids.
-
-        Raises:
-          UnknownEpisodeError: an episode is not in the store, or left it while it was read.
-          ShapeError: a window is not within its episode.
-          DamagedError: the bytes are not those that were stored.
-        """
-        episodes, begins, size = integers("ids", ids), integers("starts", starts), positive("length", length)
-        if episodes.shape != begins.shape:
-            raise ShapeError(f"ids {episodes.shape} and starts {begins.shape} must have one length.")
-
-        def windows() -> Any:
-            made, table = self._made, self._core.table
-            wanted = reading.leaves_of(made.layout.spec, fields)
-            lengths = table["length"][table.find(episodes)]
-            if (wrong := (begins < 0) | (begins + size > lengths)).any():
-                i = int(np.argmax(wrong))
-                raise ShapeError(
-                    f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
-                    f"{lengths[i]} rows."
-                )
-            found = reading.windows(self._core, made, episodes, begins, size, wanted)
-            return reading.tree_of(made.layout.spec, found, fields)
-
-        return self._reading(windows)
-
-    def text_ids(self) -> np.ndarray:
-        """Return the ids of all texts in its rows, int64 ``[n]``, so that `TextTable.sweep` keeps them."""
-        with self._section():
-            held = [self._reading(lambda: text_ids(self._core)), *(writer.text_ids() for writer in self._writers)]
-            return np.unique(np.concatenate(held))
-
-    # Away
+            self._core.edit(at, records, list(given), types)
 
     def evict(self, count: int) -> np.ndarray:
         """Delete the oldest episodes, so many or as many as there are; return their ids, int64 ``[n]``."""
@@ -363,21 +256,6 @@ class EpisodeStore(Sampled):
             "jb.EpisodeStore(path, read_only=True)."
         )
 
-    def __repr__(self) -> str:
-        return f"EpisodeStore({str(self._core.catalog.path)!r}, {len(self)} episodes, {self.rows} rows)"
-
-    def _section(self) -> Any:
-        """Return what to enter so that a call is whole, and alone."""
-        texts = self._core.catalog.texts
-        if texts.elsewhere:
-            raise WrongProcessError(
-                f"the store was opened in process {texts.process}, and this is a process forked from it: open it here, "
-                f"jb.EpisodeStore(path, read_only=True)."
-            )
-        if self._closed:
-            raise StoreError(f"{self._core.catalog.path} was closed; open it with jb.EpisodeStore(path).")
-        return section(texts.lock)
-
     def _writing(self) -> Any:
         self._refuse_readers()
         return self._section()
@@ -386,89 +264,18 @@ class EpisodeStore(Sampled):
         if not self._core.writable:
             raise StoreError(f"{self._core.catalog.path} was opened with read_only=True: nothing can be written.")
 
-    @property
-    def _made(self) -> Rows:
-        if self._core.made is None:
-            raise UnknownEpisodeError("the store has no episodes yet, and does not know what a row is.")
-        return self._core.made
+    def _settled(self, given: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Check the columns of some episodes; return their values, and the columns with those that are new."""
+        types, found = self._core.state.types, []
+        for each in given:
+            values, types = users.settled(each, types)
+            found.append(values)
+        return found, types
 
     def _commit(self, spec: RowSpec, episodes: list[Finished]) -> list[int]:
-        types, settled = self._core.state.types, []
-        for each in episodes:
-            found, types = users.settled(each.users, types)
-            settled.append(replace(each, users=found))
-        return self._core.append(spec, settled, types)
-
-    def _each(self, ids: list[int], fields: Sequence[str] | None) -> Iterator[StoredEpisode]:
-        for i in ids:
-            try:
-                episode = self._episode(i, fields)
-            except UnknownEpisodeError:
-                continue
-            yield episode
-
-    def _episode(self, i: int, fields: Sequence[str] | None) -> StoredEpisode:
-        def look() -> StoredEpisode:
-            made, table = self._made, self._core.table
-            wanted = reading.leaves_of(made.layout.spec, fields)
-            record = table.record(int(table.find(i)))
-            return StoredEpisode(record, reading.whole(self._core, made, record, wanted, fields))
-
-        return self._reading(look)
-
-    def _reading(self, read: Callable[[], R]) -> R:
-        """Read something; where the writer has moved or deleted it meanwhile, once more with what is there now."""
-        with self._section():
-            try:
-                return read()
-            except (FileNotFoundError, UnknownEpisodeError) as error:
-                if self._core.writable or not self._core.refresh():
-                    if isinstance(error, UnknownEpisodeError):
-                        raise
-                    raise DamagedError(f"{error.filename or error} is missing.") from error
-            try:
-                return read()
-            except FileNotFoundError as error:
-                raise UnknownEpisodeError(
-                    f"{error.filename} was deleted while it was read: refresh() and retry."
-                ) from error
-
-
-class Selection(Sampled):
-    """Some fields of the rows of a store; `EpisodeStore.select` makes one."""
-
-    def __init__(self, store: EpisodeStore, fields: list[str]) -> None:
-        self.store, self.fields, self.texts = store, fields, store.texts
-
-    @property
-    def spec(self) -> RowSpec | None:
-        """What is left of a row; None before the first episode."""
-        whole = self.store.spec
-        return None if whole is None else reading.part_of(whole, self.fields)
-
-    def table(self) -> Table:
-        """Return the columns as one snapshot."""
-        return self.store.table()
-
-    def __len__(self) -> int:
-        """How many episodes there are."""
-        return len(self.store)
-
-    def __getitem__(self, id: int) -> StoredEpisode:
-        """Return an episode by its id."""
-        return self.store._episode(positive("id", id, -(2**62)), self.fields)
-
-    def __iter__(self) -> Iterator[StoredEpisode]:
-        """Go through all episodes."""
-        return self.store.episodes(fields=self.fields)
-
-    def episodes(self, where: Any = None) -> Iterator[StoredEpisode]:
-        """Go through some episodes; see `EpisodeStore.episodes`."""
-        return self.store.episodes(where, self.fields)
-
-    def read(self, ids: Any, starts: Any, length: int) -> Any:
-        """Return windows of rows; see `EpisodeStore.read`."""
-        return self.store.read(ids, starts, length, self.fields)
+        found, types = self._settled([each.users for each in episodes])
+        settled = [replace(each, users=values) for each, values in zip(episodes, found, strict=True)]
+        return append(self._core, spec, settled, types)
 
 
 def _once(ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The catalog in memory: one NumPy column for each thing that is known of the episodes, in order of insertion."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,23 +94,19 @@ class Table:
         """Return the table as of a later moment at which it is the same."""
         return Table(revision, self.types, self._memory, self._start, self._stop)
 
-    def appended(self, records: list[Record], first_blocks: list[int]) -> "Table":
-        """Return the table with further episodes."""
-        memory, start, stop = self._memory, self._start, self._stop
-        if stop + len(records) > len(memory["id"]):
+    def appended(self, columns: Mapping[str, Sequence[Any]], first_blocks: list[int]) -> "Table":
+        """Return the table with further episodes, of which ``columns`` tells, and where their blocks begin."""
+        memory, start, stop, count = self._memory, self._start, self._stop, len(first_blocks)
+        if stop + count > len(memory["id"]):
             live = len(self)
-            grown = _memory(self.types, max(16, 2 * (live + len(records))))
+            grown = _memory(self.types, max(16, 2 * (live + count)))
             for name, column in grown.items():
                 column[:live] = memory[name][start:stop]
             memory, start, stop = grown, 0, live
-        end = stop + len(records)
-        for name in FIXED:
-            memory[name][stop:end] = [record[name] for record in records]
+        end = stop + count
+        for name in self.names():
+            self._fill(memory, slice(stop, end), name, columns[name])
         memory["block"][stop:end] = first_blocks
-        for name, kind in self.types.items():
-            memory[name][stop:end] = [record.get(name, _EMPTY[kind]) for record in records]
-            if kind in ("int", "bool"):
-                memory[f"{name}?"][stop:end] = [name in record for record in records]
         return Table(self.revision, self.types, memory, start, end)
 
     def without(self, at: Iterable[int] | np.ndarray) -> "Table":
@@ -123,27 +119,39 @@ class Table:
         memory = {name: np.delete(column[self._start : self._stop], places) for name, column in self._memory.items()}
         return Table(self.revision, self.types, memory, 0, len(self) - len(places))
 
-    def replaced(self, at: list[int], records: list[Record]) -> "Table":
-        """Return the table with other records in some places."""
-        memory = {name: column[self._start : self._stop].copy() for name, column in self._memory.items()}
-        for name in FIXED:
-            memory[name][at] = [record[name] for record in records]
-        for name, kind in self.types.items():
-            memory[name][at] = [record.get(name, _EMPTY[kind]) for record in records]
-            if kind in ("int", "bool"):
-                memory[f"{name}?"][at] = [name in record for record in records]
-        return Table(self.revision, self.types, memory, 0, len(self))
+    def replaced(self, at: Any, columns: Mapping[str, Sequence[Any]]) -> "Table":
+        """Return the table with other values in some places of some columns."""
+        places, memory = self._start + np.asarray(at, np.int64), dict(self._memory)
+        for name, values in columns.items():
+            for each in (name, f"{name}?"):
+                if each in memory:
+                    memory[each] = memory[each].copy()
+            self._fill(memory, places, name, values)
+        return Table(self.revision, self.types, memory, self._start, self._stop)
 
-    def moved(self, at: list[int], first_blocks: list[int]) -> "Table":
+    def moved(self, at: Any, first_blocks: list[int]) -> "Table":
         """Return the table with other numbers for the first blocks of some episodes."""
         memory = {**self._memory, "block": self._memory["block"].copy()}
         memory["block"][self._start + np.asarray(at, np.int64)] = first_blocks
         return Table(self.revision, self.types, memory, self._start, self._stop)
 
+    def _fill(self, memory: dict[str, np.ndarray], at: Any, name: str, values: Sequence[Any]) -> None:
+        kind = self.types.get(name)
+        if kind is not None:
+            if kind in ("int", "bool"):
+                memory[f"{name}?"][at] = [value is not None for value in values]
+            values = [_EMPTY[kind] if value is None else value for value in values]
+        memory[name][at] = values
+
     def _column(self, name: str) -> np.ndarray:
         column = self._memory[name][self._start : self._stop]
         column.flags.writeable = False
         return column
+
+
+def columns_of(records: list[Record], names: Iterable[str]) -> dict[str, list[Any]]:
+    """Return some columns of some records, with None where one has no value."""
+    return {name: [record.get(name) for record in records] for name in names}
 
 
 def gone(episode: int) -> UnknownEpisodeError:
@@ -152,9 +160,9 @@ def gone(episode: int) -> UnknownEpisodeError:
 
 
 def _memory(types: Mapping[str, str], size: int, fixed: bool = True) -> dict[str, np.ndarray]:
-    memory = {name: np.zeros(size, dtype) for name, dtype in FIXED.items()} if fixed else {}
+    memory: dict[str, np.ndarray] = {}
     if fixed:
-        memory["block"] = np.zeros(size, np.int64)
+        memory = {name: np.zeros(size, dtype) for name, dtype in {**FIXED, "block": np.int64}.items()}
     for name, kind in types.items():
         memory[name] = np.full(size, _EMPTY[kind], TYPES[kind])
         if kind in ("int", "bool"):

@@ -9,8 +9,8 @@ from jaxbuffers.host.replay import HostReplay
 class Tee:
     """What goes to a buffer goes to the writer of a store too, and each episode to its file as soon as it is over.
 
-    A call checks the rows against the declaration of the buffer before anything is written. Rows that the store cannot
-    take, because the disk is full, raise the store's error; the buffer has them then.
+    A call that raises has written to neither: the rows are checked against the declaration of the buffer first, and
+    where the store cannot take them, because the disk is full, the buffer does not get them. Repeat the call then.
 
     Args:
       buffer: the ring.
@@ -23,7 +23,7 @@ class Tee:
     def __init__(self, buffer: HostReplay, writer: Any) -> None:
         if not isinstance(buffer, HostReplay):
             raise ConfigurationError(f"buffer must be a jb.HostReplay, got {buffer!r}.")
-        texts = getattr(getattr(writer, "store", None), "texts", None)
+        texts = getattr(writer, "texts", None)
         if buffer._state.spec.texts and texts is not buffer.table:
             raise ConfigurationError(
                 "the rows have texts, and the buffer keeps them in another table than the store: write "
@@ -36,8 +36,8 @@ class Tee:
         buffer = self.buffer
         with buffer.section():
             arrays, mask, _ = buffer._rows.arrays(buffer._state, rows, mask)  # texts are ids from here on
-            buffer.add(arrays, mask)
             self.writer.add(arrays, mask)
+            buffer.add(arrays, mask)
 
     def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields, to both."""

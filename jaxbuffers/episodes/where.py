@@ -1,5 +1,6 @@
 """Which episodes are meant: by a mask over the table, by a function of its columns, or by ids."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,11 +43,21 @@ def integers(name: str, values: Any) -> np.ndarray:
     return array.reshape(-1).astype(np.int64)
 
 
+def one_id(value: Any) -> int:
+    """Return the id of an episode; refuse what is none."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise DtypeError(f"an episode is looked up by its id, an int; got {_described(value)}.")
+
+
 def per_episode(name: str, values: Any, count: int) -> list[Any]:
     """Return a value for each of some episodes, from one for all or one for each."""
     if isinstance(values, Mapping):
         raise StructureError(f"{name} must be one value or a list of them, got a {type(values).__name__}.")
-    if isinstance(values, list | tuple) or getattr(values, "ndim", 0):
+    if isinstance(values, list | tuple) or np.ndim(values):
         refuse_masked(name, values)
         given = list(values)
         if len(given) != count:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.episodes.forwarding import forwarding
 from jaxbuffers.episodes.window_draw import WindowDraw
-from jaxbuffers.episodes.window_ring import Fetched, WindowReader, WindowRing, WindowRingState
+from jaxbuffers.episodes.window_ring import Away, Fetched, WindowReader, WindowRing, WindowRingState
 from jaxbuffers.errors import ConfigurationError, debug_checks
 from jaxbuffers.row import RowSpec
 from jaxbuffers.views import View, WrappingView
@@ -19,7 +19,8 @@ from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.episode_bounds import Bounded
 from jaxbuffers.windows.legal import Legal
 
-Fetch = Callable[[np.ndarray, np.ndarray, int], Any]
+LARGE = 2**16  # bytes from which an array is handed to JAX by itself, not with the call
+Fetch = Callable[..., Any]
 
 
 def windows_of(view: View, spec: RowSpec) -> Windows:
@@ -37,7 +38,7 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
     """Read drawn windows.
 
     Args:
-      fetch: reads rows ``[B, L, ...]``, from ids ``[B]``, starts ``[B]`` and L; arrays that nobody writes to.
+      fetch: `EpisodeStore.read`.
       spec: what a row is.
       view: how to read them.
       draw: which windows; each inside its episode.
@@ -47,56 +48,38 @@ def read(fetch: Fetch, spec: RowSpec, view: View, draw: WindowDraw, key: jax.Arr
       `Batch`, whose index has the ids of the episodes as streams and the rows' places in them as times.
     """
     # 1. Which other rows does the view look at? The first program says so, without any rows.
-    place = _place(draw)
-    far_time = np.zeros((len(draw.start), 0), np.int32)
+    place, rows_away = _place(draw), None
     if _says_elsewhere(view):
-        far_time = np.asarray(_elsewhere(view, spec)(place, key))
-    # 2. Fetch those around the windows, and the others.
-    rows = _fetch(fetch, spec, draw, view.before, view.before + view.after)
-    far = _fetch_single(fetch, spec, draw, far_time)
-    # 3. Read them as if they were a replay's. The arrays are new and nobody writes to them, so they may be shared.
-    rows, far = jax.device_put((rows, far), may_alias=True)
-    return _reading(view, spec)(rows, far, far_time, place, draw.episode.astype(np.int32), key)
+        time = np.asarray(_elsewhere(view, spec)(place, key))
+        rows_away = _away(fetch, spec, draw, time)
+    # 2. Fetch those around the windows, zeros where the episode has none.
+    rows = fetch(draw.episode, draw.start - view.before, view.before + view.after, pad=True)
+    # 3. Read them as if they were a replay's. Nobody writes to these arrays, so JAX may have them as they are.
+    leaves = dict(enumerate(jax.tree.leaves(rows)))
+    large = {i: leaf for i, leaf in leaves.items() if leaf.nbytes >= LARGE}
+    small = {i: leaf for i, leaf in leaves.items() if i not in large}
+    large = jax.device_put(large)
+    return _reading(view, spec)(large, small, rows_away, place, draw.probability, key)
 
 
-def _place(draw: WindowDraw) -> dict[str, np.ndarray]:
-    return {
-        "start": draw.start.astype(np.int32),
-        "length": draw.length.astype(np.int32),
-        "probability": draw.probability,
-    }
+def _place(draw: WindowDraw) -> np.ndarray:
+    """Return where the windows are, int32 ``[3, B]``: starts, rows of the episode, its id."""
+    place = np.stack([draw.start, draw.length, draw.episode])
+    if (place >= 2**31).any():
+        raise ConfigurationError("the ids of a store's episodes have reached 2**31: a batch's index cannot hold them.")
+    return place.astype(np.int32)
 
 
-def _fetch(fetch: Fetch, spec: RowSpec, draw: WindowDraw, before: int, count: int) -> Any:
-    """Read ``count`` rows from ``before`` each window's start on: ``[B, count, ...]``, zero where there are none."""
-    begin = draw.start - before
-    first, end = np.maximum(begin, 0), np.minimum(begin + count, draw.length)
-    if np.all(end - first == count):
-        return fetch(draw.episode, first, count)
-    rows = _zeros(spec, (len(begin), count))
-    for number in np.unique(end - first):
-        some = np.flatnonzero(end - first == number)
-        part = fetch(draw.episode[some], first[some], int(number))
-        column = (first - begin)[some][:, None] + np.arange(number)
-        for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
-            whole[some[:, None], column] = leaf
-    return rows
-
-
-def _fetch_single(fetch: Fetch, spec: RowSpec, draw: WindowDraw, time: np.ndarray) -> Any:
+def _away(fetch: Fetch, spec: RowSpec, draw: WindowDraw, time: np.ndarray) -> Away:
     """Read single rows of the drawn episodes at ``time`` ``[B, X]``, zero where that is -1."""
-    rows = _zeros(spec, time.shape)
+    leaves = zip(spec.shapes, spec.dtypes, strict=True)
+    rows = spec.treedef.unflatten([np.zeros(time.shape + shape, dtype) for shape, dtype in leaves])
     window, column = np.nonzero(time >= 0)
     if len(window):
         part = fetch(draw.episode[window], time[window, column].astype(np.int64), 1)
         for whole, leaf in zip(jax.tree.leaves(rows), jax.tree.leaves(part), strict=True):
             whole[window, column] = leaf[:, 0]
-    return rows
-
-
-def _zeros(spec: RowSpec, lead: tuple[int, ...]) -> Any:
-    pairs = zip(spec.shapes, spec.dtypes, strict=True)
-    return spec.treedef.unflatten([np.zeros(lead + shape, dtype) for shape, dtype in pairs])
+    return Away(rows, time)  # type: ignore[arg-type]
 
 
 def _says_elsewhere(view: View) -> bool:
@@ -110,11 +93,10 @@ def _elsewhere(view: View, spec: RowSpec) -> Callable[..., Any]:
     """Compile the choice of rows elsewhere: int32 ``[B, X]``, their times."""
 
     @debug_checks(False)
-    def choose(place: dict[str, jax.Array], key: jax.Array) -> jax.Array:
-        none = spec.treedef.unflatten([jnp.zeros((len(place["start"]), 0)) for _ in spec.shapes])
-        reader = _reader(view, spec, none, none, jnp.zeros((len(place["start"]), 0), jnp.int32), place, key)
-        found = view.elsewhere(reader)
-        return jnp.stack([index.time for index in found], axis=1)
+    def choose(place: jax.Array, key: jax.Array) -> jax.Array:
+        none = spec.treedef.unflatten([jnp.zeros((place.shape[1], 0)) for _ in spec.shapes])
+        reader = _reader(view, spec, none, None, place, jnp.ones(place.shape[1], jnp.float32), key)
+        return jnp.stack([index.time for index in view.elsewhere(reader)], axis=1)
 
     return jax.jit(choose)
 
@@ -125,36 +107,37 @@ def _reading(view: View, spec: RowSpec) -> Callable[..., Any]:
 
     @debug_checks(False)
     def reading(
-        rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], episode: jax.Array, key: jax.Array
+        large: dict[int, jax.Array],
+        small: dict[int, jax.Array],
+        away: Away | None,
+        place: jax.Array,
+        probability: jax.Array,
+        key: jax.Array,
     ) -> Batch:
-        reader = _reader(view, spec, rows, far, far_time, place, key)
+        rows = spec.treedef.unflatten([leaf for _, leaf in sorted({**large, **small}.items())])
+        reader = _reader(view, spec, rows, away, place, probability, key)
         data, index = view.read(reader)
-        index = Index(episode[index.stream], index.time)
-        return Batch(data=data, index=index, probability=place["probability"], valid=jnp.ones((), jnp.bool_))
+        index = Index(place[2][index.stream], index.time)
+        return Batch(data=data, index=index, probability=probability, valid=jnp.ones((), jnp.bool_))
 
     return forwarding(reading)
 
 
 def _reader(
-    view: View, spec: RowSpec, rows: Any, far: Any, far_time: jax.Array, place: dict[str, jax.Array], key: jax.Array
+    view: View,
+    spec: RowSpec,
+    rows: Any,
+    away: Away | None,
+    place: jax.Array,
+    probability: jax.Array,
+    key: jax.Array,
 ) -> WindowReader:
-    size = len(place["start"])
+    start, length = place[0], place[1]
     windows = windows_of(view, spec)
     ring = WindowRingState(
-        words=None,
-        blocks=(),
-        time=place["length"],
-        size=place["length"],
-        rows=rows,
-        begin=place["start"] - view.before,
-        far=far,
-        far_time=far_time,
+        words=None, blocks=(), time=length, size=length, rows=rows, begin=start - view.before, away=away
     )
-    kind = Fetched(WindowRing.of(spec, size), windows.required, windows.history)
-    draw = Draw(
-        stream=jnp.arange(size, dtype=jnp.int32),
-        start=place["start"],
-        probability=place["probability"],
-        valid=jnp.ones(size, jnp.bool_),
-    )
+    kind = Fetched(WindowRing.of(spec, len(start)), windows.required, windows.history)
+    stream, valid = jnp.arange(len(start), dtype=jnp.int32), jnp.ones(len(start), jnp.bool_)
+    draw = Draw(stream=stream, start=start, probability=probability, valid=valid)
     return WindowReader(Legal(kind, None, ring), draw, key, lead=view.before)

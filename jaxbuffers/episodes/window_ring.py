@@ -20,20 +20,31 @@ LONGEST = 2**28  # rows of an episode: times are counted modulo a multiple of th
 
 
 @struct.dataclass
+class Away:
+    """Single rows from elsewhere in the episodes.
+
+    Attributes:
+      rows: leaves ``[B, X, ...]``.
+      time: int32 ``[B, X]``, their times; -1 for none.
+    """
+
+    rows: Any
+    time: jax.Array
+
+
+@struct.dataclass
 class WindowRingState(RingState):
     """What was fetched of B episodes. Stream b is the whole of its episode; only some of its rows are here.
 
     Attributes:
       rows: leaves ``[B, L, ...]``: consecutive rows, zero where the episode has none.
       begin: int32 ``[B]``, the time of the first of them, below 0 where it would lie before the episode.
-      far: leaves ``[B, X, ...]``, single rows from elsewhere in the episode.
-      far_time: int32 ``[B, X]``, their times; -1 for none.
+      away: rows from elsewhere; None if there are none.
     """
 
     rows: Any
     begin: jax.Array
-    far: Any
-    far_time: jax.Array
+    away: Away | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,10 @@ class WindowRing(Ring):
         stream = jnp.broadcast_to(stream, time.shape)
         exists = (stream >= 0) & (stream < self.num_streams) & (time >= 0)
         stream = jnp.where(exists, stream, 0)
-        return exists & (time < state.time[stream]) & (_near(state, time, stream) | _is_far(state, time, stream))
+        fetched = _near(state, time, stream)
+        if state.away is not None:
+            fetched = fetched | jnp.any(state.away.time[stream] == time[..., None], axis=-1)
+        return exists & (time < state.time[stream]) & fetched
 
     @override
     def read(self, state: RingState, time: jax.Array, stream: jax.Array, mask: jax.Array) -> Any:
@@ -59,20 +73,16 @@ class WindowRing(Ring):
         stream = jnp.where(mask, stream, 0)
         place = jnp.where(mask, time - state.begin[stream], 0)
         near = exactly(lambda x: x.at[stream, jnp.clip(place, 0, x.shape[1] - 1)].get(), state.rows)
-        if state.far_time.shape[1]:
-            at = jnp.argmax(state.far_time[stream] == time[..., None], axis=-1)
-            far = exactly(lambda x: x.at[stream, at].get(), state.far)
-            near = _choose(_near(state, time, stream), near, far)
+        if state.away is not None:
+            at = jnp.argmax(state.away.time[stream] == time[..., None], axis=-1)
+            away = exactly(lambda x: x.at[stream, at].get(), state.away.rows)
+            near = _choose(_near(state, time, stream), near, away)
         return zero_where_not(mask, near)
 
 
 def _near(state: WindowRingState, time: jax.Array, stream: jax.Array) -> jax.Array:
     place = time - state.begin[stream]
     return (place >= 0) & (place < jax.tree.leaves(state.rows)[0].shape[1])
-
-
-def _is_far(state: WindowRingState, time: jax.Array, stream: jax.Array) -> jax.Array:
-    return jnp.any(state.far_time[stream] == time[..., None], axis=-1)
 
 
 def _choose(mask: jax.Array, yes: Any, no: Any) -> Any:

@@ -22,6 +22,7 @@ class EpisodeWriter:
 
     Attributes:
       metadata: columns of your own for the episodes that end from now on; it may be changed at any time.
+      texts: where texts go, the table of the store.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> row = dict(obs=np.float32(0), is_first=np.bool_(True), is_last=np.bool_(False), is_terminal=np.bool_(False))
@@ -47,6 +48,7 @@ class EpisodeWriter:
         for name in checks.FLAGS:
             spec.require_scalar(name, np.bool_, "EpisodeStore.writer")
         self.metadata: dict[str, Any] = {} if metadata is None else metadata
+        self.texts = texts
         self._spec, self._texts, self._commit, self._section = spec, texts, commit, section
         self._axes: tuple[int, ...] = () if num_envs is None else (num_envs,)
         self._streams = 1 if num_envs is None else num_envs
@@ -157,7 +159,8 @@ class EpisodeWriter:
 
     def _take(self, leaves: list[np.ndarray], written: np.ndarray) -> np.ndarray:
         first, last = (leaves[self._spec.paths.index((name,))] for name in ("is_first", "is_last"))
-        before, finished, kept = self._fill.copy(), [], {}
+        before, finished = self._fill.copy(), list[Finished]()
+        kept: dict[int, list[np.ndarray]] = {}
         try:
             for n in range(len(written)):
                 for e in np.flatnonzero(written[n] & first[n] & (self._fill > 0)).tolist():

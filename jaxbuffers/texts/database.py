@@ -95,7 +95,10 @@ def _connect(path: str, compress: bool | None, mode: str, again: bool, kind: For
                 raise kind.error(_missing(path))
             database.execute("PRAGMA synchronous = FULL")
             create(database, bool(compress), kind)
-        meta = _check(database, path, again, kind)
+        try:
+            meta = _check(database, path, again, kind)
+        except (TypeError, ValueError, LookupError) as error:  # of values that make no sense
+            raise kind.error(f"{path} is damaged: {error}.") from error
         if not read_only:  # not before the file is known to be ours
             if os.stat(path).st_nlink > 1:
                 raise kind.error(

@@ -142,7 +142,7 @@ def test_texts_of_batches_that_wait_are_kept():
 
 def test_batches_of_other_sizes_and_seeds_are_refused():
     store = store_of([4])
-    for given in (dict(batch_size=0), dict(batch_size=2, seed=-1), dict(batch_size=2, prefetch=-1)):
+    for given in ({"batch_size": 0}, {"batch_size": 2, "seed": -1}, {"batch_size": 2, "prefetch": -1}):
         with pytest.raises(jb.errors.ConfigurationError):
             store.batches(VIEW, **given)
     with pytest.raises(jb.errors.ConfigurationError, match="law must be a Law"):

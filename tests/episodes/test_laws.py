@@ -23,6 +23,11 @@ from jaxbuffers.episodes.laws import (
 )
 from jaxbuffers.episodes.random_words import fraction_of, words
 from jaxbuffers.episodes.sampling import Sampling
+from jaxbuffers.row import RowSpec
+from jaxbuffers.storage.ring import Ring
+from jaxbuffers.windows.base import Contiguous
+from jaxbuffers.windows.episode_bounds import Bounded
+from jaxbuffers.windows.queue import Queued, WholeEpisodes
 
 from .twins import new_store
 
@@ -250,6 +255,24 @@ def test_every_order_of_an_epoch_is_as_likely(listed, count, monkeypatch):
     null = np.full(cells, 1 / cells)
     some_twice = np.where(np.arange(cells) < 6, 1.5, 1.0)
     fits(counts, null, {"a quarter half as often again": some_twice / some_twice.sum()})
+
+
+def test_windows_of_each_kind_are_counted_and_found_without_a_ring():
+    ring = Ring(RowSpec.of(ROW), 8, 1)
+    lengths, ended = np.arange(1, 8), np.array([True] * 6 + [False])
+    cases = {
+        Contiguous(ring, 3): [0, 0, 1, 2, 3, 4, 5],
+        Queued(ring, 3, within=True): [0, 0, 1, 2, 3, 4, 5],
+        Queued(ring, 2, within=True, period=3): [0, 1, 1, 1, 2, 2, 2],
+        Queued(ring, 2, within=True, period=None): [0, 1, 1, 1, 1, 1, 1],
+        WholeEpisodes(ring, 7): [1, 1, 1, 1, 1, 1, 0],  # the last is not over
+        WholeEpisodes(ring, 4): [1, 1, 1, 1, 0, 0, 0],
+        Bounded(Queued(ring, 2, within=True, period=3)): [0, 1, 1, 1, 2, 2, 2],
+    }
+    for kind, counts in cases.items():
+        assert kind.count_in(lengths, ended).tolist() == counts, kind
+        step = 3 if getattr(kind, "inner", kind) == Queued(ring, 2, within=True, period=3) else 1
+        assert kind.start_in(np.arange(3)).tolist() == [0, step, 2 * step]
 
 
 def test_floats_keep_their_proportions_and_the_least_stays_above_zero():

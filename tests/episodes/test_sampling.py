@@ -15,8 +15,9 @@ from jaxbuffers.episodes.laws import RecentEpisodes
 from jaxbuffers.episodes.sampling import Sampling
 from jaxbuffers.windows.episode_bounds import Bounded
 
+from .test_laws import ROW as FLAT
 from .test_laws import store_of
-from .twins import twins
+from .twins import LENGTHS, new_store, same, twins
 
 
 def test_a_sample_is_the_windows_that_its_index_names():
@@ -189,3 +190,34 @@ def test_texts_come_along():
     batch = Sampling(store).sample(jb.Items(), 30, jax.random.key(0))
     assert set(batch.text("mission")) == {"go", "left", "jump"}
     assert set(batch["mission"]) == {"go", "left", "jump"}
+
+
+def test_some_fields_are_sampled_alone():
+    store = twins(jb.Items()).store
+    some = store.select(["action", "is_first", "obs"])
+    whole = store.sample(jb.Sequences(2), 20, jax.random.key(4))
+    batch = some.sample(jb.Sequences(2), 20, jax.random.key(4))
+    assert batch.data.keys() == {"action", "is_first", "obs"}
+    same(batch.index, whole.index)
+    same(batch.data["obs"], whole.data.obs)
+    with pytest.raises(jb.errors.MissingFieldError, match="reward"):
+        some.sample(jb.Transitions(), 2, jax.random.key(0))
+    assert some.count(jb.Sequences(2)) == store.count(jb.Sequences(2)) == sum(n - 1 for n in LENGTHS)
+
+
+@pytest.mark.parametrize("capacity", [None, 12])
+def test_a_store_on_disk_is_sampled_as_one_in_memory_and_by_a_reader(capacity, tmp_path):
+    view = jb.Sequences(3, "pad", burn_in=1)
+    here, there = store_of([4, 7, 5]), new_store(FLAT, path=tmp_path / "store", capacity=capacity, segment_bytes=64)
+    for episode in here:
+        there.add_episode(episode.rows)
+    reader = jb.EpisodeStore(tmp_path / "store", read_only=True)
+    wanted = here if capacity is None else here.select(["t", "is_first", "is_last"])
+    where = None if capacity is None else lambda columns: columns["id"] > 3  # the first has left the other store
+    batch = wanted.sample(view, 30, jax.random.key(5), where=where)
+    for store in (there, reader):
+        same(store.sample(view, 30, jax.random.key(5)).batch, batch.batch)
+    there.add_episode({"t": np.full(2, 77, np.int32), "is_first": np.arange(2) == 0, "is_last": np.arange(2) == 1})
+    assert reader.refresh()
+    newest = reader.sample(jb.Items(), 5, jax.random.key(6), law=RecentEpisodes(episodes=1))
+    assert newest.data["t"].tolist() == [77] * 5
