@@ -7,7 +7,6 @@ import numpy as np
 
 from jaxbuffers.episodes import EpisodeStore
 from jaxbuffers.episodes import columns as users
-from jaxbuffers.episodes.rows import Finished
 from jaxbuffers.errors import ConfigurationError, DtypeError, TrajectoryError
 from jaxbuffers.trajectories import rows, screenshots
 from jaxbuffers.trajectories.screenshots import Screenshot
@@ -98,25 +97,8 @@ def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Chec
 
 def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[int]:
     """Store trajectories in one transaction; return their ids."""
-    words: list[str | None] = []
-    counts: list[int] = []
-    for each in some:
-        for i, (step, seen) in enumerate(zip(each.trajectory.steps, each.seen, strict=True)):
-            words += rows.texts_of(step, None if seen is None else seen.digest, {} if i else each.trajectory.extra)
-            prompt = rows.messages_of(step)
-            words += [*prompt, *[None] * (messages - len(prompt))]
-            counts.append(len(prompt))
-    with store._section():
-        store._refuse_readers()
-        spec = store._made.layout.spec
-        ids = store.texts.intern(words).reshape(len(counts), -1)
-        episodes, begin = [], 0
-        for each in some:
-            count = len(each.trajectory)
-            held = _leaves(each, ids[begin : begin + count])
-            episodes.append(Finished([np.ascontiguousarray(held[path[0]]) for path in spec.paths], -1, each.columns))
-            begin += count
-        return store._commit(spec, episodes)
+    ids = store.add_episodes([_rows(each, messages) for each in some], [each.columns for each in some])
+    return ids.tolist()
 
 
 def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
@@ -128,15 +110,26 @@ def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
     return [known[step.observation.image_path] for step in trajectory.steps]
 
 
-def _leaves(each: Checked, ids: np.ndarray) -> dict[str, np.ndarray]:
-    count, steps = len(ids), each.trajectory.steps
-    found = {name: ids[:, i] for i, name in enumerate(rows.TEXTS)}
-    shown = found["screenshot"]
+def _rows(each: Checked, messages: int) -> dict[str, Any]:
+    steps, count = each.trajectory.steps, len(each.trajectory)
+    digests = [None if seen is None else seen.digest for seen in each.seen]
+    texts = [
+        rows.texts_of(step, digest, {} if i else each.trajectory.extra)
+        for i, (step, digest) in enumerate(zip(steps, digests, strict=True))
+    ]
+    prompts = [rows.messages_of(step) for step in steps]
     same = np.zeros(count, np.bool_)
-    same[:-1] = (shown[:-1] == shown[1:]) & (shown[:-1] != rows.NONE)
     for i, step in enumerate(steps):
         if step.same_as_next_screenshot is not None:
             same[i] = step.same_as_next_screenshot
+        elif i + 1 < count:
+            same[i] = digests[i] is not None and digests[i] == digests[i + 1]
     last = np.arange(count) == count - 1
-    flags = {"is_first": np.arange(count) == 0, "is_last": last, "is_terminal": last}
-    return {**found, "raw_prompt": ids[:, len(rows.TEXTS) :], "same_as_next": same, **flags}
+    return {
+        **{name: [line[k] for line in texts] for k, name in enumerate(rows.TEXTS)},
+        "raw_prompt": [[*prompt, *[None] * (messages - len(prompt))] for prompt in prompts],
+        "same_as_next": same,
+        "is_first": np.arange(count) == 0,
+        "is_last": last,
+        "is_terminal": last,
+    }

@@ -276,10 +276,9 @@ class TrajectoryPool(Drawn):
 
     def sweep(self) -> int:
         """Free the texts and images that no trajectory refers to any more; return how many."""
-        held = self.store.text_ids()
-        freed = self.store.texts.sweep((), pins=held.astype(np.int32))
-        self.store.texts.commit()
-        self.store.texts.purge()
+        freed = self.texts.sweep(self.store)
+        self.texts.commit()
+        self.texts.purge()
         digests = set() if not len(self) else {*self.texts.lookup(np.unique(self.steps().field("screenshot")))}
         return freed + self._images[0].sweep({digest for digest in digests if digest is not None})
 

@@ -22,8 +22,8 @@ class Samples(Sequence[dict[str, Any]]):
     "trajectory_reward" and "same_as_next_screenshot"; and with tokens "action_tokens", int32 ``[n]``, and
     "message_tokens", a list of such arrays.
 
-    The sequence has a copy of all that is in it: what happens to the pool later does not change it, worker processes can have it,
-    and loaders such as PyTorch's ``DataLoader`` and Grain take it as it is, a map-style dataset.
+    The sequence has a copy of all that is in it: what happens to the pool later does not change it, and worker
+    processes can have it. Loaders such as PyTorch's ``DataLoader`` and Grain take it as it is, a map-style dataset.
 
     Attributes:
       eligible: how many steps it was drawn from.

@@ -24,7 +24,7 @@ def trajectory(number=0, steps=3, reward=1.0, blocked=False, images=None, task=N
                 Action({"key": "click", "x": number, "y": i}, f"click({number}, {i})"),
                 Response(f"Action: click({number}, {i})", {"action": f"click({number}, {i})"}, prompt(number, i)),
                 Reward(reward, "seen", blocked, True) if i == steps - 1 else Reward(0.0, submit=False),
-                i in still if i < steps - 1 else None,
+                i in still if still and i < steps - 1 else None,
             )
             for i in range(steps)
         ],

@@ -49,7 +49,7 @@ def check_all(pool, ids):
 def test_every_trajectory_comes_back_as_it_was():
     pool = TrajectoryPool()
     check_all(pool, pool.extend(SEVERAL))
-    assert list(pool)[0] == pool.trajectory(0)
+    assert next(iter(pool)) == pool.trajectory(0)
     columns = pool.metadata
     order = np.argsort(columns["id"])
     assert columns["task_name"][order].tolist() == ["task 0", "task 1", "task 2", "task 3"]
@@ -79,7 +79,7 @@ def test_a_pool_on_disk_is_there_again_and_the_same(tmp_path):
 
 def test_a_store_of_other_rows_is_no_pool(tmp_path):
     with jb.EpisodeStore(tmp_path / "store") as store:
-        store.add_episode({"obs": np.zeros(3)})
+        store.add_episode({"obs": np.zeros(3, np.float32)})
     for read in (TrajectoryPool, TrajectoryPool.open):
         with pytest.raises(StoreError, match="it is no pool"):
             read(tmp_path / "store")
@@ -231,13 +231,13 @@ def test_judgements_come_late_and_last(tmp_path):
     made = trajectory(0, 2, reward=-1)
     path = tmp_path / "pool"
     with TrajectoryPool(path) as pool:
-        ids = pool.extend([made, made, trajectory(1, reward=1), made])
+        ids = pool.extend([made, made, trajectory(1, reward=1), made, made])
         assert len(pool.get_training_samples()) == 3
         pool.judge(ids[0], reward=1, evaluation={"by": ["me"]})
         pool.judge(ids[[1, 3]], reward=[0, 1.0], evaluation=["bad", None])
         assert len(pool.get_training_samples()) == 7
-        with pytest.raises(ConfigurationError, match="trajectory 2 was judged 1.0 already"):
-            pool.judge([1, 2], reward=0, again=False)
+        with pytest.raises(ConfigurationError, match=r"trajectory 2 was judged 1.0 already"):
+            pool.judge([4, 2], reward=0)
         with pytest.raises(UnknownEpisodeError):
             pool.judge(9, reward=0)
         for wrong in ("1", None, float("nan")):
@@ -248,7 +248,7 @@ def test_judgements_come_late_and_last(tmp_path):
         with pytest.raises(ConfigurationError, match="3 trajectories need as many"):
             pool.judge([0, 1, 2], reward=[0, 1], again=True)
     with TrajectoryPool(path) as pool:
-        assert pool.metadata["reward"].tolist() == [1, 0, 1, 1]
+        assert pool.metadata["reward"].tolist() == [1, 0, 1, 1, -1]
         last = [pool.trajectory(int(i)).steps[-1].reward for i in ids]
         assert last[0] == Reward(1.0, {"by": ["me"]}, False, True)
         assert last[1] == Reward(0.0, "bad", False, True)  # what was submitted stays

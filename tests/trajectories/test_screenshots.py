@@ -115,5 +115,5 @@ def test_images_are_read_from_their_paths(tmp_path):
     with pytest.raises(StoreError, match="has no screenshot of step 1"):
         pool.image(0, 1)
     (tmp_path / "0-0.png").unlink()
-    with pytest.raises(StoreError, match="0-0.png' is no image"):
+    with pytest.raises(StoreError, match=r"0-0.png' is no image"):
         pool.image(0, 0)
