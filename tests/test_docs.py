@@ -17,6 +17,7 @@ PAGES = [
     "docs/batch.md",
     "docs/in-place.md",
     "docs/text.md",
+    "docs/trajectories.md",
     "docs/vmap.md",
 ]
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]

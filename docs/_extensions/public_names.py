@@ -5,7 +5,7 @@ from types import ModuleType
 import jaxbuffers
 import jaxbuffers.testing
 
-MODULES = ("episodes", "errors", "filters", "returns")
+MODULES = ("episodes", "errors", "filters", "returns", "trajectories")
 
 
 def public_names() -> set[str]:
