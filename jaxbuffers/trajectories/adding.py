@@ -113,8 +113,10 @@ def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
 def _rows(each: Checked, messages: int) -> dict[str, Any]:
     steps, count = each.trajectory.steps, len(each.trajectory)
     digests = [None if seen is None else seen.digest for seen in each.seen]
+    tasks = {id(task): task for task in (step.observation.task for step in steps)}  # most steps share one
+    written = {key: rows.task_of(task) for key, task in tasks.items()}
     texts = [
-        rows.texts_of(step, digest, {} if i else each.trajectory.extra)
+        rows.texts_of(step, written[id(step.observation.task)], digest, {} if i else each.trajectory.extra)
         for i, (step, digest) in enumerate(zip(steps, digests, strict=True))
     ]
     prompts = [rows.messages_of(step) for step in steps]

@@ -93,7 +93,7 @@ def columns_of(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def texts_of(step: Step, digest: str | None, whole: dict[str, Any]) -> list[str | None]:
+def texts_of(step: Step, task: str, digest: str | None, whole: dict[str, Any]) -> list[str | None]:
     """Return the texts of a step, in the order of `TEXTS`; ``whole`` is extra of the trajectory, for its first."""
     seen, did, said, reward = step.observation, step.action, step.response, step.reward
     extra = {
@@ -107,7 +107,7 @@ def texts_of(step: Step, digest: str | None, whole: dict[str, Any]) -> list[str 
         extra["ac_tree"] = {"": seen.ac_tree}
     kept = {name: value for name, value in extra.items() if value}
     return [
-        strict_json.dumps(seen.task.to_dict()),
+        task,
         seen.image_path,
         digest,
         seen.ac_tree if isinstance(seen.ac_tree, str) else None,
@@ -119,6 +119,11 @@ def texts_of(step: Step, digest: str | None, whole: dict[str, Any]) -> list[str 
         None if reward is None else strict_json.dumps(reward.to_dict()),
         strict_json.dumps(kept) if kept else None,
     ]
+
+
+def task_of(task: Task) -> str:
+    """Return a task as a text."""
+    return strict_json.dumps(task.to_dict())
 
 
 def messages_of(step: Step) -> list[str]:

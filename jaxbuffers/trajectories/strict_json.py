@@ -32,7 +32,7 @@ def prefix(text: str, start: int) -> tuple[Any, int]:
 
 def dumps(value: Any) -> str:
     """Write JSON on one line, compactly; equal values with keys in one order give equal texts."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def dumps_ascii(value: Any) -> str:
@@ -53,4 +53,5 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_constant)

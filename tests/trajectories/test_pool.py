@@ -20,7 +20,9 @@ def with_verdicts(made, same=()):
 
 SEVERAL = [
     trajectory(0, 2, still=[0]),
-    trajectory(1, 1, reward=0, iteration=3, process=1, policy_version=7, group_id="g", columns={"note": "x", "score": 0.5}),
+    trajectory(
+        1, 1, reward=0, iteration=3, process=1, policy_version=7, group_id="g", columns={"note": "x", "score": 0.5}
+    ),
     trajectory(2, 3, reward=-1.0, group_id="h", columns={"good": True}),
     Trajectory(
         [
@@ -29,7 +31,9 @@ SEVERAL = [
                 observation=dataclasses.replace(
                     trajectory(3).steps[0].observation, ac_tree={"role": ["a"]}, extra={"k": 1}, image_path=None
                 ),
-                response=Response("\ud800", {"action": {"a": None}}, [{"role": "user", "content": [{"text": "a"}], "n": 1}]),
+                response=Response(
+                    "\ud800", {"action": {"a": None}}, [{"role": "user", "content": [{"text": "a"}], "n": 1}]
+                ),
                 reward=None,
                 extra={"when": 3.5},
             )
@@ -91,8 +95,8 @@ def test_what_steps_share_is_stored_once():
     pool = TrajectoryPool()
     steps = 8
     pool.add(trajectory(0, steps))
-    # a task, a system prompt, and for each step: path, tree, page, action and its string, response, its tokens, message;
-    # and two rewards.
+    # A task, a system prompt, two rewards; and for each step its path, tree, page, action, the string of it, response,
+    # tokens and message.
     assert len(pool.texts) == 2 + 8 * steps + 2
     before = len(pool.texts)
     pool.add(trajectory(0, steps))
@@ -147,7 +151,9 @@ BAD = {
         [{**as_original(trajectory())[0], "response": Thing(raw_response="", answering_tokens={}, raw_prompt="[{]")}],
         "prompt", r"Trajectory.steps\[0\].response.raw_prompt is no JSON",
     ),
-    "long prompt": (prompt_of([{"role": "user", "content": ""}] * 5), "prompt", "has 5 messages; the pool .*prompt_messages=4"),
+    "long prompt": (
+        prompt_of([{"role": "user", "content": ""}] * 5), "prompt", "has 5 messages; the pool .*prompt_messages=4",
+    ),
     "invalid page": (
         Trajectory([dataclasses.replace(step, action=dataclasses.replace(step.action, action_string="Invalid URL: x"))
                     for step in trajectory(steps=1).steps]),
@@ -157,7 +163,9 @@ BAD = {
         Trajectory([dataclasses.replace(step, same_as_next_screenshot=True) for step in trajectory(steps=2).steps]),
         "value", r"steps\[1\].same_as_next_screenshot is True for the last step",
     ),
-    "a column of the pool": (trajectory(columns={"reward": 1.0}), "value", r"columns\['reward'\] has the name of a column"),
+    "a column of the pool": (
+        trajectory(columns={"reward": 1.0}), "value", r"columns\['reward'\] has the name of a column",
+    ),
     "a column of the store": (trajectory(columns={"length": 1}), "type", "the catalog has one of that name"),
     "a column of another type": (trajectory(columns={"score": "high"}), "type", "column 'score' is float"),
     "a task id of another type": (trajectory(task=Task("a", task_id="seven")), "type", "column 'task_id' is int"),
@@ -259,8 +267,10 @@ def test_judgements_come_late_and_last(tmp_path):
 
 def test_wrong_configurations_are_refused():
     for wrong in (
-        {"capacity": 0}, {"max_trajectories": 0}, {"bad": "drop"}, {"images": "files"}, {"compare": "names"}, {"seed": -1},
-        {"prompt_messages": 0}, {"min_steps": 0}, {"shuffle": 1}, {"filter": jb.trajectories.successful}, {"unknown": "x"},
+        {"capacity": 0}, {"max_trajectories": 0}, {"bad": "drop"}, {"images": "files"},
+        {"compare": "names"}, {"seed": -1},
+        {"prompt_messages": 0}, {"min_steps": 0}, {"shuffle": 1},
+        {"filter": jb.trajectories.successful}, {"unknown": "x"},
     ):  # fmt: skip
         with pytest.raises(ConfigurationError):
             TrajectoryPool(**wrong)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from jaxbuffers.trajectories import TrajectoryPool, same_screenshot, successful
 from trajectories.made import as_original, trajectory
 
