@@ -48,15 +48,15 @@ def test_capacity_and_shuffle_come_before_the_indices():
 
 
 def test_the_jump_at_a_power_of_one_is_there_by_name_only():
-    """Mean ranks of 500 of 5000: uniform 2500; power 1 gives 3233, by enumeration in expectation, within 60."""
+    """Mean ranks of 100 of 1000, over 20 draws: 500 if uniform, with a deviation of 6; above 600 with a power of 1."""
     pool = TrajectoryPool(filter=successful())
-    pool.extend([trajectory(0, 50) for _ in range(20)])
+    pool.extend([trajectory(0, 10) for _ in range(100)])
     place = {}
     for power, options in ((1.0, {}), (1.0001, {}), (1.0, {"one_is_uniform": False})):
         means = []
         for seed in range(20):
             samples = pool.get_training_samples(100, power, seed=seed, **options)
-            means.append(np.mean(samples.trajectory * 50 + samples.step))
+            means.append(np.mean(samples.trajectory * 10 + samples.step))
         place[power, bool(options)] = np.mean(means)
     assert place[1.0, False] == pytest.approx(500, abs=40)
     assert place[1.0, True] == pytest.approx(place[1.0001, False], abs=5)
