@@ -162,6 +162,8 @@ class column_in(_Named):
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:
         column = steps.column(self.column)
+        if np.ma.getmaskarray(column).all():
+            return np.zeros(len(column), np.bool_)
         for value in self.values:
             kind = "O" if isinstance(value, str) else "b" if isinstance(value, bool) else "if"
             if column.dtype.kind not in kind:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxbuffers.episodes import EpisodeStore
 from jaxbuffers.episodes.table import TYPES, Table
 from jaxbuffers.errors import MissingFieldError, StoreError
-from jaxbuffers.trajectories.rows import COLUMNS
+from jaxbuffers.trajectories.rows import COLUMNS, NAMED
 
 MISSING = -(2**63)  # stands for no iteration and no process, before all others
 
@@ -58,6 +58,8 @@ class Steps:
         Raises:
           MissingFieldError: no trajectory ever had one.
         """
+        if name not in self.columns and name in NAMED:
+            return np.ma.MaskedArray(np.zeros(len(self.ids), np.int64), True)  # a column that no trajectory had yet
         if name not in self.columns:
             raise MissingFieldError(f"no trajectory has a column {name!r}; there are {', '.join(self.columns)}.")
         column = self.columns[name]

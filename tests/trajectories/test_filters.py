@@ -188,6 +188,22 @@ def test_names_of_difficulties_and_columns_of_ones_own():
         kept(jt.by_step(lambda steps: np.ones(2, bool)))
 
 
+def test_what_no_trajectory_has_is_never_kept():
+    pool = jt.TrajectoryPool()
+    pool.add(trajectory(0, 1, task=jt.Task("a", domain=None)))
+    for filter in (
+        jt.difficulty(1),
+        jt.difficulty("easy"),
+        jt.domain("a"),
+        jt.iteration(0),
+        jt.latest(2),
+        jt.fresh(1, 1),
+    ):
+        assert pool.get_training_samples(filter=filter).eligible == 0
+        assert pool.get_training_samples(filter=~filter).eligible == 1
+        assert jt.TrajectoryPool().get_training_samples(filter=filter).eligible == 0
+
+
 def test_filters_are_values_that_say_what_they_are():
     assert jt.successful() & ~jt.blocked() == jt.successful(1.0) & ~jt.blocked()
     assert jt.successful() & ~jt.blocked() != jt.successful(0.5) & ~jt.blocked()
