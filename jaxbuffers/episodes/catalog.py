@@ -1,6 +1,7 @@
 """The catalog on disk: what is known of each episode, beside the texts, in one SQLite file."""
 
 import os
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ FORMAT = Format(
     "episode store",
     "jb.EpisodeStore(path)",
     StoreError,
+    "Bring it back, or close the store and open it where it is now.",
     (
         f"CREATE TABLE episodes ({', '.join(f'{chr(34)}{n}{chr(34)} {kind}' for n, kind in records.COLUMNS.items())})",
         "CREATE TABLE checksums (id INTEGER PRIMARY KEY, data BLOB)",
@@ -87,10 +89,12 @@ class Catalog:
       identity: what the store calls itself.
       path: of the file.
       read_only: whether another process writes it.
+      in_doubt: whether a commit that failed might be in the file after all, once it is opened again.
     """
 
     def __init__(self, path: str | os.PathLike, read_only: bool) -> None:
         self.texts = SqliteStore(path, None, 2**26, read_only, FORMAT)
+        self.in_doubt = False
         self.path, self.read_only = self.texts.file.path, read_only
         self._mark = Mark(f"{self.path}.revision")
         try:
@@ -200,12 +204,22 @@ class Catalog:
                 self._put("row", change.row)
             self._put("state", vars(state))
 
+            self.in_doubt = True
+
         def then() -> None:
             done()
             self._mark.write(change.state.revision)
+            self.in_doubt = False
 
-        with translated(self.path, StoreError):
-            self.texts.commit(work, then)
+        self.in_doubt = False
+        try:
+            with translated(self.path, StoreError):
+                self.texts.commit(work, then)
+        except StoreError as error:
+            # Where a log is full, its last frame was not written, which is the one that commits.
+            if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                self.in_doubt = False
+            raise
 
     def damaged(self, what: str) -> DamagedError:
         """Return the error for bytes that are not those that were written."""

@@ -173,10 +173,14 @@ class Core:
         grouped: dict[int, list[tuple[int, Columns]]] = {}
         for (number, offset), columns in parts:
             grouped.setdefault(number, []).append((offset, columns))
-        for number in plan.created:
-            rows.segments.create(number, plan.segments[number].rows)
-        for number, some in grouped.items():
-            rows.segments.write(number, plan.segments[number].rows, some)
+        try:
+            for number in plan.created:
+                rows.segments.create(number, plan.segments[number].rows)
+            for number, some in grouped.items():
+                rows.segments.write(number, plan.segments[number].rows, some)
+        except BaseException:
+            rows.segments.discard(plan.created)
+            raise
 
     def live_after(self, removed: list[int], records: list[Record]) -> dict[int, int]:
         """Return how many rows of each segment are in use when some episodes are gone and others have come."""
@@ -215,10 +219,12 @@ class Core:
         try:
             self.catalog.commit(change, done)
         except BaseException:
-            if self.state is not change.state and plan is not None:
-                # The file may have it after all, once it is opened again: those bytes are never written again.
-                self.known |= {n: s for n, s in plan.segments.items() if n in self.known}
-                self.state = replace(self.state, next_segment=plan.next_segment)
+            if self.state is not change.state and plan is not None and rows is not None:
+                if self.catalog.in_doubt:  # those bytes are not written again
+                    self.known |= {n: s for n, s in plan.segments.items() if n in self.known}
+                    self.state = replace(self.state, next_segment=plan.next_segment)
+                else:
+                    rows.segments.discard(plan.created)
             raise
         if rows is not None:
             for number in dropped:

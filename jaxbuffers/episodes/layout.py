@@ -62,6 +62,13 @@ class Layout:
         """Leaves as they lie: those of wide types first, so that each begins at a multiple of its width."""
         return tuple(sorted(range(len(self.sizes)), key=lambda i: -self.spec.dtypes[i].itemsize))
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What each leaf is called in a segment."""
+        plain = [".".join(path) or "row" for path in self.spec.paths]
+        taken = {"__metadata__", *(name for name in plain if plain.count(name) > 1)}
+        return tuple(f"{name}#{i}" if name in taken else name for i, name in enumerate(plain))
+
     def blocks(self, length: Any) -> Any:
         """Return how many blocks some rows make."""
         return -(-length // self.block)
@@ -73,7 +80,7 @@ class Layout:
         for leaf, begin in zip(self.order, self._begins(rows), strict=True):
             dtype, shape = self.spec.dtypes[leaf], [rows, *self.spec.shapes[leaf]]
             known = _NAMES.get(dtype.name)
-            tensors[".".join(self.spec.paths[leaf]) or "row"] = {
+            tensors[self.names[leaf]] = {
                 "dtype": known or "U8",
                 "shape": shape if known else [*shape, dtype.itemsize],
                 "data_offsets": [begin, begin + rows * self.sizes[leaf]],

@@ -51,6 +51,7 @@ class MemoryCatalog:
     path = "the store"
     identity = ""
     read_only = False
+    in_doubt = False
 
     def __init__(self) -> None:
         self.texts = MemoryStore(False)

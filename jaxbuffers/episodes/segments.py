@@ -56,6 +56,11 @@ class Segments(ABC):
     def remove(self, number: int) -> None:
         """Forget a segment; who holds its columns keeps them."""
 
+    def discard(self, numbers: list[int]) -> None:
+        """Forget segments that were not committed: where the disk is full, their room is needed."""
+        for number in numbers:
+            self.remove(number)
+
     @abstractmethod
     def where(self, number: int) -> str:
         """Return the name of a segment for an error."""

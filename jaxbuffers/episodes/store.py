@@ -41,7 +41,7 @@ class EpisodeStore(Readable):
     Args:
       path: a folder, made where there is none; None to keep everything in memory.
       capacity: rows to keep; the oldest episodes leave, whole, when new ones come. None for no limit. It is not
-        recorded: each opening says it.
+        recorded: each opening for writing says it, and what is too much leaves with the next episode.
       row: one row, of arrays or ``jax.ShapeDtypeStruct``, and ``jb.text`` for texts. None to take it from the store, or
         from the first episode.
       columns: types of columns of your own, such as ``dict(success=bool)``; others are declared by their first value.

@@ -74,6 +74,7 @@ class EpisodeWriter:
         Raises:
           StructureError, ShapeError, DtypeError: the rows are not those of the store, or their flags contradict one
             another. Nothing is taken.
+          ConfigurationError: the episodes that end have more rows than the capacity. Nothing is taken.
           StoreError: they cannot be written, as where the disk is full. Nothing is taken: repeat the call.
         """
         with self._section():

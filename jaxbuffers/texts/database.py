@@ -19,6 +19,7 @@ class Format(NamedTuple):
       what: its name, for errors.
       opened: how to open one, for errors.
       error: what is raised where it cannot be used.
+      rescue: what to do where it was replaced while it was open, for errors.
       tables: statements that make what it has beside the tables of texts.
     """
 
@@ -27,10 +28,18 @@ class Format(NamedTuple):
     what: str
     opened: str
     error: type[Exception]
+    rescue: str
     tables: tuple[str, ...] = ()
 
 
-TEXTS = Format(0x6A625458, 1, "text table", "jb.TextTable(path)", TextFileError)  # "jbTX"
+TEXTS = Format(
+    0x6A625458,  # "jbTX"
+    1,
+    "text table",
+    "jb.TextTable(path)",
+    TextFileError,
+    "All texts are still here: save them with table.backup(new_path), and open that.",
+)
 
 
 class Opened(NamedTuple):
@@ -62,8 +71,8 @@ def connect(path: str, compress: bool | None, read_only: bool, again: bool = Fal
                 raise
             if has_log(path):
                 raise kind.error(
-                    f"{path}-wal holds texts that cannot be read here: {error}. Open and close the table where its "
-                    f"folder can be written, {kind.opened}.close(), or copy both files to such a folder."
+                    f"{path}-wal holds texts that cannot be read here: {error}. Open and close the {kind.what} where "
+                    f"its folder can be written, {kind.opened}.close(), or copy both files to such a folder."
                 ) from error
             return _connect(path, compress, "ro&immutable=1", again, kind)
 

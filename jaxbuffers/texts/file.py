@@ -98,8 +98,8 @@ class TextFile:
             if (found := identity(path)) != expected:
                 what = "replaced by another" if found else "deleted or moved"
                 raise self.kind.error(
-                    f"{path} was {what} while the table was open: what is written now would be lost. All texts are "
-                    f"still here: save them with table.backup(new_path), and open that."
+                    f"{path} was {what} while the {self.kind.what} was open: what is written now would be lost. "
+                    f"{self.kind.rescue}"
                 )
 
     def suspend(self) -> None:

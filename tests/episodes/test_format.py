@@ -84,3 +84,12 @@ def test_room_that_is_not_used_yet_takes_no_disk(folder):
         path = os.path.join(store.path, "segments", "00000000.safetensors")
         assert os.path.getsize(path) > 2**27
         assert os.stat(path).st_blocks * 512 < 2**20
+
+
+def test_leaves_of_one_name_are_told_apart(folder):
+    given = {"a.b": np.arange(3, dtype=np.int32), "a": {"b": np.arange(3, 6, dtype=np.int32)}}
+    with jb.EpisodeStore(folder / "store", segment_bytes=64) as store:
+        store.add_episode(given)
+        assert store[0].rows["a"]["b"].tolist() == [3, 4, 5]
+    found, _ = tensors(folder / "store" / "segments" / "00000000.safetensors")
+    assert sorted(column[0].item() for column in found.values()) == [0, 3]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import quick_jit
 from tier import budget
 
 import jaxbuffers as jb
@@ -95,27 +96,31 @@ def block(*lead, **others):
     return {name: np.zeros((*lead, *x.shape), x.dtype) for name, x in PLAIN.items()} | others
 
 
-def test_a_recorder_and_a_writer_speak_of_the_same_rows(make):
+def test_a_recorder_and_a_writer_speak_of_the_same_rows():
     """What `Replay.add` takes, JAX arrays and all."""
     recorder = jb.Recorder("same_step")
-    state = recorder.init(jnp.zeros((3, 2)))
-    row = jax.tree.map(lambda x: x[0, 0], recorder.step(
-        state, action=jnp.zeros(3, jnp.int32), obs=jnp.ones((3, 2)), reward=jnp.ones(3),
-        terminated=jnp.array([False] * 3), truncated=jnp.array([False] * 3), final_obs=jnp.ones((3, 2)),
-    )[1])  # fmt: skip
-    store = make(row=row)
-    replay = jb.Replay(64 * 3, 3, 4, jb.Sequences(2, episodes="within"))
-    ring = replay.init(row)
+
+    @quick_jit
+    def step(state, t):
+        return recorder.step(
+            state,
+            action=jnp.full(3, t, jnp.int32),
+            obs=jnp.full((3, 2), t + 1, jnp.float32),
+            reward=jnp.ones(3, jnp.float32),
+            terminated=jnp.stack([t == 4, t == 7, t < 0]),
+            truncated=jnp.stack([t < 0, t < 0, t == 5]),
+            final_obs=jnp.full((3, 2), 100 + t, jnp.float32),
+        )
+
+    state = recorder.init(jnp.zeros((3, 2), jnp.float32))
+    row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[2:], x.dtype), jax.eval_shape(step, state, 0)[1])
+    store, count = jb.EpisodeStore(row=row), 0
     with store.writer(3) as writer:
         for t in range(12):
-            state, rows, mask = recorder.step(
-                state, action=jnp.full(3, t, jnp.int32), obs=jnp.full((3, 2), t + 1.0), reward=jnp.ones(3),
-                terminated=jnp.array([t == 4, t == 7, False]), truncated=jnp.array([False, False, t == 5]),
-                final_obs=jnp.full((3, 2), 100.0 + t),
-            )  # fmt: skip
-            ring = replay.add(ring, rows, mask)
+            state, rows, mask = step(state, t)
+            count += int(np.sum(mask))
             writer.add(rows, mask)
-    assert store.rows == int(replay.size(ring))
+    assert store.rows == count
     assert store.metadata["ending"].tolist() == ["terminated", "truncated", "terminated"] + ["truncated"] * 3
     assert store[0].rows.obs[:, 0].tolist() == [0, 1, 2, 3, 4, 104]
     assert store.metadata["return"][:3].tolist() == [5, 6, 8]
