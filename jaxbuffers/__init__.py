@@ -6,7 +6,7 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import checkpoint, datasets, episodes, errors, loading, planet
+from jaxbuffers import checkpoint, datasets, episodes, errors, loading, planet, trajectories
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
@@ -42,6 +42,7 @@ from jaxbuffers.samplers import (
 from jaxbuffers.stats import stats
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
+from jaxbuffers.trajectories import TrajectoryPool
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -108,6 +109,7 @@ __all__ = [
     "TextTable",
     "TokenBatch",
     "Tokens",
+    "TrajectoryPool",
     "Transition",
     "Transitions",
     "Turnover",
@@ -139,6 +141,7 @@ __all__ = [
     "stats",
     "swap_and_flatten01",
     "text",
+    "trajectories",
     "unflatten_and_swap01",
 ]
 

@@ -20,6 +20,7 @@ PAGES = [
     "docs/in-place.md",
     "docs/keeping.md",
     "docs/text.md",
+    "docs/trajectories.md",
     "docs/vmap.md",
 ]
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]

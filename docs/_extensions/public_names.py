@@ -5,7 +5,7 @@ from types import ModuleType
 import jaxbuffers
 import jaxbuffers.testing
 
-MODULES = ("checkpoint", "datasets", "episodes", "errors", "filters", "loading", "planet", "returns")
+MODULES = ("checkpoint", "datasets", "episodes", "errors", "filters", "loading", "planet", "returns", "trajectories")
 
 
 def public_names() -> set[str]:
