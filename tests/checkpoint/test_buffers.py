@@ -73,6 +73,18 @@ def test_several_iterators_go_on_in_the_order_in_which_they_were_made(tmp_path):
                 assert found["obs"] == expected["obs"]
 
 
+def test_batches_of_a_store_that_are_read_meanwhile_are_not_the_buffers(tmp_path):
+    store = jb.EpisodeStore()
+    store.add_episode({"x": np.arange(3, dtype=np.int32)})
+    with store.batches(jb.Items(), 2) as batches:
+        next(batches)
+        buffer = buffer_of(rows=3)
+        buffer.save(tmp_path / "run")
+        buffer.load(tmp_path / "run")
+        next(batches)
+    assert len(buffer) == 3
+
+
 def test_an_iterator_of_another_size_is_refused_instead_of_losing_batches(tmp_path):
     one = buffer_of(rows=8)
     mine = one.batches(prefetch=1)
