@@ -149,14 +149,17 @@ class Core:
         return table
 
     def number(self, lengths: Sequence[int], rows: Rows | None, table: Table) -> list[int]:
-        """Give the blocks of episodes numbers beside those of a table, and return that of each one's first."""
+        """Give the blocks of episodes numbers beside those of a table, and return that of each one's first.
+
+        The episodes that are there now keep theirs too: the change that is prepared may not happen.
+        """
         if rows is None:
             raise DamagedError(f"{self.catalog.path} is damaged: it does not say what a row is.")
         numbers, begin = [], self._next_block
         for length in lengths:
             numbers.append(self._next_block)
             self._next_block += rows.layout.blocks(length)
-        rows.checked.extend(begin, self._next_block, table["block"])
+        rows.checked.extend(begin, self._next_block, self.table.first_blocks, table.first_blocks)
         return numbers
 
     def next_state(self, **changes: Any) -> State:

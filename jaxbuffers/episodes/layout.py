@@ -73,10 +73,15 @@ class Layout:
         """Return how many blocks some rows make."""
         return -(-length // self.block)
 
+    def owns(self, begin: bytes) -> bool:
+        """Say whether a file that begins so is a segment of this store, or one of which a crash has left less."""
+        told = json.dumps({"__metadata__": self._told(0)})
+        named = told[: told.index(self.store) + len(self.store)].encode()
+        return named.startswith(begin[8 : 8 + len(named)].rstrip(b"\0"))
+
     def header(self, number: int, rows: int) -> bytes:
         """Return the first bytes of a segment of so many rows; its length is a multiple of a page."""
-        told = {"format": "jaxbuffers.episodes", "version": "1", "store": self.store, "segment": str(number)}
-        tensors: dict[str, Any] = {"__metadata__": told}
+        tensors: dict[str, Any] = {"__metadata__": self._told(number)}
         for leaf, begin in zip(self.order, self._begins(rows), strict=True):
             dtype, shape = self.spec.dtypes[leaf], [rows, *self.spec.shapes[leaf]]
             known = _NAMES.get(dtype.name)
@@ -88,6 +93,9 @@ class Layout:
         text = json.dumps(tensors).encode()
         size = -(-(8 + len(text)) // PAGE) * PAGE
         return (size - 8).to_bytes(8, "little") + text.ljust(size - 8)
+
+    def _told(self, number: int) -> dict[str, str]:
+        return {"format": "jaxbuffers.episodes", "version": "1", "store": self.store, "segment": str(number)}
 
     def columns(self, data: Any, begin: int, rows: int) -> tuple[np.ndarray, ...]:
         """Return the columns in a buffer: for each leaf uint8 ``[rows, size]``."""

@@ -132,7 +132,7 @@ def reward_sum(spec: RowSpec, leaves: list[np.ndarray]) -> float:
     at = spec.paths.index(("reward",))
     if spec.shapes[at] or spec.dtypes[at].kind == "c":
         return float("nan")
-    return float(np.sum(leaves[at].astype(np.float64)))
+    return float(np.sum(leaves[at].astype(np.float64))) + 0.0  # one zero, as in other columns
 
 
 def flag(spec: RowSpec, leaves: list[np.ndarray], name: str) -> Any:

@@ -52,6 +52,10 @@ class Segments(ABC):
           DamagedError: the file is not as it was made.
         """
 
+    def intact(self, number: int, rows: int) -> bool:
+        """Say whether rows that are written to a segment will be read from it."""
+        return True
+
     @abstractmethod
     def remove(self, number: int) -> None:
         """Forget a segment; who holds its columns keeps them."""
@@ -86,6 +90,7 @@ class FileSegments(Segments):
 
     @override
     def create(self, number: int, rows: int) -> None:
+        self._refuse_others(number)
         header = self.layout.header(number, rows)
         files.create(self.where(number), header, len(header) + rows * self.layout.row_bytes)
 
@@ -111,9 +116,17 @@ class FileSegments(Segments):
         return found
 
     @override
+    def intact(self, number: int, rows: int) -> bool:
+        header, path = self.layout.header(number, rows), self.where(number)
+        return files.size(path) == len(header) + rows * self.layout.row_bytes and (
+            files.first_bytes(path, len(header)) == header
+        )
+
+    @override
     def remove(self, number: int) -> None:
         self._open.pop(number, None)
-        files.remove(self.where(number))
+        if self._own(number):
+            files.remove(self.where(number))
 
     @override
     def where(self, number: int) -> str:
@@ -127,8 +140,20 @@ class FileSegments(Segments):
     @override
     def tidy(self, known: set[int]) -> None:
         for name in os.listdir(self.folder):
-            if (found := _NAME.fullmatch(name)) and int(found[1]) not in known:
+            if (found := _NAME.fullmatch(name)) and int(found[1]) not in known and name == f"{int(found[1]):08d}{ENDING}":
+                self._refuse_others(int(found[1]))
                 files.remove(os.path.join(self.folder, name))
+
+    def _own(self, number: int) -> bool:
+        begin = files.first_bytes(self.where(number), PAGE)
+        return begin is None or self.layout.owns(begin)
+
+    def _refuse_others(self, number: int) -> None:
+        if not self._own(number):
+            raise StoreError(
+                f"{self.where(number)} is no segment of this store, whose catalog does not know it: one of the two may "
+                f"have been put here from another store. Bring back what belongs together, or move that file away."
+            )
 
     def _mapped(self, number: int, rows: int) -> Columns:
         header, path = self.layout.header(number, rows), self.where(number)
