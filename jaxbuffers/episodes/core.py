@@ -167,9 +167,13 @@ class Core:
         return replace(self.state, revision=self.state.revision + 1, **changes)
 
     def placement(self, rows: Rows) -> Placement:
-        """Return what finds places for new episodes."""
-        held = {} if self.current is None else {self.current: self.known[self.current]}
-        return Placement(self.segment_rows(rows), self.current, self.state.next_segment, held)
+        """Return what finds places for new episodes; where the current segment is damaged, they get another one."""
+        current, held = self.current, dict[int, Segment]()
+        if current is not None:
+            held = {current: self.known[current]}
+            if not rows.segments.intact(current, held[current].rows):
+                current, held = None, {}
+        return Placement(self.segment_rows(rows), current, self.state.next_segment, held)
 
     def write(self, rows: Rows, plan: Placement, parts: list[tuple[tuple[int, int], Columns]]) -> None:
         """Write episodes to their places, each given by its segment and its first row there."""

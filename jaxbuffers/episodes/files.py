@@ -90,6 +90,14 @@ def first_bytes(path: str, count: int) -> bytes | None:
         raise
 
 
+def size(path: str) -> int | None:
+    """Return the size of a file; None if there is no such file."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return None
+
+
 def remove(path: str) -> None:
     """Delete a file, if that can be done; where it is open elsewhere, its readers keep its bytes."""
     with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ and bytes, and the bytes: https://github.com/huggingface/safetensors. The header
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,6 +17,7 @@ import numpy as np
 from jaxbuffers.row import RowSpec
 
 PAGE = 4096
+_STORE = re.compile(rb'"store": "([0-9a-f]{32})"')
 BLOCK = 2**16  # bytes of a column under one checksum, about
 _NAMES = {
     "bool": "BOOL",
@@ -73,11 +75,17 @@ class Layout:
         """Return how many blocks some rows make."""
         return -(-length // self.block)
 
-    def owns(self, begin: bytes) -> bool:
-        """Say whether a file that begins so is a segment of this store, or one of which a crash has left less."""
+    def owns(self, begin: bytes) -> bool | None:
+        """Say by the first bytes of a file whether it is a segment of this store; None if they name no store.
+
+        One that a crash has left while it was made is of this store: it has less of these bytes, or zeros.
+        """
         told = json.dumps({"__metadata__": self._told(0)})
         named = told[: told.index(self.store) + len(self.store)].encode()
-        return named.startswith(begin[8 : 8 + len(named)].rstrip(b"\0"))
+        if named.startswith(begin[8 : 8 + len(named)].rstrip(b"\0")):
+            return True
+        found = _STORE.search(begin)
+        return found[1].decode() == self.store if found else None
 
     def header(self, number: int, rows: int) -> bytes:
         """Return the first bytes of a segment of so many rows; its length is a multiple of a page."""
