@@ -149,11 +149,12 @@ class Readable(Sampled):
             made, table = self._made, self._core.table
             wanted = reading.leaves_of(made.layout.spec, fields)
             lengths = table["length"][table.find(episodes)]
-            inside = (begins + size > 0) & (begins < lengths) if pad else (begins >= 0) & (begins + size <= lengths)
+            reach = min(size, 2**62)  # where starts and length are huge, their sum is beyond int64
+            inside = (begins > -reach) & (begins < lengths) if pad else (begins >= 0) & (begins <= lengths - reach)
             if (wrong := ~inside).any():
                 i = int(np.argmax(wrong))
                 raise ShapeError(
-                    f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
+                    f"rows {begins[i]} to {int(begins[i]) + size - 1} of episode {episodes[i]} were asked for, which has "
                     f"{lengths[i]} rows."
                 )
             found = reading.windows(self._core, made, episodes, begins, size, wanted)

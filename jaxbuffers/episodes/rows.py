@@ -47,7 +47,7 @@ def spec_of(rows: Any) -> RowSpec:
     return RowSpec.of(jax.tree.unflatten(treedef, described))
 
 
-def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[list[Any], tuple[int, ...]]:
+def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable, least: int = 1) -> tuple[list[Any], tuple[int, ...]]:
     """Return the checked leaves of rows with so many leading axes, and these axes; texts as nested lists or ids.
 
     Raises:
@@ -71,7 +71,7 @@ def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[li
         lead = own
     if lead is None:
         lead = np.shape(leaves[0])[:axes]  # of lists of texts
-    if 0 in lead:
+    if lead[0] < least:
         raise ShapeError(f"the rows have the leading axes {lead}: there are none. An episode has at least one row.")
     for i, (path, shape) in enumerate(zip(spec.paths, spec.shapes, strict=True)):
         if path in spec.texts:

@@ -16,7 +16,7 @@ from jaxbuffers.episodes.appending import append
 from jaxbuffers.episodes.opening import opened
 from jaxbuffers.episodes.readable import Readable
 from jaxbuffers.episodes.rows import Finished
-from jaxbuffers.episodes.where import integers, per_episode
+from jaxbuffers.episodes.where import integer, integers, per_episode
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import (
     ConfigurationError,
@@ -111,7 +111,7 @@ class EpisodeStore(Readable):
           stream: where they come from.
 
         Returns:
-          Their ids, int64 ``[n]``.
+          Their ids, int64 ``[n]``. Those that come before as many rows as the capacity have left already.
 
         Raises:
           StructureError, ShapeError, DtypeError, ConfigurationError, StoreError: as for `add_episode`, which says them
@@ -122,7 +122,7 @@ class EpisodeStore(Readable):
         >>> store.add_episodes([{"obs": np.zeros(n, np.float32)} for n in (3, 1)], [dict(level=1), dict(level=2)])
         array([0, 1])
         """
-        number = positive("stream", stream, -1)
+        number = integer("stream", stream, -1)
         if metadata is not None and len(metadata) != len(episodes):
             raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
         if not len(episodes):
