@@ -7,6 +7,7 @@ and bytes, and the bytes: https://github.com/huggingface/safetensors. The header
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -68,8 +69,15 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """What each leaf is called in a segment."""
         plain = [".".join(path) or "row" for path in self.spec.paths]
-        taken = {"__metadata__", *(name for name in plain if plain.count(name) > 1)}
-        return tuple(f"{name}#{i}" if name in taken else name for i, name in enumerate(plain))
+        counts = Counter(["__metadata__", *plain, "__metadata__"])
+        taken, found = {name for name in plain if counts[name] == 1}, []
+        for i, name in enumerate(plain):
+            if counts[name] > 1:
+                while name in taken or counts[name] > 1:
+                    name = f"{name}#{i}"
+                taken.add(name)
+            found.append(name)
+        return tuple(found)
 
     def blocks(self, length: Any) -> Any:
         """Return how many blocks some rows make."""

@@ -78,9 +78,13 @@ class Readable(Sampled):
 
         Raises:
           DamagedError: the catalog is damaged.
+          StoreError: there is another store in its place, or none.
         """
         with self._section():
-            return not self._core.writable and self._core.refresh()
+            if self._core.writable:
+                return False
+            self._core.catalog.texts.verify()
+            return self._core.refresh()
 
     def __getitem__(self, id: int) -> StoredEpisode:
         """Return an episode by its id, which is not its place.
@@ -169,7 +173,8 @@ class Readable(Sampled):
             return np.unique(np.concatenate(held))
 
     def __repr__(self) -> str:
-        return f"EpisodeStore({str(self._core.catalog.path)!r}, {len(self)} episodes, {self.rows} rows)"
+        held = f"{len(self._core.table)} episodes, {self._core.total} rows"
+        return f"EpisodeStore({str(self._core.catalog.path)!r}, {'closed' if self._closed else held})"
 
     def _section(self) -> Any:
         """Return what to enter so that a call is whole, and alone."""
@@ -220,6 +225,9 @@ class Readable(Sampled):
                     if isinstance(error, UnknownEpisodeError):
                         raise
                     raise DamagedError(f"{error.filename or error} is missing.") from error
+            except DamagedError:
+                self._core.catalog.texts.verify()  # it may be in order, and another store's
+                raise
             try:
                 return read()
             except FileNotFoundError as error:

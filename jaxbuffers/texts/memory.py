@@ -100,6 +100,9 @@ class MemoryStore(Owned):
     def commit(self) -> None:
         """Nothing is more durable than memory here."""
 
+    def verify(self) -> None:
+        """Memory is what it was."""
+
     def purge(self) -> None:
         """Nothing is kept of what was dropped."""
 

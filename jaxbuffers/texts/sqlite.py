@@ -217,6 +217,10 @@ class SqliteStore(Owned):
 
         self.file.write(work, done)
 
+    def verify(self) -> None:
+        """Check that the file is still the one that was opened."""
+        self.file.verify()
+
     def purge(self) -> None:
         """Delete from the file what was dropped."""
         self._refuse_readers()
