@@ -66,8 +66,8 @@ def _to_evict(core: Core, new: list[int]) -> tuple[int, int]:
         return 0, 0
     if max(new) > core.capacity:
         raise ConfigurationError(
-            f"{max(new)} rows do not fit in capacity={core.capacity} rows: an episode is kept whole or not at all. Give "
-            f"a larger capacity."
+            f"{max(new)} rows do not fit in capacity={core.capacity} rows: an episode is kept whole or not at all. "
+            f"Give a larger capacity."
         )
     excess, count, there = core.total + sum(new) - core.capacity, 0, len(core.table)
     lengths = core.table["length"]

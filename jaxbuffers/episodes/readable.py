@@ -158,8 +158,8 @@ class Readable(Sampled):
             if (wrong := ~inside).any():
                 i = int(np.argmax(wrong))
                 raise ShapeError(
-                    f"rows {begins[i]} to {int(begins[i]) + size - 1} of episode {episodes[i]} were asked for, which has "
-                    f"{lengths[i]} rows."
+                    f"rows {begins[i]} to {int(begins[i]) + size - 1} of episode {episodes[i]} were asked for, which "
+                    f"has {lengths[i]} rows."
                 )
             found = reading.windows(self._core, made, episodes, begins, size, wanted)
             return reading.tree_of(made.layout.spec, found, fields)

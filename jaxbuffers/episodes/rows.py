@@ -47,7 +47,9 @@ def spec_of(rows: Any) -> RowSpec:
     return RowSpec.of(jax.tree.unflatten(treedef, described))
 
 
-def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable, least: int = 1) -> tuple[list[Any], tuple[int, ...]]:
+def leaves_of(
+    spec: RowSpec, rows: Any, axes: int, texts: TextTable, least: int = 1
+) -> tuple[list[Any], tuple[int, ...]]:
     """Return the checked leaves of rows with so many leading axes, and these axes; texts as nested lists or ids.
 
     Raises:

@@ -154,8 +154,8 @@ class FileSegments(Segments):
     def _refuse_others(self, path: str) -> None:
         if not self._owns(path):
             raise StoreError(
-                f"{path} is not of this store, by its header, and the catalog does not know it: one of the two may have "
-                f"come from another store. Bring back what belongs together, or move that file away."
+                f"{path} is not of this store, by its header, and the catalog does not know it: one of the two may "
+                f"have come from another store. Bring back what belongs together, or move that file away."
             )
 
     def _mapped(self, number: int, rows: int) -> Columns:

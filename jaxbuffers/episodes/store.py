@@ -2,7 +2,8 @@
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from jaxbuffers.errors import (
 from jaxbuffers.host.signals import section
 from jaxbuffers.row import RowSpec
 from jaxbuffers.texts import TextTable
+from jaxbuffers.texts.undoing import only_if_done
 
 R = TypeVar("R")
 
@@ -127,8 +129,7 @@ class EpisodeStore(Readable):
             raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
         if not len(episodes):
             return np.zeros(0, np.int64)
-        with self._section():
-            self._refuse_readers()
+        with self._writing():
             spec = self._core.made.layout.spec if self._core.made else _rows.spec_of(episodes[0])
             checked = [_rows.leaves_of(spec, rows, 1, self.texts)[0] for rows in episodes]
             for leaves in checked:
@@ -238,7 +239,12 @@ class EpisodeStore(Readable):
             return compacting.compact(self._core, compacting.share(below))
 
     def close(self) -> None:
-        """Let go of the store; another process may write it then. Open episodes of writers are not in it."""
+        """Let go of the store; another process may write it then. Open episodes of writers are not in it.
+
+        Raises:
+          StoreError: the disk is full, and texts wait that were added to `texts` directly, or by rows of episodes that
+            are open. The store stays open: make room, or free them with ``store.texts.sweep(store)``.
+        """
         if not self._closed and not self._core.catalog.texts.elsewhere:
             with section(self._core.catalog.texts.lock):
                 self.texts.close()
@@ -256,9 +262,13 @@ class EpisodeStore(Readable):
             "jb.EpisodeStore(path, read_only=True)."
         )
 
-    def _writing(self) -> Any:
-        self._refuse_readers()
-        return self._section()
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let rows be added within; where that fails, their texts are not kept either."""
+        with self._section():
+            self._refuse_readers()
+            with only_if_done(self._core.catalog.texts):
+                yield
 
     def _refuse_readers(self) -> None:
         if not self._core.writable:

@@ -18,8 +18,10 @@ class EpisodeWriter:
 
     An episode is committed when its last row comes, or the first of the next one: one commit for each `add`, however
     many end there. A row that opens an episode without ``is_first``, such as the first of a stream that was joined
-    midway, is stored with ``is_first`` set: so every stored episode begins where its flags say, also in a ring. Open episodes are in memory only. Close the writer, or use it as a context manager: on leaving,
-    open episodes are finished as truncated, or dropped where an exception is raised.
+    midway, is stored with ``is_first`` set: so every stored episode begins where its flags say, also in a ring.
+
+    Open episodes are in memory only. Close the writer, or use it as a context manager: on leaving, open episodes are
+    finished as truncated, or dropped where an exception is raised.
 
     Attributes:
       metadata: columns of your own for the episodes that end from now on; it may be changed at any time.
@@ -66,7 +68,8 @@ class EpisodeWriter:
         """Append rows, and commit the episodes that end with them.
 
         Args:
-          rows: a pytree ``[E, ...]`` or ``[N, E, ...]``, as for `Replay.add`, N may be 0; texts as ``str`` in nested lists, or ids.
+          rows: a pytree ``[E, ...]`` or ``[N, E, ...]``, as for `Replay.add`, N may be 0; texts as ``str`` in nested
+            lists, or ids.
           mask: bool ``[E]`` or ``[N, E]``, which rows to take; None for all.
 
         Returns:

@@ -66,6 +66,11 @@ class MemoryStore(Owned):
         self.supply.reserve(count)
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts, oldest first: what is in memory waits for ever."""
+        return self._data
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._end)

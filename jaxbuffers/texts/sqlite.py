@@ -125,6 +125,11 @@ class SqliteStore(Owned):
         return i
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts that wait for a commit, oldest first."""
+        return self._pending
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._reserved)

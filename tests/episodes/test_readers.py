@@ -199,7 +199,9 @@ def test_another_store_in_the_place_of_the_one_that_is_read_is_noticed(folder, w
     other = opened(writer.path, row=ROW, columns=COLUMNS, segment_bytes=26 * 25)
     add(other, *range(20, 30))
     for look in (reader.refresh, lambda: reader[2], lambda: reader.read([3], [0], 2), lambda: reader[7]):
-        with pytest.raises(StoreError, match=r"catalog.sqlite was replaced by another .* open it anew to read") as error:
+        with pytest.raises(
+            StoreError, match=r"catalog.sqlite was replaced by another .* open it anew to read"
+        ) as error:
             look()
         assert not isinstance(error.value, jb.errors.DamagedError)
     assert len(reader) == 4
