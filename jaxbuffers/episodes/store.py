@@ -23,6 +23,7 @@ from jaxbuffers.errors import (
     ConfigurationError,
     ShapeError,
     StoreError,
+    StructureError,
     WrongProcessError,
 )
 from jaxbuffers.host.signals import section
@@ -125,6 +126,8 @@ class EpisodeStore(Readable):
         array([0, 1])
         """
         number = integer("stream", stream, -1)
+        if isinstance(episodes, Mapping) or isinstance(metadata, Mapping):
+            raise StructureError("give a list of episodes, and a list of dicts as metadata; add_episode takes one.")
         if metadata is not None and len(metadata) != len(episodes):
             raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
         if not len(episodes):
@@ -134,7 +137,8 @@ class EpisodeStore(Readable):
             checked = [_rows.leaves_of(spec, rows, 1, self.texts)[0] for rows in episodes]
             for leaves in checked:
                 _rows.check_flags(spec, leaves)
-            given = [{} if metadata is None else dict(metadata[i]) for i in range(len(episodes))]
+            told: Sequence[Any] = [None] * len(episodes) if metadata is None else metadata
+            given = [{} if each is None else each for each in told]
             self._settled(given)
             arrays = [_rows.interned(spec, leaves, self.texts) for leaves in checked]
             finished = [Finished(leaves, number, each) for leaves, each in zip(arrays, given, strict=True)]

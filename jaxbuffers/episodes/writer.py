@@ -1,6 +1,6 @@
 """EpisodeWriter: the rows of parallel environments, which become episodes of a store when their last row comes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,10 @@ class EpisodeWriter:
 
     def _finished(self, e: int) -> Finished:
         stream = e if self._axes else 0
-        return Finished([leaf[e, : self._fill[e]].copy() for leaf in self._open], stream, dict(self.metadata))
+        users = (
+            dict(self.metadata) if isinstance(self.metadata, Mapping) else self.metadata
+        )  # refused when it is stored
+        return Finished([leaf[e, : self._fill[e]].copy() for leaf in self._open], stream, users)
 
     def _grow(self, rows: int) -> None:
         if rows > self._open[0].shape[1]:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StoreError, UnknownEpisodeError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    DtypeError,
+    ShapeError,
+    StoreError,
+    StructureError,
+    UnknownEpisodeError,
+)
 
 ROWS = {"x": np.zeros(2, np.float32)}
 
@@ -169,3 +176,25 @@ def test_a_column_may_be_called_as_something_inside_is(folder, opened):
 def test_a_type_that_is_none_is_refused_by_name(kind):
     with pytest.raises(ConfigurationError, match="column 'a' must be int, float, bool or str"):
         jb.EpisodeStore(columns={"a": kind})
+
+
+@pytest.mark.parametrize("wrong", [[1], 5, "ab", [("a", 1)]])
+def test_metadata_that_is_no_dict_is_refused(make, wrong):
+    flags = {name: np.ones(1, bool) for name in ("is_first", "is_last")}
+    store = make(row={"x": np.float32(0)} | {name: np.bool_(0) for name in flags})
+    one = {"x": np.zeros(1, np.float32)} | flags
+    writer = store.writer()
+    writer.metadata = wrong
+    for call in (
+        lambda: store.add_episode(one, wrong),
+        lambda: store.add_episodes([one, one], [{}, wrong]),
+        lambda: writer.add(one),
+        lambda: store.writer(metadata=wrong),
+    ):
+        with pytest.raises(DtypeError, match="metadata must be a dict of columns"):
+            call()
+    for given in ((one,), ([one], {"a": 1})):
+        with pytest.raises(StructureError, match="give a list of episodes"):
+            store.add_episodes(*given)
+    assert store.add_episodes([one, one], [None, {"a": 1}]).tolist() == [0, 1]
+    assert store.metadata["a"].tolist() == [None, 1]
