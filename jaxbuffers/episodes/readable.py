@@ -78,9 +78,13 @@ class Readable(Sampled):
 
         Raises:
           DamagedError: the catalog is damaged.
+          StoreError: there is another store in its place, or none.
         """
         with self._section():
-            return not self._core.writable and self._core.refresh()
+            if self._core.writable:
+                return False
+            self._core.catalog.texts.verify()
+            return self._core.refresh()
 
     def __getitem__(self, id: int) -> StoredEpisode:
         """Return an episode by its id, which is not its place.
@@ -149,12 +153,13 @@ class Readable(Sampled):
             made, table = self._made, self._core.table
             wanted = reading.leaves_of(made.layout.spec, fields)
             lengths = table["length"][table.find(episodes)]
-            inside = (begins + size > 0) & (begins < lengths) if pad else (begins >= 0) & (begins + size <= lengths)
+            reach = min(size, 2**62)  # where starts and length are huge, their sum is beyond int64
+            inside = (begins > -reach) & (begins < lengths) if pad else (begins >= 0) & (begins <= lengths - reach)
             if (wrong := ~inside).any():
                 i = int(np.argmax(wrong))
                 raise ShapeError(
-                    f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
-                    f"{lengths[i]} rows."
+                    f"rows {begins[i]} to {int(begins[i]) + size - 1} of episode {episodes[i]} were asked for, which "
+                    f"has {lengths[i]} rows."
                 )
             found = reading.windows(self._core, made, episodes, begins, size, wanted)
             return reading.tree_of(made.layout.spec, found, fields)
@@ -168,7 +173,8 @@ class Readable(Sampled):
             return np.unique(np.concatenate(held))
 
     def __repr__(self) -> str:
-        return f"EpisodeStore({str(self._core.catalog.path)!r}, {len(self)} episodes, {self.rows} rows)"
+        held = f"{len(self._core.table)} episodes, {self._core.total} rows"
+        return f"EpisodeStore({str(self._core.catalog.path)!r}, {'closed' if self._closed else held})"
 
     def _section(self) -> Any:
         """Return what to enter so that a call is whole, and alone."""
@@ -219,6 +225,9 @@ class Readable(Sampled):
                     if isinstance(error, UnknownEpisodeError):
                         raise
                     raise DamagedError(f"{error.filename or error} is missing.") from error
+            except DamagedError:
+                self._core.catalog.texts.verify()  # it may be in order, and another store's
+                raise
             try:
                 return read()
             except FileNotFoundError as error:

@@ -112,7 +112,7 @@ def _check(core: Core, rows: Rows, at: np.ndarray, begins: np.ndarray, ends: np.
         return
     block, table, checked = rows.layout.block, core.table, rows.checked
     first, last = begins // block, (ends - 1) // block
-    base = table["block"][at]
+    base = table.first_blocks[at]
     steps = np.arange(int((last - first).max(initial=0)) + 1)
     blocks = base[:, None] + np.minimum(first[:, None] + steps, last[:, None])  # the last one repeated
     missing = checked.missing(blocks, wanted)

@@ -88,7 +88,7 @@ class TextFile:
                 raise
 
     def verify(self) -> None:
-        """Check that what is written goes where the next process looks for it.
+        """Check that what is written goes where the next process looks for it, and what is read is what is there.
 
         Raises:
           TextFileError: the file, its log or its lock was deleted, moved or replaced, and nothing is written to it.
@@ -98,8 +98,12 @@ class TextFile:
             if (found := identity(path)) != expected:
                 what = "replaced by another" if found else "deleted or moved"
                 raise self.kind.error(
-                    f"{path} was {what} while the {self.kind.what} was open: what is written now would be lost. "
-                    f"{self.kind.rescue}"
+                    f"{path} was {what} while the {self.kind.what} was open"
+                    + (
+                        "; open it anew to read what is there now."
+                        if self.read_only
+                        else f": what is written now would be lost. {self.kind.rescue}"
+                    )
                 )
 
     def suspend(self) -> None:

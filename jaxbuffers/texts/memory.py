@@ -66,6 +66,11 @@ class MemoryStore(Owned):
         self.supply.reserve(count)
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts, oldest first: what is in memory waits for ever."""
+        return self._data
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._end)
@@ -99,6 +104,9 @@ class MemoryStore(Owned):
 
     def commit(self) -> None:
         """Nothing is more durable than memory here."""
+
+    def verify(self) -> None:
+        """Memory is what it was."""
 
     def purge(self) -> None:
         """Nothing is kept of what was dropped."""

@@ -125,6 +125,11 @@ class SqliteStore(Owned):
         return i
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts that wait for a commit, oldest first."""
+        return self._pending
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._reserved)
@@ -216,6 +221,10 @@ class SqliteStore(Owned):
                 then()
 
         self.file.write(work, done)
+
+    def verify(self) -> None:
+        """Check that the file is still the one that was opened."""
+        self.file.verify()
 
     def purge(self) -> None:
         """Delete from the file what was dropped."""
