@@ -14,12 +14,12 @@ import jaxbuffers as jb
 from jaxbuffers.episodes import Mixture, RecentEpisodes
 from jaxbuffers.episodes.shares import fractions_of, shares
 
-from .test_laws import ROW, store_of
+from .twins import FLAGGED, flagged_store
 
 
 def ring_of(rows, view=None):
     """A buffer of rows whose numbers begin at 100."""
-    buffer = jb.HostReplay(jb.Replay(rows, None, 4, view or jb.Items()), ROW, seed=3)
+    buffer = jb.HostReplay(jb.Replay(rows, None, 4, view or jb.Items()), FLAGGED, seed=3)
     for t in range(rows):
         buffer.insert(t=100 + t, is_first=t == 0, is_last=t == rows - 1)
     return buffer
@@ -57,7 +57,7 @@ def test_fractions_are_what_is_written():
 
 
 def test_a_batch_has_the_windows_of_each_source_and_says_which():
-    store, other, ring = store_of([4, 7]), store_of([9]), ring_of(6)
+    store, other, ring = flagged_store([4, 7]), flagged_store([9]), ring_of(6)
     mixture = Mixture((0.5, ring), (0.25, store.source(jb.Items())), (0.25, other.source(jb.Items())))
     batch = mixture.sample(16, jax.random.key(0))
     assert batch.counts == (8, 4, 4)
@@ -75,7 +75,7 @@ def test_a_batch_has_the_windows_of_each_source_and_says_which():
 
 
 def test_the_same_key_gives_the_same_batch_and_others_round_otherwise():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     parts = [(Fraction(1, 3), store.source(jb.Items())), (Fraction(2, 3), store.source(jb.Items()))]
     counts = set()
     for seed in range(30):
@@ -91,13 +91,11 @@ def test_the_same_key_gives_the_same_batch_and_others_round_otherwise():
 
 def test_time_major_windows_are_joined_along_their_axis():
     view = jb.Sequences(3, time_major=True)
-    store, ring = store_of([4, 7]), ring_of(6, view)
-    mixture = Mixture((0.25, ring), (0.75, store.source(view)), batch_axis=1)
+    store, ring = flagged_store([4, 7]), ring_of(6, view)
+    mixture = Mixture((0.25, ring), (0.75, store.source(view)))
     batch = mixture.sample(8, jax.random.key(0))
     assert batch.data["t"].shape == batch.mask.shape == (3, 8)
     assert ((np.asarray(batch.data["t"]) >= 100) == [True] * 2 + [False] * 6).all()
-    with pytest.raises(jb.errors.StructureError, match="batch_axis="):
-        Mixture((0.25, ring), (0.75, store.source(view))).sample(8, jax.random.key(0))
 
 
 def test_pure_replays_and_laws_mix():
@@ -115,14 +113,14 @@ def test_pure_replays_and_laws_mix():
 
 
 def test_a_mixed_batch_goes_into_jitted_functions_as_it_is():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     batch = Mixture((0.5, store.source(jb.Items())), (0.5, ring_of(6))).sample(4, jax.random.key(0))
     total = jax.jit(lambda batch: jnp.sum(batch.data["t"]) + jnp.sum(batch.source))(batch)
     assert int(total) == int(batch.data["t"].sum()) + 2
 
 
 def test_what_cannot_be_mixed_is_refused():
-    store = store_of([4])
+    store = flagged_store([4])
     with pytest.raises(jb.errors.ConfigurationError, match="pairs"):
         Mixture()
     with pytest.raises(jb.errors.ConfigurationError, match="pairs"):
@@ -134,6 +132,6 @@ def test_what_cannot_be_mixed_is_refused():
     parts = (0.5, store.source(jb.Items())), (0.5, store.source(jb.Episodes(4)))
     with pytest.raises(jb.errors.StructureError, match="same view"):
         Mixture(*parts).sample(4, jax.random.key(0))
-    empty = jb.EpisodeStore(row=ROW)
+    empty = jb.EpisodeStore(row=FLAGGED)
     with pytest.raises(jb.errors.EmptyReplayError):
         Mixture((1.0, empty.source(jb.Items()))).sample(4, jax.random.key(0))
