@@ -1,9 +1,9 @@
 """What can be drawn from a store, or from some fields of one."""
 
 import abc
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic
 
 import jax
 
@@ -134,15 +134,9 @@ class Sampled(abc.ABC):
 
         return StoreBatches(make, place, steps, prefetch)
 
-    def source(
-        self, view: View[Data], *, law: Law | None = None, where: Where = None
-    ) -> Callable[[int, jax.Array], HostBatch[Data]]:
+    def source(self, view: View[Data], *, law: Law | None = None, where: Where = None) -> "StoreSource[Data]":
         """Return a source for a `Mixture`: a function that draws so many windows with a key."""
-
-        def draw(size: int, key: jax.Array) -> HostBatch[Data]:
-            return self.sample(view, size, key, law=law, where=where)
-
-        return draw
+        return StoreSource(self, view, law, where)
 
     def refill(self, replay: Replay, where: Where = None) -> Refilled:
         """Fill an empty replay with the newest episodes, whole, whatever its capacity and number of streams.
@@ -169,3 +163,24 @@ class Sampled(abc.ABC):
         (2, 6, 1)
         """
         return refill(self, replay, where)
+
+
+@dataclass(frozen=True, eq=False)
+class StoreSource(Generic[Data]):
+    """What `EpisodeStore.source` returns: a function that draws from a store, and says how it reads.
+
+    Attributes:
+      store: where it draws.
+      view: what a window is.
+      law: how likely windows are.
+      where: which episodes.
+    """
+
+    store: Sampled
+    view: View[Data]
+    law: Law | None
+    where: Where
+
+    def __call__(self, size: int, key: jax.Array) -> HostBatch[Data]:
+        """Draw so many windows."""
+        return self.store.sample(self.view, size, key, law=self.law, where=self.where)

@@ -206,7 +206,10 @@ def test_some_fields_are_sampled_alone():
 @pytest.mark.parametrize("capacity", [None, 12])
 def test_a_store_on_disk_is_sampled_as_one_in_memory_and_by_a_reader(capacity, tmp_path):
     view = jb.Sequences(3, "pad", burn_in=1)
-    here, there = flagged_store([4, 7, 5]), new_store(FLAGGED, path=tmp_path / "store", capacity=capacity, segment_bytes=64)
+    here, there = (
+        flagged_store([4, 7, 5]),
+        new_store(FLAGGED, path=tmp_path / "store", capacity=capacity, segment_bytes=64),
+    )
     for episode in here:
         there.add_episode(episode.rows)
     reader = jb.EpisodeStore(tmp_path / "store", read_only=True)
