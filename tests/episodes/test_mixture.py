@@ -46,12 +46,29 @@ def test_every_part_is_rounded_up_or_down_and_its_mean_is_exact(weights, size, s
         assert all(shares(parts, size, bits) == [part * size for part in parts] for bits in (0, 2**63, 2**64 - 1))
 
 
+@given(parts=st.lists(st.integers(0, 10**7), min_size=1, max_size=4).filter(any))
+def test_floats_of_fractions_are_these_fractions(parts):
+    exact = tuple(Fraction(part, sum(parts)) for part in parts)
+    assert fractions_of([float(part) for part in exact]) == exact
+
+
 def test_fractions_are_what_is_written():
     assert fractions_of([0.1, 0.2, 0.7]) == (Fraction(1, 10), Fraction(1, 5), Fraction(7, 10))
     assert fractions_of([1 / 3, 2 / 3]) == (Fraction(1, 3), Fraction(2, 3))
     assert fractions_of([Fraction(1, 7), Fraction(6, 7)]) == (Fraction(1, 7), Fraction(6, 7))
     assert fractions_of([1, 0]) == (1, 0)
-    for wrong in ([0.5, 0.4], [1.5, -0.5], [Fraction(3, 2), Fraction(-1, 2)], ["half", 0.5], [np.nan, 1.0]):
+    assert fractions_of([1e-7, 1 - 1e-7]) == (Fraction(1, 10**7), 1 - Fraction(1, 10**7))
+    assert fractions_of([0.12345678, 0.87654322]) == (Fraction("0.12345678"), Fraction("0.87654322"))
+    assert fractions_of([0.333333333333, 0.666666666667]) == (Fraction("0.333333333333"), Fraction("0.666666666667"))
+    assert fractions_of([0.1 + 0.2, 1 - 0.9, 0.6]) == (Fraction(3, 10), Fraction(1, 10), Fraction(6, 10))
+    for wrong in (
+        [0.5, 0.4],
+        [1.5, -0.5],
+        [Fraction(3, 2), Fraction(-1, 2)],
+        ["half", 0.5],
+        [np.nan, 1.0],
+        [1e-300, 1.0],
+    ):
         with pytest.raises(jb.errors.ConfigurationError):
             fractions_of(wrong)
 
