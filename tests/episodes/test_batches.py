@@ -77,6 +77,47 @@ def test_errors_come_through_in_their_place_and_again():
         next(results)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_error_ends_the_iteration_made_ahead_or_not(prefetch, monkeypatch):
+    store = flagged_store([4])
+    sample, asked = store.sample, []
+
+    def failing(*args, **options):
+        asked.append(1)
+        if len(asked) == 2:
+            raise OSError("the second")
+        return sample(*args, **options)
+
+    monkeypatch.setattr(store, "sample", failing)
+    batches = store.batches(VIEW, 2, 5, prefetch=prefetch)
+    next(batches)
+    for _ in range(3):
+        with pytest.raises(OSError, match="the second"):
+            next(batches)
+    assert len(asked) == 2
+    assert batches.place.step == 1
+    batches.close()
+    assert list(batches) == []
+
+
+def test_ctrl_c_costs_no_batch(monkeypatch):
+    store = flagged_store([4])
+    sample, asked = store.sample, []
+
+    def interrupted(*args, **options):
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return sample(*args, **options)
+
+    monkeypatch.setattr(store, "sample", interrupted)
+    batches = store.batches(VIEW, 2, 3, prefetch=0)
+    next(batches)
+    with pytest.raises(KeyboardInterrupt):
+        next(batches)
+    assert len(list(batches)) == 2
+
+
 def test_a_closed_or_forgotten_iterator_leaves_no_thread():
     store = flagged_store([4, 7])
     with store.batches(VIEW, 2) as batches:
