@@ -43,8 +43,8 @@ class StoreBatches(Iterator[HostBatch[Data]], Generic[Data]):
     """What `EpisodeStore.batches` returns: an iterator that says where it is.
 
     Batch number i of a seed has a key of its own, so the same episodes give the same batches, made ahead or not, and
-    resumed anywhere. An error comes where its batch would have been, and again: the iteration ends with it. Several threads may
-    share the iterator. Use it in a ``with`` statement or `close` it; forgotten, it closes itself.
+    resumed anywhere. An error comes where its batch would have been, and again: the iteration ends with it. Several
+    threads may share the iterator. Use it in a ``with`` statement or `close` it; forgotten, it closes itself.
 
     Args:
       make: from a key and a law to a batch, and the law after it.

@@ -8,7 +8,6 @@ from itertools import pairwise
 from jaxbuffers.checks import number
 from jaxbuffers.errors import ConfigurationError
 
-
 NEAR = 2.0**-50  # what the sum of a few floats that should be 1 may miss
 
 
