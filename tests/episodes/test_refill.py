@@ -150,6 +150,37 @@ def test_rows_that_the_store_cannot_take_are_not_in_the_ring_either(monkeypatch)
     assert (len(buffer), writer.open_rows.tolist(), len(store)) == (2, [0], 1)
 
 
+def test_rows_that_the_ring_cannot_take_are_not_in_the_store_either(monkeypatch):
+    store = jb.EpisodeStore(row=FLAGGED)
+    buffer = jb.HostReplay(jb.Replay(16, 2), FLAGGED)
+    tee = Tee(buffer, store.writer(2))
+    rows = [
+        {"t": np.int32([t, 10 + t]), "is_first": np.full(2, t == 0), "is_last": np.array([False, t == 2])}
+        for t in range(3)
+    ]
+    tee.add(rows[0])
+
+    def full(*_):
+        raise MemoryError("the device is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "add", full)
+        with pytest.raises(MemoryError, match="the device is full"):
+            tee.add(rows[1])
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (2, [1, 1])
+    with pytest.raises(jb.errors.ShapeError, match="do not fit"):  # it is asked first
+        tee.add(jax.tree.map(lambda x: np.stack([x] * 9), rows[1]))
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (2, [1, 1])
+    tee.add(rows[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "add", full)
+        with pytest.raises(MemoryError) as raised:
+            tee.add(rows[2])
+    assert "keeps the episodes [0]" in raised.value.__notes__[0]
+    assert store[0].rows["t"].tolist() == [10, 11, 12]
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (4, [3, 0])
+
+
 def test_texts_of_another_table_are_refused():
     row = {"obs": jb.text, "is_first": np.bool_(False), "is_last": np.bool_(False)}
     store = jb.EpisodeStore(row=row)
