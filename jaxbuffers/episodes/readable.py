@@ -119,7 +119,7 @@ class Readable(Sampled):
         >>> store.select(["reward"])[i].rows
         {'reward': array([0., 1., 2.], dtype=float32)}
         """
-        return Selection(self, list(fields))
+        return Selection(self, reading.names_of(fields))
 
     def read(
         self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None, *, pad: bool = False

@@ -222,3 +222,17 @@ def test_a_store_on_disk_is_sampled_as_one_in_memory_and_by_a_reader(capacity, t
     assert reader.refresh()
     newest = reader.sample(jb.Items(), 5, jax.random.key(6), law=RecentEpisodes(episodes=1))
     assert newest.data["t"].tolist() == [77] * 5
+
+
+@pytest.mark.parametrize("fields", ["ab", "", iter(["a", "b"])])
+def test_fields_are_named_in_a_list(fields):
+    store = jb.EpisodeStore()
+    store.add_episode({name: np.zeros(2, np.float32) for name in ("ab", "a", "b")})
+    for call in (
+        lambda: store.select(fields),
+        lambda: store.read([0], [0], 2, fields),
+        lambda: next(store.episodes(fields=fields)),
+    ):
+        with pytest.raises(jb.errors.ConfigurationError, match="fields must be a list of names"):
+            call()
+    assert list(store.select(("ab",))[0].rows) == ["ab"]
