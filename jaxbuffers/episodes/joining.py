@@ -12,7 +12,7 @@ from jaxbuffers.batch import Batch
 from jaxbuffers.episodes.batch_axes import Axes
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.host.batch import HostBatch
-from jaxbuffers.row import dtype_of, paths_of, show
+from jaxbuffers.row import Path, dtype_of, paths_of, show
 from jaxbuffers.storage.bits import exactly
 from jaxbuffers.texts import TextTable
 
@@ -50,20 +50,19 @@ def checked(parts: Parts, sizes: Sequence[int], axes: Sequence[int]) -> None:
                 raise kind(f"{name} of source {number} is {x.dtype}{list(x.shape)}, expected {wanted}.")
         others = jax.tree.leaves((other.data, other.index))
         for (path, a), b, axis in zip(leaves.items(), others, axes, strict=True):
-            name = show(path)
-            if (one := dtype_of(name, a)) != (two := dtype_of(name, b)):
+            if (one := _dtype(path, a)) != (two := _dtype(path, b)):
                 raise DtypeError(
-                    f"{name} is {one} from source {first}, {two} from source {number}; nothing is cast: store it as "
+                    f"{show(path)} is {one} from source {first}, {two} from source {number}; nothing is cast: store it as "
                     f"one dtype."
                 )
             if np.ndim(b) <= axis or b.shape[axis] != size:
                 raise ShapeError(
-                    f"{name} from source {number} has shape {list(np.shape(b))}, not its {size} windows along axis "
+                    f"{show(path)} from source {number} has shape {list(np.shape(b))}, not its {size} windows along axis "
                     f"{axis}: give Mixture(..., batch_axis=)."
                 )
             if _without(a.shape, axis) != _without(b.shape, axis):
                 raise ShapeError(
-                    f"{name} has shape {list(a.shape)} from source {first}, {list(b.shape)} from source {number}: "
+                    f"{show(path)} has shape {list(a.shape)} from source {first}, {list(b.shape)} from source {number}: "
                     f"they may differ along axis {axis} only."
                 )
 
@@ -143,6 +142,10 @@ def different() -> StructureError:
 
 
 _SAME = "read them all with the same view."
+
+
+def _dtype(path: Path, leaf: Any) -> np.dtype:
+    return leaf.dtype if isinstance(leaf, jax.Array) else dtype_of(show(path), leaf)
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
