@@ -52,18 +52,18 @@ def checked(parts: Parts, sizes: Sequence[int], axes: Sequence[int]) -> None:
         for (path, a), b, axis in zip(leaves.items(), others, axes, strict=True):
             if (one := _dtype(path, a)) != (two := _dtype(path, b)):
                 raise DtypeError(
-                    f"{show(path)} is {one} from source {first}, {two} from source {number}; nothing is cast: store it as "
-                    f"one dtype."
+                    f"{show(path)} is {one} from source {first}, {two} from source {number}; nothing is cast: store "
+                    f"it as one dtype."
                 )
             if np.ndim(b) <= axis or b.shape[axis] != size:
                 raise ShapeError(
-                    f"{show(path)} from source {number} has shape {list(np.shape(b))}, not its {size} windows along axis "
-                    f"{axis}: give Mixture(..., batch_axis=)."
+                    f"{show(path)} from source {number} has shape {list(np.shape(b))}, not its {size} windows "
+                    f"along axis {axis}: give Mixture(..., batch_axis=)."
                 )
             if _without(a.shape, axis) != _without(b.shape, axis):
                 raise ShapeError(
-                    f"{show(path)} has shape {list(a.shape)} from source {first}, {list(b.shape)} from source {number}: "
-                    f"they may differ along axis {axis} only."
+                    f"{show(path)} has shape {list(a.shape)} from source {first}, {list(b.shape)} from source "
+                    f"{number}: they may differ along axis {axis} only."
                 )
 
 

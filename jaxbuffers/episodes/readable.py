@@ -105,6 +105,7 @@ class Readable(Sampled):
           where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
           fields: read only these fields of the rows, and give them as a dict; see `select`.
         """
+        where = self._sampling.lasting(where)
         with self._looking():
             table = self._core.table
             ids = table["id"][chosen(table, where)].tolist()

@@ -70,6 +70,7 @@ def test_an_array_that_was_given_before_episodes_came_or_went_is_refused():
         lambda where: store.batches(VIEW, 2, where=where),
         lambda where: store.source(VIEW, where=where),
         lambda where: store.refill(jb.Replay(16, None), where),
+        lambda where: list(store.episodes(where)),
     )
     for call in calls:
         with pytest.raises(jb.errors.StaleIndexError, match="earlier state"):
