@@ -109,6 +109,7 @@ class Readable(Sampled):
           where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
           fields: read only these fields of the rows, and give them as a dict; see `select`.
         """
+        where = self._sampling.lasting(where)
         with self._looking():
             table = self._core.table
             ids = table["id"][chosen(table, where)].tolist()
@@ -123,7 +124,7 @@ class Readable(Sampled):
         >>> store.select(["reward"])[i].rows
         {'reward': array([0., 1., 2.], dtype=float32)}
         """
-        return Selection(self, list(fields))
+        return Selection(self, reading.names_of(fields))
 
     def read(
         self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None, *, pad: bool = False
