@@ -170,9 +170,9 @@ class Manager:
                 self._background.wait()
             finally:
                 self._closed = True
-                lock, self._lock = self._lock, None
-                if lock is not None:
-                    lock.release()
+                if self._lock is not None:
+                    self._lock.release()
+                    self._lock = None
 
     def __enter__(self) -> "Manager":
         return self
@@ -189,9 +189,16 @@ class Manager:
                 f"there, or make another manager once that one is closed."
             )
         if self._lock is None:
-            self._lock = Lock(os.path.join(self.folder, "writer"))
-            weakref.finalize(self, self._lock.release)  # also where nobody closes it
-            clean(self.folder)
+            lock = Lock(os.path.join(self.folder, "writer"))
+            try:
+                lock.take()
+                clean(self.folder)
+                weakref.finalize(self, lock.release)  # also where nobody closes it
+                self._lock = lock
+            except BaseException:  # Ctrl-C
+                self._lock = None
+                lock.release()
+                raise
 
     def _publish(self, path: str, snapshot: Snapshot) -> None:
         put(path, snapshot)

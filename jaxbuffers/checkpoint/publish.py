@@ -19,35 +19,40 @@ _one_at_a_time = threading.RLock()
 
 
 class Lock(Owned):
-    """Being the only one who writes checkpoints at a place, until `release` or the end of the process.
+    """Being the only one who writes checkpoints at a place, from `take` until `release` or the end of the process.
 
     Args:
       path: of the place; the file that is locked has ``.lock`` behind it, and is deleted by `release`.
-
-    Raises:
-      CheckpointError: another process, or another manager, has it.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
+        self._path = path
         self._held: WriterLock | None = None
+
+    def take(self) -> None:
+        """Be the only one.
+
+        Raises:
+          CheckpointError: another process, or another manager, has it.
+        """
+        self._held = WriterLock(self._path)  # first: wherever Ctrl-C comes, `release` finds it
         try:
-            self._held = WriterLock(path)
+            self._held.take()
         except TextFileError as error:
+            self._held = None
             if "one writer at a time" not in str(error):
                 raise CheckpointError(str(error)) from error
             raise CheckpointError(
-                f"{path} is being written by another process or another manager; there is one writer at a time. End "
-                f"or close that one, or save elsewhere."
+                f"{self._path} is being written by another process or another manager; there is one writer at a time. "
+                f"End or close that one, or save elsewhere."
             ) from None
 
     def release(self) -> None:
-        """Let others write."""
-        held, self._held = self._held, None
-        if held is not None:
-            with contextlib.suppress(OSError):
-                os.remove(held.path)  # whoever opened it meanwhile looks whether it still is there
-            held.release()
+        """Let others write. Can be called again where Ctrl-C came amid it."""
+        if self._held is not None:
+            self._held.release(remove=True)
+            self._held = None
 
     def suspend(self) -> None:
         """Nothing to do before a fork."""
@@ -65,10 +70,15 @@ def writing(path: str) -> Iterator[None]:
     with _one_at_a_time:
         lock = Lock(path)
         try:
+            lock.take()
             clean(*os.path.split(path))
             yield
         finally:
-            lock.release()
+            try:
+                lock.release()
+            except BaseException:  # Ctrl-C
+                lock.release()
+                raise
 
 
 def clean(folder: str, name: str | None = None) -> None:
