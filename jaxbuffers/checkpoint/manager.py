@@ -12,7 +12,7 @@ from jaxbuffers.checkpoint.cursor import Later
 from jaxbuffers.checkpoint.file import translated
 from jaxbuffers.checkpoint.publish import Lock, absolute, clean
 from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
-from jaxbuffers.checkpoint.saving import check_place, put
+from jaxbuffers.checkpoint.saving import check_place, damaged, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag, positive
@@ -77,7 +77,8 @@ class Manager:
           tables: where the texts of states are.
           store: an `EpisodeStore`, of which is noted how far it had come.
           metadata: JSON of the user's own.
-          overwrite: whether to take the place of a checkpoint of the same step.
+          overwrite: whether to take the place of a checkpoint of the same step; one that is damaged is replaced anyway.
+            A run that goes on from an older step than the newest needs it, and the later steps are still there.
           background: return as soon as everything is copied to memory of its own, on the host, and write it in another
             thread: arrays may be donated or written to at once. Waits for the one before. What goes wrong is raised by
             the next call of `save`, `wait` or `close`.
@@ -92,7 +93,7 @@ class Manager:
         with sections(tree), self._turn:  # in this order, as who calls this may be in a section already
             self._open()
             where = self.path(step)
-            if not overwrite:
+            if not overwrite and not damaged(where):
                 check_place(where, overwrite)
             snapshot = taken(tree, tables, store, metadata, copy=background)
             if background:
@@ -192,7 +193,7 @@ class Manager:
             lock = Lock(os.path.join(self.folder, "writer"))
             try:
                 lock.take()
-                clean(self.folder)
+                clean(self.folder, _NAME.pattern)
                 weakref.finalize(self, lock.release)  # also where nobody closes it
                 self._lock = lock
             except BaseException:  # Ctrl-C

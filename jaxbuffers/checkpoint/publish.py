@@ -71,7 +71,8 @@ def writing(path: str) -> Iterator[None]:
         lock = Lock(path)
         try:
             lock.take()
-            clean(*os.path.split(path))
+            folder, name = os.path.split(path)
+            clean(folder, re.escape(name))
             yield
         finally:
             try:
@@ -81,9 +82,14 @@ def writing(path: str) -> Iterator[None]:
                 raise
 
 
-def clean(folder: str, name: str | None = None) -> None:
-    """Delete what saves that were killed have left, of one file or of all; whoever calls this has the lock."""
-    leftover = re.compile(rf"{'.+' if name is None else re.escape(name)}\.[0-9a-f]{{8}}{re.escape(PART)}")
+def clean(folder: str, names: str) -> None:
+    """Delete what saves that were killed have left; whoever calls this has the lock.
+
+    Args:
+      folder: where to look.
+      names: a regular expression for those of the files that were saved.
+    """
+    leftover = re.compile(rf"{names}\.[0-9a-f]{{8}}{re.escape(PART)}")
     with translated(folder, "write"):
         for found in os.listdir(folder):
             if leftover.fullmatch(found):

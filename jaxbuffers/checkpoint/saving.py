@@ -9,7 +9,7 @@ from jaxbuffers.checkpoint.publish import absolute, publish, writing
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, header, taken
 from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag
-from jaxbuffers.errors import CheckpointError
+from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
 
 def save(
@@ -61,6 +61,19 @@ def save(
 def put(path: str, snapshot: Snapshot) -> None:
     """Write a snapshot; whoever calls has the lock."""
     publish(path, partial(file.write, words=header(snapshot.words), arrays=snapshot.arrays))
+
+
+def damaged(path: str) -> bool:
+    """Whether there is what was a checkpoint, but not a byte of it may be trusted."""
+    try:
+        with file.opened(path) as reader:
+            reader.check()
+    except DamagedCheckpointError:
+        with file.translated(path, "read"), open(path, "rb") as found:
+            return b"jaxbuffers" in found.read(64)  # else it may be another one's
+    except CheckpointError:  # none there
+        return False
+    return False
 
 
 def check_place(path: str, overwrite: bool) -> None:
