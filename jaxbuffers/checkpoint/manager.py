@@ -3,8 +3,9 @@
 import contextlib
 import os
 import re
-import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxbuffers.checkpoint.background import Background
@@ -15,6 +16,7 @@ from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
 from jaxbuffers.checkpoint.saving import check_place, damaged, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
+from jaxbuffers.checkpoint.turns import Turn
 from jaxbuffers.checks import flag, positive
 from jaxbuffers.errors import CheckpointError, DamagedCheckpointError, WrongProcessError
 
@@ -44,7 +46,7 @@ class Manager:
         self.keep = None if keep is None else positive("keep", keep)
         with translated(self.folder, "write"):
             os.makedirs(self.folder, exist_ok=True)
-        self._turn = threading.RLock()
+        self._turn = Turn()
         self._background = Background()
         self._lock: Lock | None = None
         self._closed = False
@@ -90,17 +92,17 @@ class Manager:
         flag("background", background)
         flag("overwrite", overwrite)
         self.wait()
-        with sections(tree), self._turn:  # in this order, as who calls this may be in a section already
+        with sections(tree), self._turn.lock:  # in this order, as who calls this may be in a section already
             self._open()
             where = self.path(step)
-            if not overwrite and not damaged(where):
-                check_place(where, overwrite)
+            check = partial(self._check, where, overwrite)
+            check()
             snapshot = taken(tree, tables, store, metadata, copy=background)
             if background:
-                self._background.start(lambda: self._publish(where, snapshot))
+                self._background.start(lambda: self._publish(where, snapshot, check))
             else:
                 self._background.wait()
-                self._publish(where, snapshot)
+                self._publish(where, snapshot, check)
 
     def restore(
         self,
@@ -130,26 +132,31 @@ class Manager:
         """
         flag("fallback", fallback)
         self.wait()
-        steps = self.steps() if step is None else [positive("step", step, 0)]
-        if not steps:
-            raise CheckpointError(f"{self.folder} holds no checkpoint.")
-        for each in steps[::-1]:
+        below: int | None = None  # those from there on are damaged
+        while True:
+            each = self._newest(below) if step is None else positive("step", step, 0)
             try:
                 found = restore(self.path(each), like, tables=tables, store=store, later=later, any_version=any_version)
             except DamagedCheckpointError:
-                if not fallback or each == steps[0]:
+                if not fallback or step is not None or self.steps()[:1] in ([], [each]):
                     raise
+                below = each
+            except CheckpointError:
+                if step is not None or os.path.lexists(self.path(each)):
+                    raise  # else the writer of the folder has deleted it meanwhile, and there is a newer one
             else:
                 return Restored(found.tree, found.tables, found.metadata, found.store, found.path, each)
-        raise AssertionError
 
     def metadata(self, step: int | None = None) -> Any:
         """Return what a user said about a step, the newest by default; see `jaxbuffers.checkpoint.metadata`."""
         self.wait()
-        steps = self.steps()
-        if step is None and not steps:
-            raise CheckpointError(f"{self.folder} holds no checkpoint.")
-        return metadata(self.path(steps[-1] if step is None else step))
+        while True:
+            each = self._newest() if step is None else step
+            try:
+                return metadata(self.path(each))
+            except CheckpointError:
+                if step is not None or os.path.lexists(self.path(each)):
+                    raise
 
     def wait(self) -> None:
         """Wait until what is saved in the background is on the disk.
@@ -157,7 +164,7 @@ class Manager:
         Raises:
           CheckpointError: it could not be written.
         """
-        with self._turn:
+        with self._turn.lock:
             self._background.wait()
 
     def close(self) -> None:
@@ -166,7 +173,7 @@ class Manager:
         Raises:
           CheckpointError: what was saved in the background could not be written.
         """
-        with self._turn:
+        with self._turn.lock:
             try:
                 self._background.wait()
             finally:
@@ -180,6 +187,12 @@ class Manager:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _newest(self, below: int | None = None) -> int:
+        steps = [step for step in self.steps() if below is None or step < below]
+        if not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint{'' if below is None else ' that is whole'}.")
+        return steps[-1]
 
     def _open(self) -> None:
         if self._closed:
@@ -201,8 +214,12 @@ class Manager:
                 lock.release()
                 raise
 
-    def _publish(self, path: str, snapshot: Snapshot) -> None:
-        put(path, snapshot)
+    def _check(self, path: str, overwrite: bool) -> None:
+        if not overwrite and not damaged(path):
+            check_place(path, overwrite)
+
+    def _publish(self, path: str, snapshot: Snapshot, check: Callable[[], None]) -> None:
+        put(path, snapshot, check)
         if self.keep is not None:
             with translated(self.folder, "write"):
                 for old in [self.path(step) for step in self.steps()[: -self.keep]]:

@@ -4,18 +4,18 @@ import contextlib
 import os
 import re
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from jaxbuffers.checkpoint.file import translated
+from jaxbuffers.checkpoint.turns import Turn
 from jaxbuffers.errors import CheckpointError, TextFileError
 from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.locks import WriterLock
 
 PART = ".part"  # ends the name of a file that is being written
-_one_at_a_time = threading.RLock()
+_one_at_a_time = Turn()
 
 
 class Lock(Owned):
@@ -67,7 +67,7 @@ class Lock(Owned):
 @contextmanager
 def writing(path: str) -> Iterator[None]:
     """Be the only one who saves to a path; threads wait for each other, other processes are refused."""
-    with _one_at_a_time:
+    with _one_at_a_time.lock:
         lock = Lock(path)
         try:
             lock.take()
@@ -127,4 +127,7 @@ def sync(folder: str) -> None:
 
 def absolute(path: str | os.PathLike) -> str:
     """Return where a file is, without links."""
-    return os.path.realpath(os.fsdecode(path))
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise CheckpointError(f"a path has no NUL in it; got {name!r}.")
+    return os.path.realpath(name)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxbuffers.checkpoint import file
-from jaxbuffers.checkpoint.comparing import check_alike, check_version
+from jaxbuffers.checkpoint.comparing import check_alike, check_format, check_version
 from jaxbuffers.checkpoint.cursor import Later, later_ids
 from jaxbuffers.checkpoint.leaves import has_bytes, layout, made
 from jaxbuffers.checkpoint.publish import absolute
@@ -124,11 +124,20 @@ def metadata(path: str | os.PathLike) -> Any:
 
 
 def words_of(reader: file.Reader) -> dict[str, Any]:
-    """Return what the header says."""
+    """Return what the header says.
+
+    Raises:
+      CheckpointError: it is in another format.
+      DamagedCheckpointError: it says not all that this one must.
+    """
     try:
-        return dict(json.loads(reader.words["jaxbuffers"]))
+        words = dict(json.loads(reader.words["jaxbuffers"]))
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers.") from error
+    check_format(reader.path, words)
+    if absent := [name for name in ("leaves", "made_by", "parts", "tables") if not isinstance(words.get(name), dict)]:
+        raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers: it has no {absent[0]!r}.")
+    return {"store": None, "metadata": None, **words}
 
 
 def _apart(like: Any, path: str, words: dict[str, Any]) -> Node:

@@ -1,6 +1,7 @@
 """save: one checkpoint, at one path."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -55,12 +56,24 @@ def save(
     where = absolute(path)
     with sections(tree), writing(where):  # in this order, as who calls this may be in a section already
         check_place(where, overwrite)
-        put(where, taken(tree, tables, store, metadata, copy=False))
+        snapshot = taken(tree, tables, store, metadata, copy=False)
+        put(where, snapshot, partial(check_place, where, overwrite))
 
 
-def put(path: str, snapshot: Snapshot) -> None:
-    """Write a snapshot; whoever calls has the lock."""
-    publish(path, partial(file.write, words=header(snapshot.words), arrays=snapshot.arrays))
+def put(path: str, snapshot: Snapshot, check: Callable[[], None]) -> None:
+    """Write a snapshot; whoever calls has the lock.
+
+    Args:
+      path: where to.
+      snapshot: what.
+      check: is called when all is written, before what is there now is replaced: a signal handler may have saved.
+    """
+
+    def write(part: str) -> None:
+        file.write(part, header(snapshot.words), snapshot.arrays)
+        check()
+
+    publish(path, write)
 
 
 def damaged(path: str) -> bool:

@@ -2,14 +2,17 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 
 import numpy as np
 import pytest
 
 import jaxbuffers as jb
+from jaxbuffers.checkpoint import file
 
 from .test_failing_writes import Failing, no_space
 
@@ -56,6 +59,80 @@ def test_a_manager_leaves_what_another_save_in_its_folder_writes(manager):
     assert os.path.exists(part)
 
 
+@pytest.mark.parametrize("call", ["restore", "metadata"])
+def test_a_step_that_the_writer_deletes_meanwhile_is_looked_for_again(manager, monkeypatch, call):
+    manager.save(1, {"x": 1}, metadata=1)
+    real, times = jb.checkpoint.Manager.steps, []
+
+    def late(self):
+        found = real(self)
+        if not times:
+            times.append(1)
+            manager.save(2, {"x": 2}, metadata=2)
+            os.remove(manager.path(1))
+        return found
+
+    reader = jb.checkpoint.Manager(manager.folder)
+    monkeypatch.setattr(jb.checkpoint.Manager, "steps", late)
+    assert (reader.metadata() if call == "metadata" else reader.restore({"x": 0}).tree["x"]) == 2
+
+
+def test_what_a_signal_handler_saved_meanwhile_is_not_replaced(manager, monkeypatch):
+    def handler(*_):
+        manager.save(1, {"x": "handler"})
+
+    before = signal.signal(signal.SIGTERM, handler)
+    real = os.fsync
+
+    def interrupted(descriptor):
+        monkeypatch.setattr(os, "fsync", real)
+        signal.raise_signal(signal.SIGTERM)
+        return real(descriptor)
+
+    try:
+        monkeypatch.setattr(os, "fsync", interrupted)
+        with pytest.raises(jb.errors.CheckpointError, match="exists already"):
+            manager.save(1, {"x": "loop"})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert manager.restore({"x": ""}).tree == {"x": "handler"}
+    assert len(os.listdir(manager.folder)) == 2  # and the lock
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_fork_while_a_thread_saves_can_save(manager, monkeypatch, tmp_path):
+    began, go, real = threading.Event(), threading.Event(), file.write
+
+    def slow(*args):
+        began.set()
+        assert go.wait(60)
+        return real(*args)
+
+    monkeypatch.setattr(file, "write", slow)
+    threads = [threading.Thread(target=manager.save, args=(1, {}))]
+    threads.append(threading.Thread(target=jb.checkpoint.save, args=(tmp_path / "one", {})))
+    for thread in threads:
+        thread.start()
+        assert began.wait(60)
+        began.clear()
+    if not (child := os.fork()):
+        signal.alarm(20)  # ends it, with another status
+        file.write = real
+        try:
+            jb.checkpoint.save(tmp_path / "child", {})
+            manager.save(2, {})
+        except jb.errors.WrongProcessError:
+            os._exit(7)
+        os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert status == 7
+    assert jb.checkpoint.restore(tmp_path / "child", {}).tree == {}
+
+
 PROGRAM = """
 import errno, sys
 import jaxbuffers as jb
@@ -71,7 +148,8 @@ manager.save(2, {}, background=True)
 def test_a_last_save_that_failed_is_told_at_the_end_of_the_process(tmp_path):
     found = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], capture_output=True, text=True)
     assert "RuntimeWarning: what was saved in the background is not there: CheckpointError" in found.stderr
-    assert "step-000000000002.safetensors" in found.stderr and "No space left" in found.stderr
+    assert "step-000000000002.safetensors" in found.stderr
+    assert "No space left" in found.stderr
 
 
 def test_a_manager_that_is_forgotten_tells_what_failed_and_one_that_was_asked_does_not(tmp_path, monkeypatch):

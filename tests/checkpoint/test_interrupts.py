@@ -26,7 +26,9 @@ class Interrupt:
         if frame.f_code.co_name == "__del__":  # there it is not raised, but printed
             return None
         # Python raises no signal before a block lets go, nor where one begins.
-        if event == "line" and not linecache.getline(frame.f_code.co_filename, number).lstrip().startswith(("with ", "try:")):
+        if event == "line" and not linecache.getline(frame.f_code.co_filename, number).lstrip().startswith(
+            ("with ", "try:")
+        ):
             self.left -= 1
             if self.left == 0:
                 sys.settrace(None)
