@@ -32,6 +32,8 @@ class TextFile:
         self._same: dict[str, Any] = {}  # the files that must be there, each with what tells it from others
         self._lock = None if read_only else WriterLock(self.path, kind.error)
         try:
+            if self._lock is not None:
+                self._lock.take()
             self.meta = self._open(compress)
         except BaseException:
             self.close()
@@ -126,9 +128,11 @@ class TextFile:
         """Let go of it, without a commit."""
         if not self.closed and os.getpid() == self._process:
             self.closed = True
-            self._disconnect()
-            if self._lock is not None:
-                self._lock.release()
+            try:
+                self._disconnect()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     def _open(self, compress: bool | None = None) -> dict[str, int]:
         again = bool(self._same)

@@ -134,6 +134,16 @@ class SqliteStore(Owned):
         """A number above every id that was given."""
         return max(self.supply.end, self._reserved)
 
+    @property
+    def read_only(self) -> bool:
+        """Whether no text can be stored."""
+        return self.file.read_only
+
+    def check_writable(self) -> None:
+        """Raise where nothing can be written, but for a disk that is full."""
+        self._refuse_readers()
+        self.file.verify()
+
     def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
         """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
         self._refuse_readers()
