@@ -30,9 +30,17 @@ def options(doc: str, out: str, **more: Any) -> argparse.ArgumentParser:
 
 def save_options(parser: argparse.ArgumentParser, every: int) -> None:
     """Add the options of a run that can be killed at any moment."""
-    parser.add_argument("--save", metavar="DIR", help="begin a run, and save it there again and again")
-    parser.add_argument("--resume", metavar="DIR", help="go on with the run that was saved there")
-    parser.add_argument("--save-every", type=int, default=every, metavar="N", help="how many chunks from save to save")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--save", metavar="DIR", help="begin a run, and save it there again and again")
+    where.add_argument("--resume", metavar="DIR", help="go on with the run that was begun with --save DIR")
+    parser.add_argument("--save-every", type=counted, default=every, metavar="N", help="chunks from save to save")
+
+
+def counted(text: str) -> int:
+    """Return a number of at least 1."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 class Bars(Progress):
@@ -104,12 +112,17 @@ class Checkpoints:
 
     def __init__(self, args: argparse.Namespace, name: str = "", **about: Any) -> None:
         folder = args.resume or args.save
+        if args.resume and not Path(folder).is_dir():
+            raise SystemExit(f"{folder} does not exist; begin a run with --save {folder}.")
         self.manager = jb.checkpoint.Manager(Path(folder) / name, keep=2) if folder else None
         self.every, self.about, self.folder = args.save_every, about, folder
         if self.manager and self.manager.steps():
             if not args.resume:
                 raise SystemExit(f"{folder} holds a run; --resume {folder} goes on with it.")
-            if (saved := self.manager.metadata()["about"]) != about:
+            said = self.manager.metadata()
+            if not isinstance(said, dict) or "about" not in said:
+                raise SystemExit(f"{folder} holds checkpoints of another program.")
+            if (saved := said["about"]) != about:
                 raise SystemExit(f"{folder} holds the run {saved}, this would be {about}: give the same options.")
 
     def newest(self, run: Any, record: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

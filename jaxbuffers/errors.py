@@ -45,7 +45,7 @@ class EmptyReplayError(RuntimeError):
 
 
 class StaleIndexError(LookupError):
-    """A row to be updated has been overwritten since it was sampled."""
+    """A row to be updated has been overwritten since it was sampled, or episodes were chosen by an outdated array."""
 
 
 class PriorityError(ValueError):

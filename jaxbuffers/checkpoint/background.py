@@ -1,16 +1,24 @@
 """Work in another thread, one piece at a time, whose error is raised where somebody looks."""
 
+import os
 import threading
+import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 
 class Background:
-    """At most one piece of work under way. It ends before the process does, unless that is killed."""
+    """At most one piece of work under way. It ends before the process does, unless that is killed.
+
+    An error that nobody looks for is a warning when this is collected, or at the end of the process.
+    """
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._unsaid: list[str] = []  # the same in words; the error itself would keep this alive
+        weakref.finalize(self, _tell, self._unsaid, os.getpid())
 
     def start(self, work: Callable[[], Any]) -> None:
         """Begin some work, once the one before is over; raise what went wrong there instead."""
@@ -21,6 +29,7 @@ class Background:
                 work()
             except BaseException as error:
                 self._error = error
+                self._unsaid.append(f"{type(error).__name__}: {error}")
 
         thread = threading.Thread(target=run, name="jaxbuffers checkpoint")
         self._thread = thread  # first: if Ctrl-C comes between the two, `wait` finds one that was never started
@@ -34,9 +43,16 @@ class Background:
         self._thread = None
         error, self._error = self._error, None
         if error is not None:
+            self._unsaid.clear()
             raise error
 
     @property
     def busy(self) -> bool:
         """Whether something is under way."""
         return self._thread is not None and self._thread.is_alive()
+
+
+def _tell(errors: list[str], process: int) -> None:
+    if errors and os.getpid() == process:
+        said = f"what was saved in the background is not there: {errors[0]} Call wait or close, which raise this."
+        warnings.warn(said, RuntimeWarning, stacklevel=1)

@@ -16,13 +16,17 @@ REFILL = (
 )
 
 
-def check_version(path: str, words: dict[str, Any], any_version: bool) -> None:
-    """Refuse another format, and states of a release whose states may mean something else."""
+def check_format(path: str, words: dict[str, Any]) -> None:
+    """Refuse another format."""
     if words.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} was saved in format {words.get('format')}, this version of jaxbuffers reads {FORMAT}; use the "
             f"version that saved it, jaxbuffers {words.get('versions', {}).get('jaxbuffers', 'unknown')}."
         )
+
+
+def check_version(path: str, words: dict[str, Any], any_version: bool) -> None:
+    """Refuse states of a release whose states may mean something else."""
     saved, here = words["versions"]["jaxbuffers"], versions()["jaxbuffers"]
     if (words["made_by"] or words["parts"]) and saved.split(".")[:2] != here.split(".")[:2] and not any_version:
         raise CheckpointError(

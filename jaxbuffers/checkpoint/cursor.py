@@ -28,7 +28,7 @@ class Durable(Protocol):
         ...
 
     def delete(self, ids: Any) -> Any:
-        """Delete the episodes that have these ids."""
+        """Delete the episodes that have these ids; raise where nothing can be deleted, also for no ids."""
         ...
 
 

@@ -120,6 +120,17 @@ class Reader:
             raise self._damaged(f"the checksum of {name!r} does not fit")
         return array
 
+    def check(self) -> None:
+        """Raise `DamagedCheckpointError` unless every byte is the one that was written."""
+        memory = memoryview(bytearray(CHUNK))
+        for name, entry in self.entries.items():
+            self._file.seek(entry.start)
+            total, left = 0, entry.size
+            while left and (number := self._file.readinto(memory[: min(left, CHUNK)])):
+                total, left = zlib.crc32(memory[:number], total), left - number
+            if left or total != self._sums[name]:
+                raise self._damaged(f"the checksum of {name!r} does not fit")
+
     def _header(self, size: int) -> tuple[bytes, dict[str, Any]]:
         self._file.seek(0)
         head = self._file.read(8)

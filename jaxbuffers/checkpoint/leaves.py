@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractMesh
 
+from jaxbuffers.checkpoint.json_values import checked
 from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 
 Described = dict[str, Any]
@@ -27,6 +28,7 @@ def describe(name: str, leaf: Any) -> Described:
       StructureError: it is an array without values: traced, deleted, or in part on other hosts.
     """
     if type(leaf) in _PLAIN:
+        checked(leaf, called(name))
         return {"kind": _PLAIN[type(leaf)], "value": leaf}
     if isinstance(leaf, jax.core.Tracer):
         raise StructureError(f"{called(name)} is traced: save outside of jit.")
@@ -120,12 +122,17 @@ def made(name: str, described: Described, array: np.ndarray | None, like: Any) -
     if isinstance(like, np.generic):
         return array[()]
     sharding = _place(name, like)
+    value: Any = array
     if described["kind"] == "key":
-        key = jax.random.wrap_key_data(jnp.array(array), impl=described["impl"])
-        return key if sharding is None else jax.device_put(key, sharding)
-    if described.get("weak") and sharding is None:
-        return _weak(array)
-    return jnp.array(array) if sharding is None else jax.device_put(array, sharding)
+        value = jax.random.wrap_key_data(jnp.array(array), impl=described["impl"])
+    elif described.get("weak"):
+        value = _weak(array)
+    if sharding is None:
+        return jnp.array(array) if value is array else value
+    try:
+        return jax.device_put(value, sharding)
+    except ValueError as error:
+        raise ShapeError(f"{called(name)} cannot be laid out as that of like is: {error}") from error
 
 
 def _place(name: str, like: Any) -> Any:

@@ -3,8 +3,9 @@
 import contextlib
 import os
 import re
-import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxbuffers.checkpoint.background import Background
@@ -12,9 +13,10 @@ from jaxbuffers.checkpoint.cursor import Later
 from jaxbuffers.checkpoint.file import translated
 from jaxbuffers.checkpoint.publish import Lock, absolute, clean
 from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
-from jaxbuffers.checkpoint.saving import check_place, put
+from jaxbuffers.checkpoint.saving import check_place, damaged, put
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
+from jaxbuffers.checkpoint.turns import Turn
 from jaxbuffers.checks import flag, positive
 from jaxbuffers.errors import CheckpointError, DamagedCheckpointError, WrongProcessError
 
@@ -44,7 +46,7 @@ class Manager:
         self.keep = None if keep is None else positive("keep", keep)
         with translated(self.folder, "write"):
             os.makedirs(self.folder, exist_ok=True)
-        self._turn = threading.RLock()
+        self._turn = Turn()
         self._background = Background()
         self._lock: Lock | None = None
         self._closed = False
@@ -77,7 +79,8 @@ class Manager:
           tables: where the texts of states are.
           store: an `EpisodeStore`, of which is noted how far it had come.
           metadata: JSON of the user's own.
-          overwrite: whether to take the place of a checkpoint of the same step.
+          overwrite: whether to take the place of a checkpoint of the same step; one that is damaged is replaced anyway.
+            A run that goes on from an older step than the newest needs it, and the later steps are still there.
           background: return as soon as everything is copied to memory of its own, on the host, and write it in another
             thread: arrays may be donated or written to at once. Waits for the one before. What goes wrong is raised by
             the next call of `save`, `wait` or `close`.
@@ -89,17 +92,17 @@ class Manager:
         flag("background", background)
         flag("overwrite", overwrite)
         self.wait()
-        with sections(tree), self._turn:  # in this order, as who calls this may be in a section already
+        with sections(tree), self._turn.lock:  # in this order, as who calls this may be in a section already
             self._open()
             where = self.path(step)
-            if not overwrite:
-                check_place(where, overwrite)
+            check = partial(self._check, where, overwrite)
+            check()
             snapshot = taken(tree, tables, store, metadata, copy=background)
             if background:
-                self._background.start(lambda: self._publish(where, snapshot))
+                self._background.start(lambda: self._publish(where, snapshot, check))
             else:
                 self._background.wait()
-                self._publish(where, snapshot)
+                self._publish(where, snapshot, check)
 
     def restore(
         self,
@@ -129,26 +132,31 @@ class Manager:
         """
         flag("fallback", fallback)
         self.wait()
-        steps = self.steps() if step is None else [positive("step", step, 0)]
-        if not steps:
-            raise CheckpointError(f"{self.folder} holds no checkpoint.")
-        for each in steps[::-1]:
+        below: int | None = None  # those from there on are damaged
+        while True:
+            each = self._newest(below) if step is None else positive("step", step, 0)
             try:
                 found = restore(self.path(each), like, tables=tables, store=store, later=later, any_version=any_version)
             except DamagedCheckpointError:
-                if not fallback or each == steps[0]:
+                if not fallback or step is not None or self.steps()[:1] in ([], [each]):
                     raise
+                below = each
+            except CheckpointError:
+                if step is not None or os.path.lexists(self.path(each)):
+                    raise  # else the writer of the folder has deleted it meanwhile, and there is a newer one
             else:
                 return Restored(found.tree, found.tables, found.metadata, found.store, found.path, each)
-        raise AssertionError
 
     def metadata(self, step: int | None = None) -> Any:
         """Return what a user said about a step, the newest by default; see `jaxbuffers.checkpoint.metadata`."""
         self.wait()
-        steps = self.steps()
-        if step is None and not steps:
-            raise CheckpointError(f"{self.folder} holds no checkpoint.")
-        return metadata(self.path(steps[-1] if step is None else step))
+        while True:
+            each = self._newest() if step is None else step
+            try:
+                return metadata(self.path(each))
+            except CheckpointError:
+                if step is not None or os.path.lexists(self.path(each)):
+                    raise
 
     def wait(self) -> None:
         """Wait until what is saved in the background is on the disk.
@@ -156,7 +164,7 @@ class Manager:
         Raises:
           CheckpointError: it could not be written.
         """
-        with self._turn:
+        with self._turn.lock:
             self._background.wait()
 
     def close(self) -> None:
@@ -165,20 +173,26 @@ class Manager:
         Raises:
           CheckpointError: what was saved in the background could not be written.
         """
-        with self._turn:
+        with self._turn.lock:
             try:
                 self._background.wait()
             finally:
                 self._closed = True
-                lock, self._lock = self._lock, None
-                if lock is not None:
-                    lock.release()
+                if self._lock is not None:
+                    self._lock.release()
+                    self._lock = None
 
     def __enter__(self) -> "Manager":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _newest(self, below: int | None = None) -> int:
+        steps = [step for step in self.steps() if below is None or step < below]
+        if not steps:
+            raise CheckpointError(f"{self.folder} holds no checkpoint{'' if below is None else ' that is whole'}.")
+        return steps[-1]
 
     def _open(self) -> None:
         if self._closed:
@@ -189,12 +203,23 @@ class Manager:
                 f"there, or make another manager once that one is closed."
             )
         if self._lock is None:
-            self._lock = Lock(os.path.join(self.folder, "writer"))
-            weakref.finalize(self, self._lock.release)  # also where nobody closes it
-            clean(self.folder)
+            lock = Lock(os.path.join(self.folder, "writer"))
+            try:
+                lock.take()
+                clean(self.folder, _NAME.pattern)
+                weakref.finalize(self, lock.release)  # also where nobody closes it
+                self._lock = lock
+            except BaseException:  # Ctrl-C
+                self._lock = None
+                lock.release()
+                raise
 
-    def _publish(self, path: str, snapshot: Snapshot) -> None:
-        put(path, snapshot)
+    def _check(self, path: str, overwrite: bool) -> None:
+        if not overwrite and not damaged(path):
+            check_place(path, overwrite)
+
+    def _publish(self, path: str, snapshot: Snapshot, check: Callable[[], None]) -> None:
+        put(path, snapshot, check)
         if self.keep is not None:
             with translated(self.folder, "write"):
                 for old in [self.path(step) for step in self.steps()[: -self.keep]]:

@@ -9,16 +9,16 @@ import jax
 import numpy as np
 
 from jaxbuffers.checkpoint import file
-from jaxbuffers.checkpoint.comparing import check_alike, check_version
+from jaxbuffers.checkpoint.comparing import check_alike, check_format, check_version
 from jaxbuffers.checkpoint.cursor import Later, later_ids
 from jaxbuffers.checkpoint.leaves import has_bytes, layout, made
 from jaxbuffers.checkpoint.publish import absolute
 from jaxbuffers.checkpoint.snapshot import TEXTS, TREE, Tables, named_tables, texts_of
 from jaxbuffers.checkpoint.tree import Node, apart, class_of, holder_of
 from jaxbuffers.checks import flag
-from jaxbuffers.errors import ConfigurationError, DamagedCheckpointError, StructureError, UnknownTextError
+from jaxbuffers.errors import ConfigurationError, DamagedCheckpointError, StructureError
 from jaxbuffers.texts import TextTable
-from jaxbuffers.texts.adopting import Given, adopt, missing
+from jaxbuffers.texts.adopting import Arrival, Given, adopt
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def restore(
       DamagedCheckpointError: its bytes are not those that were written.
       StructureError, ShapeError, DtypeError, ConfigurationError: ``like`` differs from what was saved: every leaf that
         differs is named, with what it was and what it is. Nothing has changed.
-      UnknownTextError: a table has another text under a saved id.
+      UnknownTextError, TextTableFullError: a table has another text under a saved id, or no room. Nothing has changed.
+      TextFileError, StoreError: the file of a table, or the store, cannot be written. Nothing has changed, but where
+        the disk became full meanwhile: then tables may have texts of the checkpoint already.
 
     >>> import pathlib, tempfile, numpy as np, jaxbuffers as jb
     >>> path = pathlib.Path(tempfile.mkdtemp(), "run")
@@ -95,14 +97,14 @@ def restore(
             if has_bytes(described)
         }
         texts = {label: _texts(reader, label) for label in words["tables"]}
-        new = [(table, missing(table, texts[label]), Given(**words["tables"][label])) for label, table in given]
-        _check_apart(new)
         values = {}
         for name, leaf in node.everything().items():
             values[name] = made(name, words["leaves"][name], arrays.pop(name, None), leaf)
-    for table, some, ids in new:
-        adopt(table, some, ids)
-    if len(later_episodes) and later == "drop":
+    drop = later == "drop" and len(later_episodes) > 0
+    if drop:
+        store.delete(later_episodes[:0])  # raises where nothing can be deleted
+    adopt([Arrival(label, table, texts[label], Given(**words["tables"][label])) for label, table in given])
+    if drop:
         store.delete(later_episodes)
     node.hand_over(values)
     return Restored(node.rebuilt(values), dict(given[::-1]), words["metadata"], words["store"], where)
@@ -122,11 +124,20 @@ def metadata(path: str | os.PathLike) -> Any:
 
 
 def words_of(reader: file.Reader) -> dict[str, Any]:
-    """Return what the header says."""
+    """Return what the header says.
+
+    Raises:
+      CheckpointError: it is in another format.
+      DamagedCheckpointError: it says not all that this one must.
+    """
     try:
-        return dict(json.loads(reader.words["jaxbuffers"]))
+        words = dict(json.loads(reader.words["jaxbuffers"]))
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers.") from error
+    check_format(reader.path, words)
+    if absent := [name for name in ("leaves", "made_by", "parts", "tables") if not isinstance(words.get(name), dict)]:
+        raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers: it has no {absent[0]!r}.")
+    return {"store": None, "metadata": None, **words}
 
 
 def _apart(like: Any, path: str, words: dict[str, Any]) -> Node:
@@ -158,14 +169,6 @@ def _destinations(given: dict[str, TextTable], node: Node, words: dict[str, Any]
             found.append((label, each.table))
     taken = {label for label, _ in found}
     return found + [(label, TextTable()) for label in words["tables"] if label not in taken]
-
-
-def _check_apart(new: list[tuple[TextTable, dict[int, bytes], Given]]) -> None:
-    """Refuse tables that are to become one, and have different texts under one id."""
-    for i, (table, some, _) in enumerate(new):
-        for other, before, _ in new[:i]:
-            if other is table and any(before[each] != some[each] for each in before.keys() & some.keys()):
-                raise UnknownTextError("two tables that were saved name different texts alike: give each its own here.")
 
 
 def _texts(reader: file.Reader, label: str) -> dict[int, bytes]:

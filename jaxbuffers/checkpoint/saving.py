@@ -1,6 +1,7 @@
 """save: one checkpoint, at one path."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxbuffers.checkpoint.publish import absolute, publish, writing
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, header, taken
 from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checks import flag
-from jaxbuffers.errors import CheckpointError
+from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
 
 def save(
@@ -55,12 +56,37 @@ def save(
     where = absolute(path)
     with sections(tree), writing(where):  # in this order, as who calls this may be in a section already
         check_place(where, overwrite)
-        put(where, taken(tree, tables, store, metadata, copy=False))
+        snapshot = taken(tree, tables, store, metadata, copy=False)
+        put(where, snapshot, partial(check_place, where, overwrite))
 
 
-def put(path: str, snapshot: Snapshot) -> None:
-    """Write a snapshot; whoever calls has the lock."""
-    publish(path, partial(file.write, words=header(snapshot.words), arrays=snapshot.arrays))
+def put(path: str, snapshot: Snapshot, check: Callable[[], None]) -> None:
+    """Write a snapshot; whoever calls has the lock.
+
+    Args:
+      path: where to.
+      snapshot: what.
+      check: is called when all is written, before what is there now is replaced: a signal handler may have saved.
+    """
+
+    def write(part: str) -> None:
+        file.write(part, header(snapshot.words), snapshot.arrays)
+        check()
+
+    publish(path, write)
+
+
+def damaged(path: str) -> bool:
+    """Whether there is what was a checkpoint, but not a byte of it may be trusted."""
+    try:
+        with file.opened(path) as reader:
+            reader.check()
+    except DamagedCheckpointError:
+        with file.translated(path, "read"), open(path, "rb") as found:
+            return b"jaxbuffers" in found.read(64)  # else it may be another one's
+    except CheckpointError:  # none there
+        return False
+    return False
 
 
 def check_place(path: str, overwrite: bool) -> None:

@@ -1,6 +1,6 @@
 """A tree, taken apart by the names of its leaves, also of those that hold trees themselves, and put together again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -131,21 +131,35 @@ def apart(tree: Any, inside: Callable[[str, Any], Any], name: str = "") -> Node:
       name: of the tree.
 
     Raises:
-      StructureError: two leaves have one name, as ``{"a.b": x, "a": {"b": y}}``.
+      StructureError: two leaves have one name, as ``{"a.b": x, "a": {"b": y}}``, be they in one tree or in two.
     """
+    node = _apart(tree, inside, name)
+    _check_once(each for some in node.nodes() for each in some.leaves)
+    _check_once(each for some in node.nodes() for each in some.made_by)
+    return node
+
+
+def _apart(tree: Any, inside: Callable[[str, Any], Any], name: str) -> Node:
     leaves, treedef = jax.tree.flatten(tree)
     names = [_joined(name, path) for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
-    if len(set(names)) < len(names):
-        twice = next(each for i, each in enumerate(names) if each in names[:i])
-        raise StructureError(f"two leaves are both called {twice!r} once names are joined by dots; rename one.")
+    _check_once(names)
     node = Node(name, treedef, dict(zip(names, leaves, strict=True)))
-    for path, state in jax.tree_util.tree_flatten_with_path(tree, is_leaf=_knows_maker)[0]:
-        if _knows_maker(state):
-            node.made_by[_joined(name, path)] = state.made_by
+    states = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_knows_maker)[0]
+    made = [(_joined(name, path), state.made_by) for path, state in states if _knows_maker(state)]
+    _check_once(known for known, _ in made)
+    node.made_by = dict(made)
     for each, leaf in node.leaves.items():
         if holder_of(leaf) is not None:
-            node.parts[each] = leaf, apart(inside(each, leaf), inside, each)
+            node.parts[each] = leaf, _apart(inside(each, leaf), inside, each)
     return node
+
+
+def _check_once(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise StructureError(f"two leaves are both called {name!r} once names are joined by dots; rename one.")
+        seen.add(name)
 
 
 def _joined(name: str, path: Any) -> str:

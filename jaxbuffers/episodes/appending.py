@@ -14,7 +14,7 @@ from jaxbuffers.row import RowSpec
 
 
 def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str, str]) -> list[int]:
-    """Store episodes, and evict the oldest ones as the capacity asks; return their ids.
+    """Store episodes, and evict the oldest ones as the capacity asks, the first of the new ones too; return the ids.
 
     Args:
       core: of the store.
@@ -23,7 +23,9 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
       types: the user's columns, those that are new included.
     """
     rows = core.made or core.made_of(spec)
-    removed = _to_evict(core, sum(map(len, episodes)))
+    first, count = core.state.next_episode, len(episodes)
+    evicted, skipped = _to_evict(core, [len(each) for each in episodes])
+    removed, episodes = core.table["id"][:evicted].tolist(), episodes[skipped:]
     plan = core.placement(rows)
     places = [plan.place(len(each)) for each in episodes]
     columns = [tuple(_bytes(leaf) for leaf in each.leaves) for each in episodes]
@@ -31,7 +33,7 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
     now, added = time.time(), []
     for i, (each, (number, offset)) in enumerate(zip(episodes, places, strict=True)):
         record: Record = {
-            "id": core.state.next_episode + i,
+            "id": first + skipped + i,
             "length": len(each),
             "stream": each.stream,
             "return": reward_sum(spec, each.leaves),
@@ -43,7 +45,7 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
         }
         added.append((record, core.catalog.sums(record["id"], list(columns[i]), rows.layout.block)))
     state = core.next_state(
-        next_episode=core.state.next_episode + len(episodes),
+        next_episode=first + count,
         next_segment=plan.next_segment,
         episodes=core.state.episodes + len(episodes) - len(removed),
         types=types,
@@ -55,22 +57,24 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
     row = describe(spec) if not core.noted else None
     change = Change(state, row, tuple(added), tuple(removed), segments=plan.segments)
     core.commit(change, rows, table, core.live_after(removed, records), plan)
-    return [record["id"] for record in records]
+    return list(range(first, first + count))
 
 
-def _to_evict(core: Core, new: int) -> list[int]:
+def _to_evict(core: Core, new: list[int]) -> tuple[int, int]:
+    """Say how many of the oldest episodes leave for new ones of some lengths, and how many of these at once."""
     if core.capacity is None:
-        return []
-    if new > core.capacity:
+        return 0, 0
+    if max(new) > core.capacity:
         raise ConfigurationError(
-            f"{new} rows do not fit in capacity={core.capacity} rows: the first would leave at once. Give a larger "
-            f"capacity."
+            f"{max(new)} rows do not fit in capacity={core.capacity} rows: an episode is kept whole or not at all. "
+            f"Give a larger capacity."
         )
-    excess, count, lengths = core.total + new - core.capacity, 0, core.table["length"]
+    excess, count, there = core.total + sum(new) - core.capacity, 0, len(core.table)
+    lengths = core.table["length"]
     while excess > 0:
-        excess -= int(lengths[count])
+        excess -= int(lengths[count]) if count < there else new[count - there]
         count += 1
-    return core.table["id"][:count].tolist()
+    return min(count, there), max(count - there, 0)
 
 
 def _bytes(leaf: np.ndarray) -> np.ndarray:

@@ -43,8 +43,8 @@ class StoreBatches(Iterator[HostBatch[Data]], Generic[Data]):
     """What `EpisodeStore.batches` returns: an iterator that says where it is.
 
     Batch number i of a seed has a key of its own, so the same episodes give the same batches, made ahead or not, and
-    resumed anywhere. An error comes where its batch would have been; the iteration ends with it. Several threads may
-    share the iterator. Use it in a ``with`` statement or `close` it; forgotten, it closes itself.
+    resumed anywhere. An error comes where its batch would have been, and again: the iteration ends with it. Several
+    threads may share the iterator. Use it in a ``with`` statement or `close` it; forgotten, it closes itself.
 
     Args:
       make: from a key and a law to a batch, and the law after it.
@@ -60,7 +60,7 @@ class StoreBatches(Iterator[HostBatch[Data]], Generic[Data]):
         ahead = positive("prefetch", prefetch, minimum=0)
         maker = _Maker(make, place)  # not this object: the thread would keep it from being forgotten
         self._ahead = Prefetched(maker, steps, ahead) if ahead else None
-        self._now = None if ahead else map(maker, range(2**62) if steps is None else range(steps))
+        self._now = None if ahead else _InTurn(maker, steps)
         remember(self)
 
     @property
@@ -70,7 +70,7 @@ class StoreBatches(Iterator[HostBatch[Data]], Generic[Data]):
 
     def __next__(self) -> HostBatch[Data]:
         with self._lock:
-            made = next(self._now if self._ahead is None else self._ahead)  # type: ignore[arg-type]
+            made = next(self._ahead or self._now)  # type: ignore[arg-type]
             self._place = made.place
             return made.batch
 
@@ -82,13 +82,38 @@ class StoreBatches(Iterator[HostBatch[Data]], Generic[Data]):
         """Make no more batches, and wait until the thread has ended."""
         if self._ahead is not None:
             self._ahead.close()
-        self._now = iter(())  # type: ignore[assignment]
+        if self._now is not None:
+            self._now.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+class _InTurn(Iterator[_Made]):
+    """Makes each batch when it is asked for; an error ends it, and comes again whenever one is asked for."""
+
+    def __init__(self, make: Callable[[int], _Made], steps: int | None) -> None:
+        self._make, self._steps, self._step = make, steps, 0
+        self._error: Exception | None = None
+
+    def __next__(self) -> _Made:
+        if self._error is not None:
+            raise self._error
+        if self._step == self._steps:
+            raise StopIteration
+        try:
+            made = self._make(self._step)
+        except Exception as error:  # not Ctrl-C, after which it may go on
+            self._error = error
+            raise
+        self._step += 1
+        return made
+
+    def close(self) -> None:
+        self._steps, self._error = self._step, None
 
 
 class _Maker:

@@ -42,11 +42,11 @@ class Checked:
         self._first = 0  # number of the first block that is remembered
         self._done = np.zeros((1024, columns), np.bool_)
 
-    def extend(self, begin: int, end: int, live: np.ndarray) -> None:
-        """Make room for the blocks from ``begin`` to ``end``; those before both and ``live``, int ``[n]``, may go."""
+    def extend(self, begin: int, end: int, *live: np.ndarray) -> None:
+        """Make room for the blocks from ``begin`` to ``end``; those before it and all ``live``, int ``[n]``, may go."""
         if end - self._first <= len(self._done):
             return
-        first = max(int(live.min(initial=begin)), self._first)
+        first = max(min(int(each.min(initial=begin)) for each in live), self._first)
         kept = self._done[first - self._first :]
         done = np.zeros((max(2 * (end - first), 1024), kept.shape[1]), np.bool_)
         done[: len(kept)] = kept

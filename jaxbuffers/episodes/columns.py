@@ -20,8 +20,8 @@ def declared(columns: Any) -> dict[str, str]:
         raise ConfigurationError(f"columns must be a dict such as {{'success': bool}}, got {columns!r}.")
     found: dict[str, str] = {}
     for name, kind in columns.items():
-        known = _PYTHON.get(kind, kind)
-        if known not in TYPES:
+        known = _PYTHON.get(kind) if isinstance(kind, type) else kind
+        if not isinstance(known, str) or known not in TYPES:
             raise ConfigurationError(f"column {name!r} must be int, float, bool or str, got {kind!r}.")
         check_name(name, found)
         found[name] = known
@@ -73,6 +73,8 @@ def settled(metadata: Any, types: Mapping[str, str]) -> tuple[dict[str, Any], di
 def _value(name: str, value: Any, kind: str) -> Any:
     if kind == "float" and type(value) is int and abs(value) <= 2**53:
         return float(value)
+    if type(value) is float:
+        value += 0.0  # one zero: SQLite has no other
     if _PYTHON[type(value)] != kind:
         raise DtypeError(f"column {name!r} is {kind}, got {value!r}: nothing is cast. Convert it first.")
     if kind == "int" and not -(2**63) <= value < 2**63:

@@ -55,6 +55,6 @@ def _move(core: Core, rows: Rows, at: list[int]) -> None:
     state = core.next_state(edited=core.state.revision + 1, next_segment=plan.next_segment)
     lengths = [record["length"] for record in records]
     table = core.table.replaced(at, columns_of(records, ("segment", "offset")))
-    table = table.moved(at, core.number(lengths, rows, core.table))
+    table = table.moved(at, core.number(lengths, rows, table))
     live = core.live_after([record["id"] for record in records], records)
     core.commit(Change(state, edited=tuple(records), segments=plan.segments), rows, table, live, plan)

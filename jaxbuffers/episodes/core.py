@@ -149,14 +149,17 @@ class Core:
         return table
 
     def number(self, lengths: Sequence[int], rows: Rows | None, table: Table) -> list[int]:
-        """Give the blocks of episodes numbers beside those of a table, and return that of each one's first."""
+        """Give the blocks of episodes numbers beside those of a table, and return that of each one's first.
+
+        The episodes that are there now keep theirs too: the change that is prepared may not happen.
+        """
         if rows is None:
             raise DamagedError(f"{self.catalog.path} is damaged: it does not say what a row is.")
         numbers, begin = [], self._next_block
         for length in lengths:
             numbers.append(self._next_block)
             self._next_block += rows.layout.blocks(length)
-        rows.checked.extend(begin, self._next_block, table["block"])
+        rows.checked.extend(begin, self._next_block, self.table.first_blocks, table.first_blocks)
         return numbers
 
     def next_state(self, **changes: Any) -> State:
@@ -164,9 +167,13 @@ class Core:
         return replace(self.state, revision=self.state.revision + 1, **changes)
 
     def placement(self, rows: Rows) -> Placement:
-        """Return what finds places for new episodes."""
-        held = {} if self.current is None else {self.current: self.known[self.current]}
-        return Placement(self.segment_rows(rows), self.current, self.state.next_segment, held)
+        """Return what finds places for new episodes; where the current segment is damaged, they get another one."""
+        current, held = self.current, dict[int, Segment]()
+        if current is not None:
+            held = {current: self.known[current]}
+            if not rows.segments.intact(current, held[current].rows):
+                current, held = None, {}
+        return Placement(self.segment_rows(rows), current, self.state.next_segment, held)
 
     def write(self, rows: Rows, plan: Placement, parts: list[tuple[tuple[int, int], Columns]]) -> None:
         """Write episodes to their places, each given by its segment and its first row there."""

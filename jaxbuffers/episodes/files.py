@@ -79,6 +79,25 @@ def map_whole(path: str, size: int) -> mmap.mmap | None:
         os.close(descriptor)
 
 
+def first_bytes(path: str, count: int) -> bytes | None:
+    """Return the first bytes of a file; None if there is no such file."""
+    try:
+        with named(path, "read"), open(path, "rb") as file:
+            return file.read(count)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def size(path: str) -> int | None:
+    """Return the size of a file; None if there is no such file."""
+    try:
+        return os.path.getsize(path)
+    except FileNotFoundError:
+        return None
+
+
 def remove(path: str) -> None:
     """Delete a file, if that can be done; where it is open elsewhere, its readers keep its bytes."""
     with contextlib.suppress(OSError):

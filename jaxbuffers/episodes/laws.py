@@ -211,13 +211,15 @@ class ShuffledEpochs(Law):
         return UniformWindows()
 
     def among(self, windows: int) -> "ShuffledEpochs":
-        """Return the law among so many windows: this one, or that of the next epoch if they are others."""
+        """Return the law among so many windows, one or more: this one, or that of the next epoch if they are others."""
+        windows = positive("windows", windows)
         if self.windows == windows:
             return self
         return ShuffledEpochs(self.seed, self.epoch + (self.windows > 0), 0, windows)
 
     def after(self, windows: int, drawn: int) -> "ShuffledEpochs":
-        """Return the law after ``drawn`` more of so many windows."""
+        """Return the law after ``drawn`` more of so many windows, one or more."""
+        windows, drawn = positive("windows", windows), positive("drawn", drawn, minimum=0)
         now = self.among(windows)
         epochs, place = divmod(now.place + drawn, windows)
         return ShuffledEpochs(self.seed, now.epoch + epochs, place, windows)

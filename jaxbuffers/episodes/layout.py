@@ -6,6 +6,8 @@ and bytes, and the bytes: https://github.com/huggingface/safetensors. The header
 
 import json
 import math
+import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -16,6 +18,7 @@ import numpy as np
 from jaxbuffers.row import RowSpec
 
 PAGE = 4096
+_STORE = re.compile(rb'"store": "([0-9a-f]{32})"')
 BLOCK = 2**16  # bytes of a column under one checksum, about
 _NAMES = {
     "bool": "BOOL",
@@ -66,17 +69,35 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """What each leaf is called in a segment."""
         plain = [".".join(path) or "row" for path in self.spec.paths]
-        taken = {"__metadata__", *(name for name in plain if plain.count(name) > 1)}
-        return tuple(f"{name}#{i}" if name in taken else name for i, name in enumerate(plain))
+        counts = Counter(["__metadata__", *plain, "__metadata__"])
+        taken, found = {name for name in plain if counts[name] == 1}, []
+        for i, name in enumerate(plain):
+            if counts[name] > 1:
+                while name in taken or counts[name] > 1:
+                    name = f"{name}#{i}"
+                taken.add(name)
+            found.append(name)
+        return tuple(found)
 
     def blocks(self, length: Any) -> Any:
         """Return how many blocks some rows make."""
         return -(-length // self.block)
 
+    def owns(self, begin: bytes) -> bool | None:
+        """Say by the first bytes of a file whether it is a segment of this store; None if they name no store.
+
+        One that a crash has left while it was made is of this store: it has less of these bytes, or zeros.
+        """
+        told = json.dumps({"__metadata__": self._told(0)})
+        named = told[: told.index(self.store) + len(self.store)].encode()
+        if named.startswith(begin[8 : 8 + len(named)].rstrip(b"\0")):
+            return True
+        found = _STORE.search(begin)
+        return found[1].decode() == self.store if found else None
+
     def header(self, number: int, rows: int) -> bytes:
         """Return the first bytes of a segment of so many rows; its length is a multiple of a page."""
-        told = {"format": "jaxbuffers.episodes", "version": "1", "store": self.store, "segment": str(number)}
-        tensors: dict[str, Any] = {"__metadata__": told}
+        tensors: dict[str, Any] = {"__metadata__": self._told(number)}
         for leaf, begin in zip(self.order, self._begins(rows), strict=True):
             dtype, shape = self.spec.dtypes[leaf], [rows, *self.spec.shapes[leaf]]
             known = _NAMES.get(dtype.name)
@@ -88,6 +109,9 @@ class Layout:
         text = json.dumps(tensors).encode()
         size = -(-(8 + len(text)) // PAGE) * PAGE
         return (size - 8).to_bytes(8, "little") + text.ljust(size - 8)
+
+    def _told(self, number: int) -> dict[str, str]:
+        return {"format": "jaxbuffers.episodes", "version": "1", "store": self.store, "segment": str(number)}
 
     def columns(self, data: Any, begin: int, rows: int) -> tuple[np.ndarray, ...]:
         """Return the columns in a buffer: for each leaf uint8 ``[rows, size]``."""

@@ -1,9 +1,9 @@
 """Mixture: batches from several sources, rings and stores, at exact fractions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Generic
 
 import jax
@@ -12,18 +12,25 @@ import numpy as np
 
 from jaxbuffers.batch import Batch, Data, Index
 from jaxbuffers.checks import check_key, positive
+from jaxbuffers.episodes import joining
+from jaxbuffers.episodes.batch_axes import Axes, axes_of
 from jaxbuffers.episodes.random_words import seed_of, words
+from jaxbuffers.episodes.sampled import StoreSource
 from jaxbuffers.episodes.shares import fractions_of, shares
-from jaxbuffers.errors import ConfigurationError, StructureError
+from jaxbuffers.errors import ConfigurationError, MissingFieldError, StructureError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.host.replay import HostReplay
 from jaxbuffers.host.transfers import transfers
-from jaxbuffers.storage.bits import exactly
+from jaxbuffers.texts import TextTable
 
 Source = HostReplay | Callable[[int, jax.Array], Batch | HostBatch]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["batch", "source", "parts"], meta_fields=["counts"])
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["batch", "source", "parts"],
+    meta_fields=["counts", "table", "texts"],
+)
 @dataclass(frozen=True)
 class MixedBatch(Generic[Data]):
     """A batch from several sources, those of each source together, in the order of the sources.
@@ -36,12 +43,22 @@ class MixedBatch(Generic[Data]):
       source: int32 ``[B]``, the number of the source of each window.
       counts: how many windows came from each source.
       parts: what each source gave, None for no window: write back with ``parts[i].index``.
+      table: where the texts of all sources are; None without texts.
+      texts: the names of the fields of ``data`` that hold texts, joined by dots.
     """
 
     batch: Batch[Data]
     source: jax.Array
     counts: tuple[int, ...]
     parts: tuple[Batch[Data] | HostBatch[Data] | None, ...]
+    table: TextTable | None = None
+    texts: tuple[str, ...] = ()
+
+    def text(self, name: str) -> Any:
+        """Return the texts of a field of ``data``; see `HostBatch.text`."""
+        if self.table is None:
+            raise MissingFieldError(f"the batch has no text field {name!r}: its sources have no texts.")
+        return HostBatch(self.batch, self.table, self.texts).text(name)
 
     @property
     def data(self) -> Data:
@@ -78,9 +95,11 @@ class Mixture:
 
     Args:
       *parts: pairs of a fraction and a source: a `HostReplay`; ``store.source(view, ...)``; or a function
-        from a number of windows and a key to a `Batch`, such as
-        ``lambda size, key: replay.sample(state, key, size)``. All read with the same view. The fractions add up to 1.
-      batch_axis: the axis of ``data`` along which windows lie: 1 for views with ``time_major``.
+        from a number of windows and a key to a `Batch` or a `HostBatch`, such as
+        ``lambda size, key: replay.sample(state, key, size)``. All read with the same view, from rows of the same
+        dtypes and shapes, and texts are in one table. The fractions add up to 1.
+      batch_axis: the axis along which windows lie, which a `HostReplay` and a store say themselves: needed where all
+        sources are functions, and the shapes of their batches do not say it. 1 for views with ``time_major``.
 
     Raises:
       ConfigurationError: the fractions do not add up to 1, or a source is none.
@@ -96,12 +115,13 @@ class Mixture:
     ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0], [0, 0, 0, 0, 0, 0, 1, 1], 0.1875)
     """
 
-    def __init__(self, *parts: tuple[float | Fraction, Source], batch_axis: int = 0) -> None:
+    def __init__(self, *parts: tuple[float | Fraction, Source], batch_axis: int | None = None) -> None:
         if not parts or not all(isinstance(part, tuple) and len(part) == 2 for part in parts):
             raise ConfigurationError(f"Mixture() takes pairs (fraction, source), got {parts!r}.")
         self.fractions = fractions_of([fraction for fraction, _ in parts])
         self.sources = tuple(source for _, source in parts)
-        self.batch_axis = positive("batch_axis", batch_axis, minimum=0)
+        self.batch_axis = None if batch_axis is None else positive("batch_axis", batch_axis, minimum=0)
+        self._axis = self.batch_axis  # or what the shapes have said
         for source in self.sources:
             if not isinstance(source, HostReplay) and not callable(source):
                 raise ConfigurationError(
@@ -118,7 +138,9 @@ class Mixture:
 
         Raises:
           EmptyReplayError: a source has nothing to draw.
-          StructureError: the sources give batches of different structures.
+          StructureError: the sources give batches of different structures, or the axis of windows cannot be told.
+          DtypeError, ShapeError: a leaf is of another dtype or shape in another source; nothing is cast.
+          ConfigurationError: texts are in different tables.
         """
         check_key(key)
         random = words((*seed_of(key), 0), 1 + len(self.sources))
@@ -127,15 +149,48 @@ class Mixture:
             _drawn(source, count, int(bits))
             for source, count, bits in zip(self.sources, counts, random[1:], strict=True)
         )
-        some = [(i, part) for i, part in enumerate(parts) if part is not None]
-        batches = [part.batch if isinstance(part, HostBatch) else part for _, part in some]
-        if len({jax.tree.structure(batch) for batch in batches}) > 1:
-            raise StructureError("the sources give batches of different structures: read them all with the same view.")
-        numbers = tuple(i for i, _ in some)
-        weights = np.array([float(self.fractions[i]) for i in numbers], np.float32)
-        sizes = tuple(counts[i] for i in numbers)
-        batch, source = _joined(self.batch_axis, numbers, sizes)(batches, weights)
-        return MixedBatch(batch, source, tuple(counts), parts)
+        some = {i: _plain(i, part) for i, part in enumerate(parts) if part is not None}
+        table, texts = joining.texts_of(some)
+        batches = {i: part.batch if isinstance(part, HostBatch) else part for i, part in some.items()}
+        if len({jax.tree.structure(batch) for batch in batches.values()}) > 1:
+            raise joining.different()
+        sizes = [counts[i] for i in some]
+        axes = self._axes(batches, sizes)
+        joining.checked(batches, sizes, axes)
+        weights = np.array([float(self.fractions[i]) for i in some], np.float32)
+        batch, source = joining.joined(batches, sizes, axes, weights)
+        return MixedBatch(batch, source, tuple(counts), parts, table, texts)
+
+    def _axes(self, batches: joining.Parts, sizes: list[int]) -> tuple[int, ...]:
+        """Return the axis of windows for each leaf: as the views say, or ``batch_axis``, or the shapes."""
+        known = {i: said for i in batches if (said := _said(self.sources[i])) is not None}
+        if (told := joining.told(known, batches, self.batch_axis)) is not None:
+            return told
+        batch = next(iter(batches.values()))
+        if self._axis is None and len(batches) == 1:  # there is nothing to join
+            time = batch.index.time.shape
+            return joining.along(time.index(sizes[0]) if sizes[0] in time else 0, batch)
+        if self._axis is None:
+            self._axis = joining.seen(batches, sizes)
+        return joining.along(self._axis, batch)
+
+
+def _said(source: Source) -> Axes | None:
+    """Return the axes that the view of a source says, if its view is known."""
+    if isinstance(source, HostReplay):
+        return axes_of(source.replay.view, source._state.spec)
+    if isinstance(source, StoreSource) and source.store.spec is not None:
+        return axes_of(source.view, source.store.spec)
+    return None
+
+
+def _plain(number: int, part: Any) -> Batch | HostBatch:
+    """Return what a source gave, that of another mixture as if from one source; refuse what is no batch."""
+    if isinstance(part, MixedBatch):
+        return part.batch if part.table is None else HostBatch(part.batch, part.table, part.texts)
+    if not isinstance(part, Batch | HostBatch):
+        raise StructureError(f"source {number} must return a jb.Batch or jb.HostBatch, got a {type(part).__name__}.")
+    return part
 
 
 def _drawn(source: Source, count: int, bits: int) -> Batch | HostBatch | None:
@@ -145,25 +200,3 @@ def _drawn(source: Source, count: int, bits: int) -> Batch | HostBatch | None:
         return source.sample(count)
     key = jax.random.wrap_key_data(jnp.array([bits >> 32, bits & 0xFFFFFFFF], np.uint32), impl="threefry2x32")
     return source(count, key)
-
-
-@lru_cache(maxsize=256)
-def _joined(axis: int, numbers: Sequence[int], sizes: Sequence[int]) -> Any:
-    def join(batches: list[Batch], weights: jax.Array) -> tuple[Batch, jax.Array]:
-        def together(*leaves: jax.Array) -> jax.Array:
-            along = min(axis, leaves[0].ndim - 1)
-            if [leaf.shape[along] for leaf in leaves] != list(sizes):
-                raise StructureError(
-                    f"a leaf of shape {list(leaves[0].shape)} does not have its {sizes[0]} windows along axis {along}: "
-                    f"give Mixture(..., batch_axis=)."
-                )
-            return jnp.concatenate(leaves, axis=along)
-
-        return Batch(
-            data=exactly(together, *(batch.data for batch in batches)),
-            index=exactly(together, *(batch.index for batch in batches)),
-            probability=jnp.concatenate([batch.probability * weights[i] for i, batch in enumerate(batches)]),
-            valid=jnp.all(jnp.stack([batch.valid for batch in batches])),
-        ), jnp.repeat(jnp.array(numbers, jnp.int32), np.array(sizes), total_repeat_length=sum(sizes))
-
-    return jax.jit(join)

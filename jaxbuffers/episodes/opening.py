@@ -9,6 +9,7 @@ from jaxbuffers.episodes import columns as users
 from jaxbuffers.episodes.catalog import Catalog
 from jaxbuffers.episodes.core import Core
 from jaxbuffers.episodes.memory import MemoryCatalog
+from jaxbuffers.episodes.where import integer
 from jaxbuffers.errors import ConfigurationError, DamagedError, StoreError
 from jaxbuffers.host.convert import declared
 from jaxbuffers.row import RowSpec
@@ -25,7 +26,7 @@ def opened(
     """Open a store, as `EpisodeStore` says."""
     flag("read_only", read_only)
     limit = None if capacity is None else positive("capacity", capacity)
-    size = positive("segment_bytes", segment_bytes)
+    size = integer("segment_bytes", segment_bytes, 1)
     spec = None if row is None else RowSpec.of(declared(row))
     types = users.declared({} if columns is None else columns)
     if path is None:

@@ -78,9 +78,13 @@ class Readable(Sampled):
 
         Raises:
           DamagedError: the catalog is damaged.
+          StoreError: there is another store in its place, or none.
         """
         with self._section():
-            return not self._core.writable and self._core.refresh()
+            if self._core.writable:
+                return False
+            self._core.catalog.texts.verify()
+            return self._core.refresh()
 
     def __getitem__(self, id: int) -> StoredEpisode:
         """Return an episode by its id, which is not its place.
@@ -105,6 +109,7 @@ class Readable(Sampled):
           where: bool ``[n]``, such as ``store.metadata["return"] > 5``, or a function that makes one of the columns.
           fields: read only these fields of the rows, and give them as a dict; see `select`.
         """
+        where = self._sampling.lasting(where)
         with self._looking():
             table = self._core.table
             ids = table["id"][chosen(table, where)].tolist()
@@ -119,7 +124,7 @@ class Readable(Sampled):
         >>> store.select(["reward"])[i].rows
         {'reward': array([0., 1., 2.], dtype=float32)}
         """
-        return Selection(self, list(fields))
+        return Selection(self, reading.names_of(fields))
 
     def read(
         self, ids: Any, starts: Any, length: int, fields: Sequence[str] | None = None, *, pad: bool = False
@@ -149,12 +154,13 @@ class Readable(Sampled):
             made, table = self._made, self._core.table
             wanted = reading.leaves_of(made.layout.spec, fields)
             lengths = table["length"][table.find(episodes)]
-            inside = (begins + size > 0) & (begins < lengths) if pad else (begins >= 0) & (begins + size <= lengths)
+            reach = min(size, 2**62)  # where starts and length are huge, their sum is beyond int64
+            inside = (begins > -reach) & (begins < lengths) if pad else (begins >= 0) & (begins <= lengths - reach)
             if (wrong := ~inside).any():
                 i = int(np.argmax(wrong))
                 raise ShapeError(
-                    f"rows {begins[i]} to {begins[i] + size - 1} of episode {episodes[i]} were asked for, which has "
-                    f"{lengths[i]} rows."
+                    f"rows {begins[i]} to {int(begins[i]) + size - 1} of episode {episodes[i]} were asked for, which "
+                    f"has {lengths[i]} rows."
                 )
             found = reading.windows(self._core, made, episodes, begins, size, wanted)
             return reading.tree_of(made.layout.spec, found, fields)
@@ -168,7 +174,8 @@ class Readable(Sampled):
             return np.unique(np.concatenate(held))
 
     def __repr__(self) -> str:
-        return f"EpisodeStore({str(self._core.catalog.path)!r}, {len(self)} episodes, {self.rows} rows)"
+        held = f"{len(self._core.table)} episodes, {self._core.total} rows"
+        return f"EpisodeStore({str(self._core.catalog.path)!r}, {'closed' if self._closed else held})"
 
     def _section(self) -> Any:
         """Return what to enter so that a call is whole, and alone."""
@@ -219,6 +226,9 @@ class Readable(Sampled):
                     if isinstance(error, UnknownEpisodeError):
                         raise
                     raise DamagedError(f"{error.filename or error} is missing.") from error
+            except DamagedError:
+                self._core.catalog.texts.verify()  # it may be in order, and another store's
+                raise
             try:
                 return read()
             except FileNotFoundError as error:

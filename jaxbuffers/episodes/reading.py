@@ -1,7 +1,7 @@
 """Rows out of a store: each block is checked before anything of it is returned for the first time."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -13,14 +13,23 @@ from jaxbuffers.episodes.gather import gather, gather_padded
 from jaxbuffers.episodes.memory import MemoryCatalog
 from jaxbuffers.episodes.segments import Columns
 from jaxbuffers.episodes.table import Record, gone
-from jaxbuffers.errors import DamagedError, MissingFieldError
+from jaxbuffers.errors import ConfigurationError, DamagedError, MissingFieldError
 from jaxbuffers.row import RowSpec, TextField, field
+
+
+def names_of(fields: Sequence[str]) -> list[str]:
+    """Return the names of some fields; refuse one text, whose letters would be taken for names, and no list."""
+    if isinstance(fields, str) or not isinstance(fields, Collection):
+        hint = f"; write [{fields!r}]" if isinstance(fields, str) else ""
+        raise ConfigurationError(f"fields must be a list of names, got {fields!r}{hint}.")
+    return list(fields)
 
 
 def leaves_of(spec: RowSpec, fields: Sequence[str] | None) -> list[int]:
     """Return the numbers of the leaves of some top-level fields; of all, for None."""
     if fields is None:
         return list(range(len(spec.paths)))
+    fields = names_of(fields)
     names = {path[0] if path else "" for path in spec.paths}
     for name in fields:
         if name not in names:
@@ -112,7 +121,7 @@ def _check(core: Core, rows: Rows, at: np.ndarray, begins: np.ndarray, ends: np.
         return
     block, table, checked = rows.layout.block, core.table, rows.checked
     first, last = begins // block, (ends - 1) // block
-    base = table["block"][at]
+    base = table.first_blocks[at]
     steps = np.arange(int((last - first).max(initial=0)) + 1)
     blocks = base[:, None] + np.minimum(first[:, None] + steps, last[:, None])  # the last one repeated
     missing = checked.missing(blocks, wanted)

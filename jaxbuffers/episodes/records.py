@@ -30,8 +30,8 @@ def names(types: Mapping[str, str]) -> str:
 
 def to_values(record: Record, types: Mapping[str, str], revision: int) -> tuple[Any, ...]:
     """Return the values to store for an episode."""
-    fixed = tuple(None if record[name] != record[name] else record[name] for name in FIXED)  # SQLite has no NaN
-    given = [int(value) if isinstance(value := record.get(name), bool) else value for name in types]
+    fixed = tuple(_kept(record[name]) for name in FIXED)
+    given = [_kept(record.get(name)) for name in types]
     return (*fixed, revision, _sum((*fixed, revision), tuple(given)), *given)
 
 
@@ -71,6 +71,15 @@ def read_note(text: Any, found: Any) -> Any:
 def segment_sum(number: int, rows: int, used: int) -> int:
     """Return the checksum of a segment's row."""
     return zlib.crc32(repr((number, rows, used)).encode())
+
+
+def _kept(value: Any) -> Any:
+    """Return what SQLite will hand back: it has no bool, no NaN, and one zero."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float):
+        return None if math.isnan(value) else value + 0.0
+    return value
 
 
 def _sum(fixed: tuple[Any, ...], given: tuple[Any, ...]) -> int:

@@ -42,6 +42,10 @@ def refill(store: Any, replay: Replay, where: Where = None) -> Refilled:
     one does not fit. In every stream they stand in the order in which they were stored. A replay that was saved with
     another capacity or number of environments is restored in this way.
 
+    In a ring it is ``is_first`` that tells where an episode begins, and ``is_last`` where it ends: rows that have no
+    such fields go in as one long run, and its windows reach from one episode into the next, as no window of the store
+    does.
+
     Args:
       store: the store.
       replay: the configuration.

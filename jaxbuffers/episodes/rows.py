@@ -47,7 +47,9 @@ def spec_of(rows: Any) -> RowSpec:
     return RowSpec.of(jax.tree.unflatten(treedef, described))
 
 
-def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[list[Any], tuple[int, ...]]:
+def leaves_of(
+    spec: RowSpec, rows: Any, axes: int, texts: TextTable, least: int = 1
+) -> tuple[list[Any], tuple[int, ...]]:
     """Return the checked leaves of rows with so many leading axes, and these axes; texts as nested lists or ids.
 
     Raises:
@@ -71,7 +73,7 @@ def leaves_of(spec: RowSpec, rows: Any, axes: int, texts: TextTable) -> tuple[li
         lead = own
     if lead is None:
         lead = np.shape(leaves[0])[:axes]  # of lists of texts
-    if 0 in lead:
+    if lead[0] < least:
         raise ShapeError(f"the rows have the leading axes {lead}: there are none. An episode has at least one row.")
     for i, (path, shape) in enumerate(zip(spec.paths, spec.shapes, strict=True)):
         if path in spec.texts:
@@ -132,7 +134,7 @@ def reward_sum(spec: RowSpec, leaves: list[np.ndarray]) -> float:
     at = spec.paths.index(("reward",))
     if spec.shapes[at] or spec.dtypes[at].kind == "c":
         return float("nan")
-    return float(np.sum(leaves[at].astype(np.float64)))
+    return float(np.sum(leaves[at].astype(np.float64))) + 0.0  # one zero, as in other columns
 
 
 def flag(spec: RowSpec, leaves: list[np.ndarray], name: str) -> Any:

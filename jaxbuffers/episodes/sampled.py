@@ -1,9 +1,9 @@
 """What can be drawn from a store, or from some fields of one."""
 
 import abc
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic
 
 import jax
 
@@ -59,8 +59,8 @@ class Sampled(abc.ABC):
           batch_size: B.
           key: a PRNG key; it is consumed. The same key draws the same windows of the same episodes on every machine.
           law: how likely windows are; by default all equally, `UniformWindows`.
-          where: which episodes: bool ``[n]`` of NumPy, or a function that makes one of the columns, called once for
-            every state of the store.
+          where: which episodes: a function from the columns to bool ``[n]``, called once for every state of the store;
+            or such an array, which is good until episodes come or go.
 
         Returns:
           `HostBatch`. In its index, streams are ids of episodes and times count the rows of the episode from 0;
@@ -69,6 +69,8 @@ class Sampled(abc.ABC):
         Raises:
           EmptyReplayError: there is no legal window, or none that has any weight.
           MissingFieldError: the rows lack a field that the view needs.
+          DtypeError, ShapeError: ``where`` is no bool array of NumPy with an entry for each episode.
+          StaleIndexError: ``where`` is an array that was given when other episodes were in the store.
 
         >>> import jax, numpy as np, jaxbuffers as jb
         >>> store = jb.EpisodeStore()
@@ -106,7 +108,8 @@ class Sampled(abc.ABC):
           steps: how many batches; None for no end.
           seed: of the keys, not negative.
           law: how likely windows are; `ShuffledEpochs` goes on from batch to batch.
-          where: which episodes; see `sample`.
+          where: which episodes: a function, see `sample`, to which new episodes belong too; or an array, which chooses
+            among the episodes of now, whatever comes and goes later.
           prefetch: how many batches are read ahead; 0 for none, and no thread.
           place: where to go on, instead of ``seed`` and ``law``: the ``place`` of another iteration.
 
@@ -124,7 +127,7 @@ class Sampled(abc.ABC):
         elif seed or law is not None:
             raise ConfigurationError("batches() takes place=, or seed= and law=, not both.")
         check_part("law", place.law, Law)
-        size = positive("batch_size", batch_size)
+        size, where = positive("batch_size", batch_size), self._sampling.lasting(where)
 
         def make(key: jax.Array, law: Law) -> tuple[HostBatch[Data], Law]:
             if isinstance(law, ShuffledEpochs):
@@ -134,15 +137,15 @@ class Sampled(abc.ABC):
 
         return StoreBatches(make, place, steps, prefetch)
 
-    def source(
-        self, view: View[Data], *, law: Law | None = None, where: Where = None
-    ) -> Callable[[int, jax.Array], HostBatch[Data]]:
-        """Return a source for a `Mixture`: a function that draws so many windows with a key."""
+    def source(self, view: View[Data], *, law: Law | None = None, where: Where = None) -> "StoreSource[Data]":
+        """Return a source for a `Mixture`: a function that draws so many windows with a key.
 
-        def draw(size: int, key: jax.Array) -> HostBatch[Data]:
-            return self.sample(view, size, key, law=law, where=where)
-
-        return draw
+        Args:
+          view: what a window is.
+          law: how likely windows are.
+          where: which episodes; see `batches`.
+        """
+        return StoreSource(self, view, law, self._sampling.lasting(where))
 
     def refill(self, replay: Replay, where: Where = None) -> Refilled:
         """Fill an empty replay with the newest episodes, whole, whatever its capacity and number of streams.
@@ -168,4 +171,25 @@ class Sampled(abc.ABC):
         >>> refilled.episodes, refilled.rows, refilled.left_out
         (2, 6, 1)
         """
-        return refill(self, replay, where)
+        return refill(self, replay, self._sampling.lasting(where))
+
+
+@dataclass(frozen=True, eq=False)
+class StoreSource(Generic[Data]):
+    """What `EpisodeStore.source` returns: a function that draws from a store, and says how it reads.
+
+    Attributes:
+      store: where it draws.
+      view: what a window is.
+      law: how likely windows are.
+      where: which episodes.
+    """
+
+    store: Sampled
+    view: View[Data]
+    law: Law | None
+    where: Where
+
+    def __call__(self, size: int, key: jax.Array) -> HostBatch[Data]:
+        """Draw so many windows."""
+        return self.store.sample(self.view, size, key, law=self.law, where=self.where)

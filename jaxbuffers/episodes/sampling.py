@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxbuffers.batch import Data
 from jaxbuffers.checks import check_key, check_part, positive
+from jaxbuffers.episodes.among import Among, Arrays
 from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law, UniformWindows
 from jaxbuffers.episodes.random_words import seed_of
@@ -41,23 +42,33 @@ class Sampling:
         self._lock = threading.RLock()  # a function of the user's may ask again
         self._kept: OrderedDict[Any, tuple[int, Any, Chances]] = OrderedDict()
         self._checked: set[View] = set()
+        self._arrays = Arrays()
 
     def chances(self, view: View, law: Law, where: Where = None) -> Chances:
         """Return how likely each window is now."""
         self._check(view)
         check_part("law", law, Law)
         table = self._store.table()
-        mask = where.copy() if isinstance(where, np.ndarray) else where
-        name = view, law.family, mask if callable(mask) else mask is None
         with self._lock:
-            kept = self._kept.get(name)
+            mask = self._arrays.checked(table, where)
+            name = view, law.family, mask if callable(mask) else mask is None
+            kept = self._kept.get(name) if (known := _hashable(name)) else None
             if kept is None or kept[0] != table.revision or not _same(kept[1], mask):
                 kept = table.revision, mask, _weighed(table, view, windows_of(view, self._spec()), law, mask)
+            if known:
                 self._kept[name] = kept
-            self._kept.move_to_end(name)
+                self._kept.move_to_end(name)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return kept[2]
+
+    def lasting(self, where: Where) -> Where:
+        """Return what chooses the same episodes as ``where`` does now, however the store changes."""
+        if where is None or callable(where):
+            return where
+        table = self._store.table()
+        with self._lock:
+            return Among(table["id"][chosen(table, self._arrays.checked(table, where))])
 
     def draw(self, view: View, batch_size: int, seed: tuple[int, ...], law: Law, where: Where = None) -> WindowDraw:
         """Point at ``batch_size`` windows."""
@@ -130,4 +141,12 @@ def _weighed(table: Table, view: View, kind: Windows, law: Law, where: Where) ->
 
 
 def _same(a: Any, b: Any) -> bool:
-    return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b
+    return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a is b or a == b
+
+
+def _hashable(name: Any) -> bool:
+    try:
+        hash(name)
+    except TypeError:  # a function of the user's is none: what it gives is computed each time
+        return False
+    return True

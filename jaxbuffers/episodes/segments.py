@@ -1,5 +1,6 @@
 """Segments: files of columns that grow at their end, and are mapped into memory to be read."""
 
+import contextlib
 import os
 import re
 from abc import ABC, abstractmethod
@@ -10,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from jaxbuffers.episodes import files
-from jaxbuffers.episodes.layout import Layout
+from jaxbuffers.episodes.layout import PAGE, Layout
 from jaxbuffers.errors import DamagedError, StoreError
 
 OPEN = 4096  # segments that stay mapped; Linux maps 65,530 files at most
@@ -52,6 +53,10 @@ class Segments(ABC):
           DamagedError: the file is not as it was made.
         """
 
+    def intact(self, number: int, rows: int) -> bool:
+        """Say whether rows that are written to a segment will be read from it."""
+        return True
+
     @abstractmethod
     def remove(self, number: int) -> None:
         """Forget a segment; who holds its columns keeps them."""
@@ -69,7 +74,7 @@ class Segments(ABC):
         """Let go of segments that another process has deleted."""
 
     def tidy(self, known: set[int]) -> None:  # noqa: B027 - nothing is left over in memory
-        """Delete what a crash has left: segments that the catalog does not know."""
+        """Delete what a crash has left: segments of this store that the catalog does not know."""
 
 
 class FileSegments(Segments):
@@ -86,6 +91,7 @@ class FileSegments(Segments):
 
     @override
     def create(self, number: int, rows: int) -> None:
+        self._refuse_others(self.where(number))
         header = self.layout.header(number, rows)
         files.create(self.where(number), header, len(header) + rows * self.layout.row_bytes)
 
@@ -111,9 +117,18 @@ class FileSegments(Segments):
         return found
 
     @override
+    def intact(self, number: int, rows: int) -> bool:
+        header, path = self.layout.header(number, rows), self.where(number)
+        return files.size(path) == len(header) + rows * self.layout.row_bytes and (
+            files.first_bytes(path, len(header)) == header
+        )
+
+    @override
     def remove(self, number: int) -> None:
         self._open.pop(number, None)
-        files.remove(self.where(number))
+        with contextlib.suppress(StoreError):
+            if self._owns(self.where(number)) is not False:  # one whose header is damaged goes too
+                files.remove(self.where(number))
 
     @override
     def where(self, number: int) -> str:
@@ -128,7 +143,20 @@ class FileSegments(Segments):
     def tidy(self, known: set[int]) -> None:
         for name in os.listdir(self.folder):
             if (found := _NAME.fullmatch(name)) and int(found[1]) not in known:
-                files.remove(os.path.join(self.folder, name))
+                path = os.path.join(self.folder, name)
+                self._refuse_others(path)
+                files.remove(path)
+
+    def _owns(self, path: str) -> bool | None:
+        begin = files.first_bytes(path, PAGE)
+        return True if begin is None else self.layout.owns(begin)
+
+    def _refuse_others(self, path: str) -> None:
+        if not self._owns(path):
+            raise StoreError(
+                f"{path} is not of this store, by its header, and the catalog does not know it: one of the two may "
+                f"have come from another store. Bring back what belongs together, or move that file away."
+            )
 
     def _mapped(self, number: int, rows: int) -> Columns:
         header, path = self.layout.header(number, rows), self.where(number)

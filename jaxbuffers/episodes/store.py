@@ -2,7 +2,8 @@
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -16,17 +17,19 @@ from jaxbuffers.episodes.appending import append
 from jaxbuffers.episodes.opening import opened
 from jaxbuffers.episodes.readable import Readable
 from jaxbuffers.episodes.rows import Finished
-from jaxbuffers.episodes.where import integers, per_episode
+from jaxbuffers.episodes.where import integer, integers, per_episode
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import (
     ConfigurationError,
     ShapeError,
     StoreError,
+    StructureError,
     WrongProcessError,
 )
 from jaxbuffers.host.signals import section
 from jaxbuffers.row import RowSpec
 from jaxbuffers.texts import TextTable
+from jaxbuffers.texts.undoing import only_if_done
 
 R = TypeVar("R")
 
@@ -111,7 +114,7 @@ class EpisodeStore(Readable):
           stream: where they come from.
 
         Returns:
-          Their ids, int64 ``[n]``.
+          Their ids, int64 ``[n]``. Those that come before as many rows as the capacity have left already.
 
         Raises:
           StructureError, ShapeError, DtypeError, ConfigurationError, StoreError: as for `add_episode`, which says them
@@ -122,18 +125,20 @@ class EpisodeStore(Readable):
         >>> store.add_episodes([{"obs": np.zeros(n, np.float32)} for n in (3, 1)], [dict(level=1), dict(level=2)])
         array([0, 1])
         """
-        number = positive("stream", stream, -1)
+        number = integer("stream", stream, -1)
+        if isinstance(episodes, Mapping) or isinstance(metadata, Mapping):
+            raise StructureError("give a list of episodes, and a list of dicts as metadata; add_episode takes one.")
         if metadata is not None and len(metadata) != len(episodes):
             raise ShapeError(f"there are {len(episodes)} episodes, but metadata for {len(metadata)}.")
         if not len(episodes):
             return np.zeros(0, np.int64)
-        with self._section():
-            self._refuse_readers()
+        with self._writing():
             spec = self._core.made.layout.spec if self._core.made else _rows.spec_of(episodes[0])
             checked = [_rows.leaves_of(spec, rows, 1, self.texts)[0] for rows in episodes]
             for leaves in checked:
                 _rows.check_flags(spec, leaves)
-            given = [{} if metadata is None else dict(metadata[i]) for i in range(len(episodes))]
+            told: Sequence[Any] = [None] * len(episodes) if metadata is None else metadata
+            given = [{} if each is None else each for each in told]
             self._settled(given)
             arrays = [_rows.interned(spec, leaves, self.texts) for leaves in checked]
             finished = [Finished(leaves, number, each) for leaves, each in zip(arrays, given, strict=True)]
@@ -238,7 +243,12 @@ class EpisodeStore(Readable):
             return compacting.compact(self._core, compacting.share(below))
 
     def close(self) -> None:
-        """Let go of the store; another process may write it then. Open episodes of writers are not in it."""
+        """Let go of the store; another process may write it then. Open episodes of writers are not in it.
+
+        Raises:
+          StoreError: the disk is full, and texts wait that were added to `texts` directly, or by rows of episodes that
+            are open. The store stays open: make room, or free them with ``store.texts.sweep(store)``.
+        """
         if not self._closed and not self._core.catalog.texts.elsewhere:
             with section(self._core.catalog.texts.lock):
                 self.texts.close()
@@ -256,9 +266,13 @@ class EpisodeStore(Readable):
             "jb.EpisodeStore(path, read_only=True)."
         )
 
-    def _writing(self) -> Any:
-        self._refuse_readers()
-        return self._section()
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let rows be added within; where that fails, their texts are not kept either."""
+        with self._section():
+            self._refuse_readers()
+            with only_if_done(self._core.catalog.texts):
+                yield
 
     def _refuse_readers(self) -> None:
         if not self._core.writable:

@@ -18,6 +18,7 @@ FIXED: dict[str, type] = {
     "offset": np.int64,
 }
 TYPES: dict[str, Any] = {"int": np.int64, "float": np.float64, "bool": np.bool_, "str": np.object_}
+_BLOCKS = "first block"  # a name that no column has, as it is no identifier
 _EMPTY: dict[str, Any] = {"int": 0, "float": np.nan, "bool": False, "str": None}
 
 Record = dict[str, Any]  # an episode by the names of its columns; a user's column that is left out has no value
@@ -57,6 +58,11 @@ class Table:
             self._cut[name] = column
         return self._cut[name]
 
+    @property
+    def first_blocks(self) -> np.ndarray:
+        """The number of each episode's first block, int64 ``[n]``; see `Checked`."""
+        return self._column(_BLOCKS)
+
     def names(self) -> list[str]:
         """Return the names of all columns."""
         return [*FIXED, *self.types]
@@ -76,7 +82,11 @@ class Table:
         Raises:
           UnknownEpisodeError: there is no such episode.
         """
-        wanted, known = np.asarray(ids, np.int64), self["id"]
+        known = self["id"]
+        try:
+            wanted = np.asarray(ids, np.int64)
+        except OverflowError:
+            raise gone(ids) from None
         at = np.searchsorted(known, wanted)
         wrong = np.ones(wanted.shape, np.bool_) if not len(self) else known[np.minimum(at, len(self) - 1)] != wanted
         if wrong.any():
@@ -106,7 +116,7 @@ class Table:
         end = stop + count
         for name in self.names():
             self._fill(memory, slice(stop, end), name, columns[name])
-        memory["block"][stop:end] = first_blocks
+        memory[_BLOCKS][stop:end] = first_blocks
         return Table(self.revision, self.types, memory, start, end)
 
     def without(self, at: Iterable[int] | np.ndarray) -> "Table":
@@ -131,8 +141,8 @@ class Table:
 
     def moved(self, at: Any, first_blocks: list[int]) -> "Table":
         """Return the table with other numbers for the first blocks of some episodes."""
-        memory = {**self._memory, "block": self._memory["block"].copy()}
-        memory["block"][self._start + np.asarray(at, np.int64)] = first_blocks
+        memory = {**self._memory, _BLOCKS: self._memory[_BLOCKS].copy()}
+        memory[_BLOCKS][self._start + np.asarray(at, np.int64)] = first_blocks
         return Table(self.revision, self.types, memory, self._start, self._stop)
 
     def _fill(self, memory: dict[str, np.ndarray], at: Any, name: str, values: Sequence[Any]) -> None:
@@ -162,7 +172,7 @@ def gone(episode: int) -> UnknownEpisodeError:
 def _memory(types: Mapping[str, str], size: int, fixed: bool = True) -> dict[str, np.ndarray]:
     memory: dict[str, np.ndarray] = {}
     if fixed:
-        memory = {name: np.zeros(size, dtype) for name, dtype in {**FIXED, "block": np.int64}.items()}
+        memory = {name: np.zeros(size, dtype) for name, dtype in {**FIXED, _BLOCKS: np.int64}.items()}
     for name, kind in types.items():
         memory[name] = np.full(size, _EMPTY[kind], TYPES[kind])
         if kind in ("int", "bool"):

@@ -11,6 +11,8 @@ class Tee:
 
     A call that raises has written to neither: the rows are checked against the declaration of the buffer first, and
     where the store cannot take them, because the disk is full, the buffer does not get them. Repeat the call then.
+    There is one exception: if the device fails, because its memory is full, episodes that ended in that call are
+    already durable. They stay, and the error says which.
 
     Args:
       buffer: the ring.
@@ -36,8 +38,19 @@ class Tee:
         buffer = self.buffer
         with buffer.section():
             arrays, mask, _ = buffer._rows.arrays(buffer._state, rows, mask)  # texts are ids from here on
-            self.writer.add(arrays, mask)
-            buffer.add(arrays, mask)
+            before = self.writer.open_rows
+            ids = self.writer.add(arrays, mask)
+            try:
+                buffer.add(arrays, mask)
+            except BaseException as error:
+                if len(ids):
+                    error.add_note(
+                        f"The store has taken these rows, and keeps the episodes {ids.tolist()} that ended with them; "
+                        f"the buffer has not. Do not repeat the call."
+                    )
+                else:
+                    self.writer._fill[:] = before  # what comes next is written over them
+                raise
 
     def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields, to both."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxbuffers.checks import positive
 from jaxbuffers.episodes.table import Table
-from jaxbuffers.errors import DtypeError, ShapeError, StructureError
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.row import refuse_masked
 
 
@@ -40,7 +41,16 @@ def integers(name: str, values: Any) -> np.ndarray:
         raise DtypeError(f"{name} must be integers, got {_described(values)}.")
     if array.ndim > 1:
         raise ShapeError(f"{name} must be one integer or an array [n], got shape {array.shape}.")
+    if array.dtype == np.uint64 and (array >= 2**63).any():
+        raise DtypeError(f"{name} must fit 64 bits with a sign, got {array.max()}.")
     return array.reshape(-1).astype(np.int64)
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return an int that 64 bits hold; refuse others."""
+    if (found := positive(name, value, minimum)) >= 2**63:
+        raise ConfigurationError(f"{name} must be less than 2**63, got {found}.")
+    return found
 
 
 def one_id(value: Any) -> int:

@@ -1,6 +1,6 @@
 """EpisodeWriter: the rows of parallel environments, which become episodes of a store when their last row comes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,11 @@ class EpisodeWriter:
     """Grows one open episode for each of E environments; `EpisodeStore.writer` makes one.
 
     An episode is committed when its last row comes, or the first of the next one: one commit for each `add`, however
-    many end there. Open episodes are in memory only. Close the writer, or use it as a context manager: on leaving,
-    open episodes are finished as truncated, or dropped where an exception is raised.
+    many end there. A row that opens an episode without ``is_first``, such as the first of a stream that was joined
+    midway, is stored with ``is_first`` set: so every stored episode begins where its flags say, also in a ring.
+
+    Open episodes are in memory only. Close the writer, or use it as a context manager: on leaving, open episodes are
+    finished as truncated, or dropped where an exception is raised.
 
     Attributes:
       metadata: columns of your own for the episodes that end from now on; it may be changed at any time.
@@ -65,7 +68,8 @@ class EpisodeWriter:
         """Append rows, and commit the episodes that end with them.
 
         Args:
-          rows: a pytree ``[E, ...]`` or ``[N, E, ...]``, as for `Replay.add`; texts as ``str`` in nested lists, or ids.
+          rows: a pytree ``[E, ...]`` or ``[N, E, ...]``, as for `Replay.add`, N may be 0; texts as ``str`` in nested
+            lists, or ids.
           mask: bool ``[E]`` or ``[N, E]``, which rows to take; None for all.
 
         Returns:
@@ -74,12 +78,14 @@ class EpisodeWriter:
         Raises:
           StructureError, ShapeError, DtypeError: the rows are not those of the store, or their flags contradict one
             another. Nothing is taken.
-          ConfigurationError: the episodes that end have more rows than the capacity. Nothing is taken.
+          ConfigurationError: an episode that ends has more rows than the capacity. Nothing is taken.
           StoreError: they cannot be written, as where the disk is full. Nothing is taken: repeat the call.
         """
         with self._section():
             self._refuse_closed()
             leaves, written = self._checked(rows, mask)
+            if not len(written):
+                return np.zeros(0, np.int64)
             leaves = checks.interned(self._spec, leaves, self._texts, written)
             count = len(written)
             shaped = [
@@ -129,7 +135,7 @@ class EpisodeWriter:
         block = self._is_block(rows)
         if not block:
             rows = self._as_block(rows)
-        leaves, lead = checks.leaves_of(self._spec, rows, 1 + len(self._axes), self._texts)
+        leaves, lead = checks.leaves_of(self._spec, rows, 1 + len(self._axes), self._texts, least=0)
         if lead[1:] != self._axes:
             raise ShapeError(
                 f"rows have the leading axes {lead if block else lead[1:]}, expected {self._axes} at the end."
@@ -159,7 +165,8 @@ class EpisodeWriter:
         return checks.with_axis(self._spec, rows)
 
     def _take(self, leaves: list[np.ndarray], written: np.ndarray) -> np.ndarray:
-        first, last = (leaves[self._spec.paths.index((name,))] for name in ("is_first", "is_last"))
+        at, end = (self._spec.paths.index((name,)) for name in ("is_first", "is_last"))
+        first, last = leaves[at], leaves[end]
         before, finished = self._fill.copy(), list[Finished]()
         kept: dict[int, list[np.ndarray]] = {}
         try:
@@ -173,6 +180,7 @@ class EpisodeWriter:
                     self._grow(int(self._fill[some].max()) + 1)
                     for held, leaf in zip(self._open, leaves, strict=True):
                         held[some, self._fill[some]] = leaf[n, some]
+                    self._open[at][some[self._fill[some] == 0], 0] = True
                     self._fill[some] += 1
                 for e in np.flatnonzero(written[n] & last[n]).tolist():
                     finished.append(self._finished(e))
@@ -188,7 +196,10 @@ class EpisodeWriter:
 
     def _finished(self, e: int) -> Finished:
         stream = e if self._axes else 0
-        return Finished([leaf[e, : self._fill[e]].copy() for leaf in self._open], stream, dict(self.metadata))
+        users = (
+            dict(self.metadata) if isinstance(self.metadata, Mapping) else self.metadata
+        )  # refused when it is stored
+        return Finished([leaf[e, : self._fill[e]].copy() for leaf in self._open], stream, users)
 
     def _grow(self, rows: int) -> None:
         if rows > self._open[0].shape[1]:

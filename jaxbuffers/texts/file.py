@@ -32,6 +32,8 @@ class TextFile:
         self._same: dict[str, Any] = {}  # the files that must be there, each with what tells it from others
         self._lock = None if read_only else WriterLock(self.path, kind.error)
         try:
+            if self._lock is not None:
+                self._lock.take()
             self.meta = self._open(compress)
         except BaseException:
             self.close()
@@ -88,7 +90,7 @@ class TextFile:
                 raise
 
     def verify(self) -> None:
-        """Check that what is written goes where the next process looks for it.
+        """Check that what is written goes where the next process looks for it, and what is read is what is there.
 
         Raises:
           TextFileError: the file, its log or its lock was deleted, moved or replaced, and nothing is written to it.
@@ -98,8 +100,12 @@ class TextFile:
             if (found := identity(path)) != expected:
                 what = "replaced by another" if found else "deleted or moved"
                 raise self.kind.error(
-                    f"{path} was {what} while the {self.kind.what} was open: what is written now would be lost. "
-                    f"{self.kind.rescue}"
+                    f"{path} was {what} while the {self.kind.what} was open"
+                    + (
+                        "; open it anew to read what is there now."
+                        if self.read_only
+                        else f": what is written now would be lost. {self.kind.rescue}"
+                    )
                 )
 
     def suspend(self) -> None:
@@ -122,9 +128,11 @@ class TextFile:
         """Let go of it, without a commit."""
         if not self.closed and os.getpid() == self._process:
             self.closed = True
-            self._disconnect()
-            if self._lock is not None:
-                self._lock.release()
+            try:
+                self._disconnect()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     def _open(self, compress: bool | None = None) -> dict[str, int]:
         again = bool(self._same)

@@ -5,6 +5,7 @@ Ids begin at 1: memory that was never written holds 0, and must not name a text.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,18 +47,22 @@ class Supply:
         self._blocks: deque[range] = deque()
 
     @classmethod
-    def continued(cls, end: int, blocks: list[range]) -> "Supply":
-        """Return one that gives these ids next, all below ``end``, if no table of this process had any as high.
+    def continued(cls, saved: Sequence[tuple[int, list[range]]]) -> list["Supply"]:
+        """Return those of tables that were saved together: each gives the ids next that it would have given.
 
-        Otherwise it gives others, from ``end`` on.
+        Where a table of this process had any as high, it gives others, from all ends on.
+
+        Args:
+          saved: for each table a number above all ids it has given, and the ids that come next.
         """
         global _next
-        supply = cls()
+        supplies = [cls() for _ in saved]
         with _lock:
-            if blocks and _next <= min(ids.start for ids in blocks) // BLOCK * BLOCK:
-                supply.end, supply._blocks = end, deque(blocks)
-            _next = max(_next, -(-end // BLOCK) * BLOCK)
-        return supply
+            for supply, (end, blocks) in zip(supplies, saved, strict=True):
+                if blocks and _next <= min(ids.start for ids in blocks) // BLOCK * BLOCK:
+                    supply.end, supply._blocks = end, deque(blocks)
+            _next = max([_next, *(-(-end // BLOCK) * BLOCK for end, _ in saved)])
+        return supplies
 
     @property
     def blocks(self) -> list[list[int]]:

@@ -19,6 +19,8 @@ class MemoryStore(Owned):
     order of steps counts, and sizes are counted anew whenever texts are dropped.
     """
 
+    read_only = False
+
     def __init__(self, compress: bool) -> None:
         super().__init__()
         self.compress = compress
@@ -66,9 +68,18 @@ class MemoryStore(Owned):
         self.supply.reserve(count)
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts, oldest first: what is in memory waits for ever."""
+        return self._data
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._end)
+
+    def check_writable(self) -> None:
+        """Raise `WrongProcessError` in another process."""
+        self._refuse_copies()
 
     def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
         """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
@@ -99,6 +110,9 @@ class MemoryStore(Owned):
 
     def commit(self) -> None:
         """Nothing is more durable than memory here."""
+
+    def verify(self) -> None:
+        """Memory is what it was."""
 
     def purge(self) -> None:
         """Nothing is kept of what was dropped."""

@@ -125,9 +125,24 @@ class SqliteStore(Owned):
         return i
 
     @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts that wait for a commit, oldest first."""
+        return self._pending
+
+    @property
     def end(self) -> int:
         """A number above every id that was given."""
         return max(self.supply.end, self._reserved)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether no text can be stored."""
+        return self.file.read_only
+
+    def check_writable(self) -> None:
+        """Raise where nothing can be written, but for a disk that is full."""
+        self._refuse_readers()
+        self.file.verify()
 
     def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
         """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
@@ -216,6 +231,10 @@ class SqliteStore(Owned):
                 then()
 
         self.file.write(work, done)
+
+    def verify(self) -> None:
+        """Check that the file is still the one that was opened."""
+        self.file.verify()
 
     def purge(self) -> None:
         """Delete from the file what was dropped."""

@@ -189,6 +189,24 @@ def test_two_leaves_of_one_name_are_refused(path):
         jb.checkpoint.save(path, {"a.b": 1, "a": {"b": 2}})
 
 
+@pytest.mark.parametrize("name", ["b", ""])
+def test_a_leaf_with_the_name_of_one_inside_a_buffer_is_refused(path, name):
+    """Otherwise one of them would come back as the other."""
+    key = f"{name}.key" if name else "key"
+    tree = {name: jb.HostReplay(jb.Replay(8, None, 2, jb.Items()), {"x": np.float32}), key: jnp.zeros(2, jnp.uint32)}
+    with pytest.raises(jb.errors.StructureError, match=f"two leaves are both called '{key}'"):
+        jb.checkpoint.save(path, tree)
+    jb.checkpoint.save(path, {name: tree[name]})
+    with pytest.raises(jb.errors.StructureError, match=f"two leaves are both called '{key}'"):
+        jb.checkpoint.restore(path, tree)
+
+
+def test_two_states_of_one_name_are_refused(path):
+    limiter, recorder = jb.RateLimiter(4, 2, 8).init(), jb.Recorder("same_step").init(jnp.zeros(2))
+    with pytest.raises(jb.errors.StructureError, match=r"are both called 'a\.b'"):
+        jb.checkpoint.save(path, {"a.b": limiter, "a": {"b": recorder}})
+
+
 def test_metadata_comes_back_as_it_was_or_is_refused(path):
     metadata = {"step": 3, "curve": [0.1, float("inf"), None, True, "é", {"deep": []}]}
     jb.checkpoint.save(path, {}, metadata=metadata)

@@ -75,12 +75,11 @@ class Model:
 
     def add(self, episodes):
         """Take (key, length) of episodes that are committed at once."""
-        new = sum(length for _, length in episodes)
-        while self.capacity is not None and self.total + new > self.capacity:
-            self.held.pop(next(iter(self.held)))
         for key, length in episodes:
             self.held[self.next_id] = (key, length, None)
             self.next_id += 1
+        while self.capacity is not None and self.total > self.capacity:
+            self.held.pop(next(iter(self.held)))
 
     def evict(self, count):
         for i in list(self.held)[:count]:

@@ -14,7 +14,7 @@ import jaxbuffers as jb
 from jaxbuffers.episodes import ShuffledEpochs
 from jaxbuffers.episodes.prefetch import Prefetched
 
-from .test_laws import store_of
+from .twins import flagged_store
 
 VIEW = jb.Sequences(2)
 
@@ -37,7 +37,7 @@ def wait_for(condition):
 
 @pytest.mark.parametrize("law", [None, ShuffledEpochs(3)])
 def test_the_same_seed_gives_the_same_batches_read_ahead_or_not_and_resumed_anywhere(law):
-    store = store_of([4, 7, 3])
+    store = flagged_store([4, 7, 3])
     plain = arrays(store.batches(VIEW, 5, 8, seed=2, law=law, prefetch=0))
     assert len(plain) == 8
     assert len({str(batch) for batch in plain}) > 4  # they differ
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_batches_read_ahead_or_not_and_resumed_anyw
 
 
 def test_errors_come_through_in_their_place_and_again():
-    store = store_of([4])
+    store = flagged_store([4])
     batches = store.batches(jb.Sequences(5), 2)
     for _ in range(2):
         with pytest.raises(jb.errors.EmptyReplayError, match="no legal window"):
@@ -77,8 +77,49 @@ def test_errors_come_through_in_their_place_and_again():
         next(results)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_error_ends_the_iteration_made_ahead_or_not(prefetch, monkeypatch):
+    store = flagged_store([4])
+    sample, asked = store.sample, []
+
+    def failing(*args, **options):
+        asked.append(1)
+        if len(asked) == 2:
+            raise OSError("the second")
+        return sample(*args, **options)
+
+    monkeypatch.setattr(store, "sample", failing)
+    batches = store.batches(VIEW, 2, 5, prefetch=prefetch)
+    next(batches)
+    for _ in range(3):
+        with pytest.raises(OSError, match="the second"):
+            next(batches)
+    assert len(asked) == 2
+    assert batches.place.step == 1
+    batches.close()
+    assert list(batches) == []
+
+
+def test_ctrl_c_costs_no_batch(monkeypatch):
+    store = flagged_store([4])
+    sample, asked = store.sample, []
+
+    def interrupted(*args, **options):
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return sample(*args, **options)
+
+    monkeypatch.setattr(store, "sample", interrupted)
+    batches = store.batches(VIEW, 2, 3, prefetch=0)
+    next(batches)
+    with pytest.raises(KeyboardInterrupt):
+        next(batches)
+    assert len(list(batches)) == 2
+
+
 def test_a_closed_or_forgotten_iterator_leaves_no_thread():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     with store.batches(VIEW, 2) as batches:
         next(batches)
         assert len(threads()) == 1
@@ -111,7 +152,7 @@ def test_no_more_is_read_ahead_than_asked_for():
 
 
 def test_threads_share_an_iterator():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     batches, taken = store.batches(VIEW, 2, 40), []
 
     def take():
@@ -125,7 +166,7 @@ def test_threads_share_an_iterator():
 
 
 def test_the_device_of_the_caller_is_that_of_the_batches():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     device = jax.devices()[3]
     with jax.default_device(device), store.batches(VIEW, 2, 2) as batches:
         for batch in batches:
@@ -141,7 +182,7 @@ def test_texts_of_batches_that_wait_are_kept():
 
 
 def test_batches_of_other_sizes_and_seeds_are_refused():
-    store = store_of([4])
+    store = flagged_store([4])
     for given in ({"batch_size": 0}, {"batch_size": 2, "seed": -1}, {"batch_size": 2, "prefetch": -1}):
         with pytest.raises(jb.errors.ConfigurationError):
             store.batches(VIEW, **given)
@@ -150,7 +191,7 @@ def test_batches_of_other_sizes_and_seeds_are_refused():
 
 
 def test_episodes_that_leave_between_the_draw_and_the_reading_are_drawn_anew():
-    store = store_of([4, 7, 5])
+    store = flagged_store([4, 7, 5])
 
     @dataclass(frozen=True)
     class Leaving(jb.Items):

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StoreError, UnknownEpisodeError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    DtypeError,
+    ShapeError,
+    StoreError,
+    StructureError,
+    UnknownEpisodeError,
+)
 
 ROWS = {"x": np.zeros(2, np.float32)}
 
@@ -120,3 +127,74 @@ def test_a_snapshot_says_whether_another_is_the_same(make):
     assert store.table().revision != first.revision
     assert first.names() == [name for name in store.table().names() if name != "a"]
     assert isinstance(jb.EpisodeStore().metadata, dict)
+
+
+def test_the_checksum_is_of_what_sqlite_hands_back(folder, opened):
+    """Of two zeros SQLite keeps one, and of no-numbers none."""
+    values = [-0.0, 0.0, np.float32(-0.0), np.nan, -np.nan, np.inf, 5e-324, 1e300, float(2**53), -(2.0**63), 1e22]
+    store = opened(folder / "store", columns={"f": float, "n": int, "s": str, "b": bool})
+    for value in values:
+        store.add_episode(
+            {"reward": np.full(2, -0.0, np.float32)},
+            {"f": value, "n": -(2**63) if value else 2**63 - 1, "s": "\0é\U0001f600", "b": not value},
+        )
+    store.set(3, f=-0.0)
+    before = store.metadata
+    with opened(store.path, read_only=True) as reader:
+        assert len(reader) == len(values)
+    store.close()
+    store = opened(folder / "store")
+    for name, column in before.items():
+        found = store.metadata[name]
+        assert found.tolist() == column.tolist() or np.array_equal(found, column, equal_nan=True), name
+        if found.dtype == np.float64:
+            np.testing.assert_array_equal(np.signbit(found[found == 0]), False)
+            np.testing.assert_array_equal(np.signbit(column[column == 0]), False)
+
+
+def test_a_column_may_be_called_as_something_inside_is(folder, opened):
+    store = opened(folder / "store")
+    for i in range(3):
+        store.add_episode({"x": np.full((4, 2), i, np.float32)}, {"block": 100 * i + 7, "first_block": i})
+    assert store.metadata["block"].tolist() == [7, 107, 207]
+    store.read([0, 1], [0, 0], 4)
+    store.close()
+    store = opened(folder / "store")
+    assert store.metadata["block"].tolist() == [7, 107, 207]
+    store.read([0], [0], 4)
+    file = folder / "store" / "segments" / "00000000.safetensors"
+    data = file.read_bytes()
+    at = data.index(np.full((4, 2), 2, np.float32).tobytes())
+    file.write_bytes(data[:at] + b"\1" + data[at + 1 :])
+    store.set(2, block=7)
+    with pytest.raises(jb.errors.DamagedError, match="episode 2"):
+        store.read([2], [0], 4)
+    assert store.metadata["block"].tolist() == [7, 107, 7]
+
+
+@pytest.mark.parametrize("kind", [[1], {"a": 1}, None, 5, bytes, "int64", np.float32])
+def test_a_type_that_is_none_is_refused_by_name(kind):
+    with pytest.raises(ConfigurationError, match="column 'a' must be int, float, bool or str"):
+        jb.EpisodeStore(columns={"a": kind})
+
+
+@pytest.mark.parametrize("wrong", [[1], 5, "ab", [("a", 1)]])
+def test_metadata_that_is_no_dict_is_refused(make, wrong):
+    flags = {name: np.ones(1, bool) for name in ("is_first", "is_last")}
+    store = make(row={"x": np.float32(0)} | {name: np.bool_(0) for name in flags})
+    one = {"x": np.zeros(1, np.float32)} | flags
+    writer = store.writer()
+    writer.metadata = wrong
+    for call in (
+        lambda: store.add_episode(one, wrong),
+        lambda: store.add_episodes([one, one], [{}, wrong]),
+        lambda: writer.add(one),
+        lambda: store.writer(metadata=wrong),
+    ):
+        with pytest.raises(DtypeError, match="metadata must be a dict of columns"):
+            call()
+    for given in ((one,), ([one], {"a": 1})):
+        with pytest.raises(StructureError, match="give a list of episodes"):
+            store.add_episodes(*given)
+    assert store.add_episodes([one, one], [None, {"a": 1}]).tolist() == [0, 1]
+    assert store.metadata["a"].tolist() == [None, 1]

@@ -1,8 +1,10 @@
 """Whatever happens to the bytes of a store: right data, or an error with a name that says where."""
 
+import os
 import random
 import shutil
 
+import numpy as np
 import pytest
 from tier import budget
 
@@ -130,3 +132,66 @@ def test_a_segment_that_is_missing_is_named(folder):
     file.unlink()
     with opened(folder / "store") as store, pytest.raises(jb.errors.DamagedError, match=r"00000000.safetensors is mis"):
         store.read([0], [0], 1)
+
+
+def _store(path, *values, **options):
+    with jb.EpisodeStore(path, **options) as store:
+        for value in values:
+            store.add_episode({"x": np.full((4, 2), value, np.float32)})
+    return path / "segments" / "00000000.safetensors"
+
+
+def _altered(file):
+    data = file.read_bytes()
+    file.write_bytes(data[:30] + b"#" + data[31:])
+
+
+DAMAGES = {
+    "a byte of its header": _altered,
+    "a short file": lambda file: os.truncate(file, 5000),
+    "no file": lambda file: file.unlink(),
+    "that of another store": lambda file: shutil.copy(_store(file.parents[2] / "other", 9.0), file),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("late", [False, True])
+def test_new_episodes_do_not_go_to_a_damaged_segment(folder, damage, late):
+    file = _store(folder / "store", 1.0)
+    if not late:
+        damage(file)
+    with jb.EpisodeStore(folder / "store") as store:
+        if late:
+            damage(file)
+        ids = [store.add_episode({"x": np.full((4, 2), value, np.float32)}) for value in (2.0, 3.0)]
+    with jb.EpisodeStore(folder / "store") as store:
+        assert [store[i].rows["x"][0, 0] for i in ids] == [2, 3]
+        with pytest.raises(jb.errors.DamagedError, match=r"00000000.safetensors is (damaged|missing)"):
+            store[0].rows  # noqa: B018
+        store.delete([0])
+    assert file.exists() == (damage is DAMAGES["that of another store"]), "only what is of this store is deleted"
+
+
+def test_segments_of_another_store_are_not_deleted(folder):
+    """The catalog of another store, copied over that of this one, does not know its segments."""
+    _store(folder / "a", 0.0, 1.0, 2.0, segment_bytes=32)
+    _store(folder / "b", *range(9))
+    segments, catalog = folder / "a" / "segments", folder / "a" / "catalog.sqlite"
+    before, mine = {file.name: file.read_bytes() for file in segments.iterdir()}, catalog.read_bytes()
+    shutil.copy(folder / "b" / "catalog.sqlite", catalog)
+    for _ in range(2):
+        with pytest.raises(jb.errors.StoreError, match=r"0000000[12].safetensors is not of this store, by its header"):
+            jb.EpisodeStore(folder / "a")
+    assert {file.name: file.read_bytes() for file in segments.iterdir()} == before
+    catalog.write_bytes(mine)
+    with jb.EpisodeStore(folder / "a") as store:
+        assert [episode.rows["x"][0, 0] for episode in store] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("left", [b"", bytes(10), bytes(9000), 50, 4096])
+def test_a_segment_that_a_crash_has_left_half_made_is_deleted(folder, left):
+    file = _store(folder / "store", 1.0)
+    (file.parent / "00000001.safetensors").write_bytes(file.read_bytes()[:left] if isinstance(left, int) else left)
+    with jb.EpisodeStore(folder / "store") as store:
+        assert os.listdir(file.parent) == [file.name]
+        assert store[0].rows["x"].tolist() == [[1, 1]] * 4

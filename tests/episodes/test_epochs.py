@@ -44,6 +44,11 @@ def test_an_epoch_of_other_windows_is_the_next_one():
     assert law == ShuffledEpochs(1, 0, 4, 10)
     assert law.among(12) == ShuffledEpochs(1, 1, 0, 12)
     assert law.after(12, 25) == ShuffledEpochs(1, 3, 1, 12)
+    for wrong in ((0, 4), (10, -1), (2.5, 1)):
+        with pytest.raises(jb.errors.ConfigurationError):
+            law.after(*wrong)
+    with pytest.raises(jb.errors.ConfigurationError, match="windows"):
+        law.among(0)
 
 
 @pytest.mark.parametrize("count", [4, 2**20 + 7])  # listed, and computed

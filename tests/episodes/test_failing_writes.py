@@ -267,3 +267,27 @@ def test_interrupts_at_any_moment_leave_every_change_whole(folder):
         store.close()
     with opened(folder / "store") as store:
         model.check(store)
+
+
+def test_what_was_prepared_and_failed_leaves_no_block_checked(folder, monkeypatch):
+    """Commits that fail after they have numbered their blocks, and damage to what is there."""
+    store = jb.EpisodeStore(folder / "store", capacity=1000)
+    store.add_episodes([{"x": np.full((1, 2), i + 1, np.float32)} for i in range(1000)])
+
+    def fails(*_):
+        raise jb.errors.StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._core.catalog, "commit", fails)
+        for _ in range(3):
+            with pytest.raises(jb.errors.StoreError, match="disk is full"):
+                store.add_episodes([{"x": np.zeros((1, 2), np.float32)}] * 600)
+    ids = store.metadata["id"]
+    assert store.read(ids, np.zeros(1000, int), 1)["x"][:, 0, 0].tolist() == list(range(1, 1001))
+    assert not store._core.made.checked.missing(store.table().first_blocks[:, None], [0]).any()
+    ids = np.concatenate(
+        [store.add_episodes([{"x": np.full((1, 2), 5000 + j, np.float32)} for j in range(50)]) for _ in range(20)]
+    )
+    assert store._core.made.checked.missing(store.table().first_blocks[:, None], [0]).all(), "nobody has read them"
+    store.read(ids, np.zeros(1000, int), 1)
+    store.close()

@@ -93,3 +93,19 @@ def test_leaves_of_one_name_are_told_apart(folder):
         assert store[0].rows["a"]["b"].tolist() == [3, 4, 5]
     found, _ = tensors(folder / "store" / "segments" / "00000000.safetensors")
     assert sorted(column[0].item() for column in found.values()) == [0, 3]
+
+
+def test_no_two_leaves_ever_have_one_name(folder):
+    """Also where one is called as another would be once it is told apart."""
+    path, one = folder / "store", np.arange(3, dtype=np.int32)
+    given = {"p.q": one, "p": {"q": one + 10}, "p.q#0": one + 20, "p.q#1": one + 30, "__metadata__": one + 40}
+    with jb.EpisodeStore(path, segment_bytes=64) as store:
+        store.add_episode(given)
+        layout = store._core.made.layout
+        assert len(set(layout.names)) == 5
+        assert "__metadata__" not in layout.names
+        assert {"p.q#0", "p.q#1"} <= set(layout.names), "who has a name for itself keeps it"
+    found, _ = tensors(path / "segments" / "00000000.safetensors")
+    assert sorted(column[0].item() for column in found.values()) == [0, 10, 20, 30, 40]
+    with jb.EpisodeStore(path) as store:
+        assert store[0].rows["p"]["q"].tolist() == [10, 11, 12]

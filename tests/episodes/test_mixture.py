@@ -14,12 +14,12 @@ import jaxbuffers as jb
 from jaxbuffers.episodes import Mixture, RecentEpisodes
 from jaxbuffers.episodes.shares import fractions_of, shares
 
-from .test_laws import ROW, store_of
+from .twins import FLAGGED, flagged_store
 
 
 def ring_of(rows, view=None):
     """A buffer of rows whose numbers begin at 100."""
-    buffer = jb.HostReplay(jb.Replay(rows, None, 4, view or jb.Items()), ROW, seed=3)
+    buffer = jb.HostReplay(jb.Replay(rows, None, 4, view or jb.Items()), FLAGGED, seed=3)
     for t in range(rows):
         buffer.insert(t=100 + t, is_first=t == 0, is_last=t == rows - 1)
     return buffer
@@ -46,18 +46,35 @@ def test_every_part_is_rounded_up_or_down_and_its_mean_is_exact(weights, size, s
         assert all(shares(parts, size, bits) == [part * size for part in parts] for bits in (0, 2**63, 2**64 - 1))
 
 
+@given(parts=st.lists(st.integers(0, 10**7), min_size=1, max_size=4).filter(any))
+def test_floats_of_fractions_are_these_fractions(parts):
+    exact = tuple(Fraction(part, sum(parts)) for part in parts)
+    assert fractions_of([float(part) for part in exact]) == exact
+
+
 def test_fractions_are_what_is_written():
     assert fractions_of([0.1, 0.2, 0.7]) == (Fraction(1, 10), Fraction(1, 5), Fraction(7, 10))
     assert fractions_of([1 / 3, 2 / 3]) == (Fraction(1, 3), Fraction(2, 3))
     assert fractions_of([Fraction(1, 7), Fraction(6, 7)]) == (Fraction(1, 7), Fraction(6, 7))
     assert fractions_of([1, 0]) == (1, 0)
-    for wrong in ([0.5, 0.4], [1.5, -0.5], [Fraction(3, 2), Fraction(-1, 2)], ["half", 0.5], [np.nan, 1.0]):
+    assert fractions_of([1e-7, 1 - 1e-7]) == (Fraction(1, 10**7), 1 - Fraction(1, 10**7))
+    assert fractions_of([0.12345678, 0.87654322]) == (Fraction("0.12345678"), Fraction("0.87654322"))
+    assert fractions_of([0.333333333333, 0.666666666667]) == (Fraction("0.333333333333"), Fraction("0.666666666667"))
+    assert fractions_of([0.1 + 0.2, 1 - 0.9, 0.6]) == (Fraction(3, 10), Fraction(1, 10), Fraction(6, 10))
+    for wrong in (
+        [0.5, 0.4],
+        [1.5, -0.5],
+        [Fraction(3, 2), Fraction(-1, 2)],
+        ["half", 0.5],
+        [np.nan, 1.0],
+        [1e-300, 1.0],
+    ):
         with pytest.raises(jb.errors.ConfigurationError):
             fractions_of(wrong)
 
 
 def test_a_batch_has_the_windows_of_each_source_and_says_which():
-    store, other, ring = store_of([4, 7]), store_of([9]), ring_of(6)
+    store, other, ring = flagged_store([4, 7]), flagged_store([9]), ring_of(6)
     mixture = Mixture((0.5, ring), (0.25, store.source(jb.Items())), (0.25, other.source(jb.Items())))
     batch = mixture.sample(16, jax.random.key(0))
     assert batch.counts == (8, 4, 4)
@@ -75,7 +92,7 @@ def test_a_batch_has_the_windows_of_each_source_and_says_which():
 
 
 def test_the_same_key_gives_the_same_batch_and_others_round_otherwise():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     parts = [(Fraction(1, 3), store.source(jb.Items())), (Fraction(2, 3), store.source(jb.Items()))]
     counts = set()
     for seed in range(30):
@@ -91,13 +108,11 @@ def test_the_same_key_gives_the_same_batch_and_others_round_otherwise():
 
 def test_time_major_windows_are_joined_along_their_axis():
     view = jb.Sequences(3, time_major=True)
-    store, ring = store_of([4, 7]), ring_of(6, view)
-    mixture = Mixture((0.25, ring), (0.75, store.source(view)), batch_axis=1)
+    store, ring = flagged_store([4, 7]), ring_of(6, view)
+    mixture = Mixture((0.25, ring), (0.75, store.source(view)))
     batch = mixture.sample(8, jax.random.key(0))
     assert batch.data["t"].shape == batch.mask.shape == (3, 8)
     assert ((np.asarray(batch.data["t"]) >= 100) == [True] * 2 + [False] * 6).all()
-    with pytest.raises(jb.errors.StructureError, match="batch_axis="):
-        Mixture((0.25, ring), (0.75, store.source(view))).sample(8, jax.random.key(0))
 
 
 def test_pure_replays_and_laws_mix():
@@ -115,14 +130,14 @@ def test_pure_replays_and_laws_mix():
 
 
 def test_a_mixed_batch_goes_into_jitted_functions_as_it_is():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     batch = Mixture((0.5, store.source(jb.Items())), (0.5, ring_of(6))).sample(4, jax.random.key(0))
     total = jax.jit(lambda batch: jnp.sum(batch.data["t"]) + jnp.sum(batch.source))(batch)
     assert int(total) == int(batch.data["t"].sum()) + 2
 
 
 def test_what_cannot_be_mixed_is_refused():
-    store = store_of([4])
+    store = flagged_store([4])
     with pytest.raises(jb.errors.ConfigurationError, match="pairs"):
         Mixture()
     with pytest.raises(jb.errors.ConfigurationError, match="pairs"):
@@ -134,6 +149,6 @@ def test_what_cannot_be_mixed_is_refused():
     parts = (0.5, store.source(jb.Items())), (0.5, store.source(jb.Episodes(4)))
     with pytest.raises(jb.errors.StructureError, match="same view"):
         Mixture(*parts).sample(4, jax.random.key(0))
-    empty = jb.EpisodeStore(row=ROW)
+    empty = jb.EpisodeStore(row=FLAGGED)
     with pytest.raises(jb.errors.EmptyReplayError):
         Mixture((1.0, empty.source(jb.Items()))).sample(4, jax.random.key(0))

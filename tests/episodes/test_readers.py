@@ -188,3 +188,22 @@ def test_a_store_is_no_text_table_nor_the_other_way_round(writer, folder):
     jb.TextTable(folder / "texts" / "catalog.sqlite").close()
     with pytest.raises(StoreError, match="is no episode store"):
         jb.EpisodeStore(folder / "texts")
+
+
+def test_another_store_in_the_place_of_the_one_that_is_read_is_noticed(folder, writer, reader, opened):
+    held = reader[0]
+    writer.close()
+    shutil.rmtree(writer.path)
+    with pytest.raises(StoreError, match=r"catalog.sqlite was deleted or moved while the episode store was open; open"):
+        reader.refresh()
+    other = opened(writer.path, row=ROW, columns=COLUMNS, segment_bytes=26 * 25)
+    add(other, *range(20, 30))
+    for look in (reader.refresh, lambda: reader[2], lambda: reader.read([3], [0], 2), lambda: reader[7]):
+        with pytest.raises(
+            StoreError, match=r"catalog.sqlite was replaced by another .* open it anew to read"
+        ) as error:
+            look()
+        assert not isinstance(error.value, jb.errors.DamagedError)
+    assert len(reader) == 4
+    assert repr(writer) == f"EpisodeStore({str(folder / 'store' / 'catalog.sqlite')!r}, closed)"
+    assert held.rows["obs"].tobytes() == rows(0, 10)["obs"].tobytes(), "what is open already stays readable"

@@ -11,8 +11,7 @@ import jaxbuffers as jb
 from jaxbuffers.episodes import Tee, refill
 from jaxbuffers.errors import ConfigurationError
 
-from .test_laws import ROW, store_of
-from .twins import episode, new_store, same
+from .twins import FLAGGED, episode, flagged_store, new_store, same
 
 
 def streams_of(replay, state):
@@ -47,7 +46,7 @@ def oracle(lengths, streams, room):
     at_once=st.sampled_from([1, 30, 2**24]),
 )
 def test_the_newest_episodes_go_in_whole_and_in_order(lengths, streams, room, at_once):
-    store, count = store_of(lengths), streams or 1
+    store, count = flagged_store(lengths), streams or 1
     replay = jb.Replay(room * count, streams)
     held, refill.BYTES = refill.BYTES, at_once
     try:
@@ -86,7 +85,7 @@ def test_what_was_refilled_is_read_as_before_bit_for_bit():
 
 
 def test_a_ring_too_small_for_the_newest_episode_is_refused():
-    store = store_of([2, 5])
+    store = flagged_store([2, 5])
     with pytest.raises(ConfigurationError, match=r"newest episode has 5 rows.*at least 10"):
         store.refill(jb.Replay(8, 2))
     assert store.refill(jb.Replay(8, 2), where=np.array([True, False])).episodes == 1
@@ -133,8 +132,8 @@ def test_rows_go_to_the_ring_and_to_the_store():
 
 
 def test_rows_that_the_store_cannot_take_are_not_in_the_ring_either(monkeypatch):
-    store = jb.EpisodeStore(row=ROW)
-    buffer = jb.HostReplay(jb.Replay(8, None), ROW)
+    store = jb.EpisodeStore(row=FLAGGED)
+    buffer = jb.HostReplay(jb.Replay(8, None), FLAGGED)
     writer = store.writer()
     tee = Tee(buffer, writer)
     tee.insert(t=0, is_first=True, is_last=False)
@@ -151,6 +150,37 @@ def test_rows_that_the_store_cannot_take_are_not_in_the_ring_either(monkeypatch)
     assert (len(buffer), writer.open_rows.tolist(), len(store)) == (2, [0], 1)
 
 
+def test_rows_that_the_ring_cannot_take_are_not_in_the_store_either(monkeypatch):
+    store = jb.EpisodeStore(row=FLAGGED)
+    buffer = jb.HostReplay(jb.Replay(16, 2), FLAGGED)
+    tee = Tee(buffer, store.writer(2))
+    rows = [
+        {"t": np.int32([t, 10 + t]), "is_first": np.full(2, t == 0), "is_last": np.array([False, t == 2])}
+        for t in range(3)
+    ]
+    tee.add(rows[0])
+
+    def full(*_):
+        raise MemoryError("the device is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "add", full)
+        with pytest.raises(MemoryError, match="the device is full"):
+            tee.add(rows[1])
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (2, [1, 1])
+    with pytest.raises(jb.errors.ShapeError, match="do not fit"):  # it is asked first
+        tee.add(jax.tree.map(lambda x: np.stack([x] * 9), rows[1]))
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (2, [1, 1])
+    tee.add(rows[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(buffer, "add", full)
+        with pytest.raises(MemoryError) as raised:
+            tee.add(rows[2])
+    assert "keeps the episodes [0]" in raised.value.__notes__[0]
+    assert store[0].rows["t"].tolist() == [10, 11, 12]
+    assert (len(buffer), tee.writer.open_rows.tolist()) == (4, [3, 0])
+
+
 def test_texts_of_another_table_are_refused():
     row = {"obs": jb.text, "is_first": np.bool_(False), "is_last": np.bool_(False)}
     store = jb.EpisodeStore(row=row)
@@ -161,8 +191,8 @@ def test_texts_of_another_table_are_refused():
 
 
 def test_a_ring_without_environments_is_teed_too():
-    store = jb.EpisodeStore(row=ROW)
-    buffer = jb.HostReplay(jb.Replay(8, None), ROW)
+    store = jb.EpisodeStore(row=FLAGGED)
+    buffer = jb.HostReplay(jb.Replay(8, None), FLAGGED)
     tee = Tee(buffer, store.writer())
     for t in range(3):
         tee.insert(t=t, is_first=t == 0, is_last=t == 2)

@@ -15,13 +15,11 @@ from jaxbuffers.episodes.laws import RecentEpisodes
 from jaxbuffers.episodes.sampling import Sampling
 from jaxbuffers.windows.episode_bounds import Bounded
 
-from .test_laws import ROW as FLAT
-from .test_laws import store_of
-from .twins import LENGTHS, new_store, same, twins
+from .twins import FLAGGED, LENGTHS, flagged_store, new_store, same, twins
 
 
 def test_a_sample_is_the_windows_that_its_index_names():
-    store = store_of([4, 7, 3, 9])
+    store = flagged_store([4, 7, 3, 9])
     batch = Sampling(store).sample(jb.Sequences(3), 64, jax.random.key(3))
     assert batch.valid
     assert batch.mask.all()
@@ -45,7 +43,7 @@ def test_the_key_decides_both_keys_of_old_and_new_style():
 
 
 def test_the_global_generator_of_numpy_is_left_alone():
-    store = store_of([4, 7])
+    store = flagged_store([4, 7])
     before = np.random.get_state()
     Sampling(store).sample(jb.Items(), 8, jax.random.key(0), RecentEpisodes(episodes=1))
     after = np.random.get_state()
@@ -63,7 +61,7 @@ def test_one_trace_for_each_shape_and_whole_windows_are_not_copied():
             traces.append(len(reader.draw.start))
             return super().read(reader)
 
-    sampling = Sampling(store_of([4, 7, 5]))
+    sampling = Sampling(flagged_store([4, 7, 5]))
     for size in (3, 5, 3, 5, 3):
         for seed in range(3):
             sampling.sample(Counting(3), size, jax.random.key(seed))
@@ -71,7 +69,7 @@ def test_one_trace_for_each_shape_and_whole_windows_are_not_copied():
 
 
 def test_two_threads_draw_what_one_would():
-    store = store_of([4, 7, 3, 9])
+    store = flagged_store([4, 7, 3, 9])
     alone = Sampling(store)
     jobs = [(view, key) for key in range(12) for view in (jb.Items(), jb.Sequences(2), jb.Sequences(5, "pad"))]
     wanted = [alone.sample(view, 7, jax.random.key(key)).batch for view, key in jobs]
@@ -126,7 +124,7 @@ class Doubled(jb.WrappingView):
 
 
 def test_views_of_users_own_find_their_rows():
-    sampling = Sampling(store_of([4, 1]))
+    sampling = Sampling(flagged_store([4, 1]))
     batch = sampling.sample(Ends(), 40, jax.random.key(0))
     t = np.asarray(batch.index.time[:, 1])
     length = np.where(np.asarray(batch.index.stream[:, 0]) == 3, 4, 1)
@@ -151,7 +149,7 @@ def test_a_view_that_looks_anywhere_must_say_where():
             return self.view.read(reader)
 
     with pytest.raises(jb.errors.ConfigurationError, match=r"define Bounds.elsewhere\(\)"):
-        Sampling(store_of([4])).sample(Bounds(jb.Items()), 1, jax.random.key(0))
+        Sampling(flagged_store([4])).sample(Bounds(jb.Items()), 1, jax.random.key(0))
 
 
 def test_windows_of_users_own_must_count_themselves():
@@ -208,7 +206,10 @@ def test_some_fields_are_sampled_alone():
 @pytest.mark.parametrize("capacity", [None, 12])
 def test_a_store_on_disk_is_sampled_as_one_in_memory_and_by_a_reader(capacity, tmp_path):
     view = jb.Sequences(3, "pad", burn_in=1)
-    here, there = store_of([4, 7, 5]), new_store(FLAT, path=tmp_path / "store", capacity=capacity, segment_bytes=64)
+    here, there = (
+        flagged_store([4, 7, 5]),
+        new_store(FLAGGED, path=tmp_path / "store", capacity=capacity, segment_bytes=64),
+    )
     for episode in here:
         there.add_episode(episode.rows)
     reader = jb.EpisodeStore(tmp_path / "store", read_only=True)
@@ -221,3 +222,17 @@ def test_a_store_on_disk_is_sampled_as_one_in_memory_and_by_a_reader(capacity, t
     assert reader.refresh()
     newest = reader.sample(jb.Items(), 5, jax.random.key(6), law=RecentEpisodes(episodes=1))
     assert newest.data["t"].tolist() == [77] * 5
+
+
+@pytest.mark.parametrize("fields", ["ab", "", iter(["a", "b"])])
+def test_fields_are_named_in_a_list(fields):
+    store = jb.EpisodeStore()
+    store.add_episode({name: np.zeros(2, np.float32) for name in ("ab", "a", "b")})
+    for call in (
+        lambda: store.select(fields),
+        lambda: store.read([0], [0], 2, fields),
+        lambda: next(store.episodes(fields=fields)),
+    ):
+        with pytest.raises(jb.errors.ConfigurationError, match="fields must be a list of names"):
+            call()
+    assert list(store.select(("ab",))[0].rows) == ["ab"]

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.errors import DtypeError, ShapeError, TextTableFullError, UnknownTextError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    DtypeError,
+    ShapeError,
+    StoreError,
+    TextTableFullError,
+    UnknownTextError,
+)
+from jaxbuffers.texts.file import TextFile
 
 ROW = {"x": np.float32(0), "said": jb.text, "messages": jb.text[3]}
 
@@ -72,8 +80,8 @@ def test_an_episode_and_its_texts_are_one_transaction(folder, opened, monkeypatc
     store.add_episode(episode("c"))
     assert reader.refresh()
     assert reader.texts.lookup(reader[1].rows["said"]) == ["c"]
-    assert (len(reader), len(reader.texts)) == (2, 6), "those of the failed one came along: a sweep frees them"
-    assert store.texts.sweep(store) == 2
+    assert (len(reader), len(reader.texts)) == (2, 4), "those of the failed one did not come along"
+    assert store.texts.sweep(store) == 0
 
 
 def test_a_sweep_keeps_what_episodes_and_writers_refer_to(make):
@@ -118,3 +126,60 @@ def test_a_limit_refuses_the_episode(make):
     with pytest.raises(TextTableFullError):
         store.add_episode(episode("a" * 20))
     assert len(store) == 0
+
+
+def fails(*_):
+    raise StoreError("the disk is full")
+
+
+def test_a_call_that_fails_leaves_no_text(make, monkeypatch):
+    store = make(row=ROW, capacity=3)
+    by_hand = store.texts.intern("by hand")
+    for given, error in (
+        ((episode(*"abcd"),), ConfigurationError),
+        ((episode("a"), {"level": object()}), DtypeError),
+    ):
+        with pytest.raises(error):
+            store.add_episode(*given)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._core.catalog, "commit", fails)
+        with pytest.raises(StoreError, match="disk is full"):
+            store.add_episode(episode("by hand", "a"))
+    assert store.texts.lookup(store.texts.ids()) == ["by hand"]
+    store.add_episode(episode("by hand", "a"))
+    assert store.texts.lookup(store[0].rows["said"]) == ["by hand", "a"]
+    assert store[0].rows["said"][0] == by_hand
+
+
+def test_a_writer_that_fails_keeps_the_texts_of_what_is_open_only(make, monkeypatch):
+    flags = {name: np.bool_(False) for name in ("is_first", "is_last")}
+    store = make(row={"said": jb.text, **flags})
+    writer = store.writer()
+    writer.add({"said": "open", **flags})
+    last = {"said": "last", **flags, "is_last": np.bool_(True)}
+    with monkeypatch.context() as patched:
+        patched.setattr(store._core.catalog, "commit", fails)
+        with pytest.raises(StoreError, match="disk is full"):
+            writer.add(last)
+    assert store.texts.lookup(store.texts.ids()) == ["open"]
+    assert writer.add(last).tolist() == [0]
+    assert store.texts.lookup(store[0].rows["said"]) == ["open", "last"]
+
+
+def test_a_store_is_let_go_of_while_the_disk_is_full(folder, opened, monkeypatch):
+    store = opened(folder / "store", row=ROW)
+    store.add_episode(episode("z"))
+    with monkeypatch.context() as patched:
+        patched.setattr(TextFile, "write", fails)
+        with pytest.raises(StoreError, match="disk is full"):
+            store.add_episode(episode("a"))
+        store.close()
+    store = opened(folder / "store")
+    assert (len(store), len(store.texts)) == (1, 2)
+    store.texts.intern("by hand")
+    with monkeypatch.context() as patched:
+        patched.setattr(TextFile, "write", fails)
+        with pytest.raises(StoreError, match="disk is full"):
+            store.close()
+        assert store.texts.sweep(store) == 1
+        store.close()

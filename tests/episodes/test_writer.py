@@ -82,6 +82,7 @@ def _ended(steps):
             if row["is_first"] and going.get(stream):
                 ended.append((stream, going.pop(stream)))
         for stream, row in moment:
+            row["is_first"] |= not going.get(stream)
             going.setdefault(stream, []).append(row)
         for stream, row in moment:
             if row["is_last"]:
@@ -199,7 +200,52 @@ def test_more_rows_than_the_capacity_are_refused_and_stay_open(make):
     store = make(row=PLAIN, capacity=5)
     writer = store.writer(2)
     writer.add(block(4, 2))
-    with pytest.raises(jb.errors.ConfigurationError, match="10 rows do not fit in capacity=5"):
-        writer.add(block(2, is_last=np.ones(2, bool)))
+    with pytest.raises(jb.errors.ConfigurationError, match="6 rows do not fit in capacity=5"):
+        writer.add(block(2, 2, is_last=np.array([[False, False], [True, True]])))
     assert writer.open_rows.tolist() == [4, 4]
     assert writer.add(block(2, is_last=np.array([True, False]))).tolist() == [0]
+
+
+def test_episodes_that_end_at_once_evict_one_another_in_order(make):
+    store = make(row=PLAIN, capacity=5)
+    store.add_episode(block(1, is_first=np.ones(1, bool), is_last=np.ones(1, bool)))
+    writer = store.writer(4)
+    writer.add(block(4))
+    assert writer.add(block(4, is_last=np.ones(4, bool))).tolist() == [1, 2, 3, 4]
+    assert store.metadata["id"].tolist() == [3, 4]
+    assert store.metadata["stream"].tolist() == [2, 3]
+    assert [store[i].rows["is_last"].tolist() for i in (3, 4)] == [[False, True]] * 2
+    writer.add(block(4))
+    assert writer.close().tolist() == [5, 6, 7, 8]
+    assert store.metadata["id"].tolist() == [4, 5, 6, 7, 8][-4:]
+
+
+def test_a_stream_that_is_joined_midway_opens_an_episode(make):
+    """In a ring its rows are told from those of an episode before it that was cut."""
+    store = make(row=PLAIN)
+    writer = store.writer()
+    for value, first in ((1, True), (2, False), (3, True)):
+        writer.add(block(x=np.full(2, value, np.float32), is_first=np.array(first)))
+    writer.close("drop")
+    writer = store.writer()
+    for value, last in ((9, False), (10, True), (11, False)):
+        writer.add(block(x=np.full(2, value, np.float32), is_last=np.array(last)))
+    writer.close()
+    assert store.metadata["ending"].tolist() == ["cut", "truncated", "truncated"]
+    assert [episode.rows["is_first"].tolist() for episode in store] == [[True, False], [True, False], [True]]
+    view = jb.Sequences(3, episodes="within")
+    replay = jb.Replay(8, None, 4, view)
+    assert store.count(view) == 0
+    assert int(replay.legal(store.refill(replay).state).count().sum()) == 0
+
+
+def test_no_rows_are_taken_as_the_ring_takes_them(make):
+    store = make(row=PLAIN | {"said": jb.text})
+    writer = store.writer(2)
+    assert writer.add(block(0, 2) | {"said": []}).tolist() == []
+    assert writer.add(block(0, 2) | {"said": []}, np.ones((0, 2), bool)).dtype == np.int64
+    assert writer.open_rows.tolist() == [0, 0]
+    with pytest.raises(ShapeError, match=r"expected \(2,\)"):
+        writer.add(block(0, 3) | {"said": []})
+    with pytest.raises(ShapeError, match="at least one row"):
+        store.add_episode(block(0) | {"said": []})

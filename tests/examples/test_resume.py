@@ -1,5 +1,6 @@
 """examples/dqn.py and dreamer.py, interrupted anywhere and resumed: the same bits as without."""
 
+import argparse
 import importlib.util
 import os
 import random
@@ -13,6 +14,8 @@ import jax
 import matplotlib.pyplot as plt
 import pytest
 from tier import budget
+
+import jaxbuffers as jb
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -89,6 +92,25 @@ def test_another_run_is_neither_overwritten_nor_gone_on_with(tmp_path, monkeypat
         dqn.main([*OPTIONS, "--gym", "--save", str(tmp_path / "other")])
 
 
+def test_what_cannot_be_meant_is_said(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="does not exist; begin a run with --save"):
+        dqn.main([*OPTIONS, "--resume", str(tmp_path / "mistyped")])
+    assert not (tmp_path / "mistyped").exists()
+    for options, words in (
+        (["--save", "a", "--resume", "b"], "not allowed with argument --save"),
+        (["--save", "a", "--save-every", "0"], "0 is less than 1"),
+    ):
+        with pytest.raises(SystemExit):
+            dqn.main([*OPTIONS, *options])
+        assert words in capsys.readouterr().err
+    args = argparse.Namespace(save=None, resume=str(tmp_path), save_every=1)
+    for metadata in (None, {"step": 1}):
+        with jb.checkpoint.Manager(tmp_path) as manager:
+            manager.save(1, {}, metadata=metadata, overwrite=True)
+        with pytest.raises(SystemExit, match="holds checkpoints of another program"):
+            running.Checkpoints(args)
+
+
 PROGRAMS = {
     "dqn": (
         "import dqn, jaxbuffers as jb; dqn.CHUNK, dqn.WARMUP, dqn.CAPACITY = 20, 40, 20_000; dqn.main()",
@@ -127,6 +149,7 @@ def test_programs_that_are_killed_at_any_moment_end_with_the_same_bits(tmp_path,
     def saved():
         return max((int(path.stem.split("-")[1]) for path in (tmp_path / "cut").rglob("step-*.safetensors")), default=0)
 
+    (tmp_path / "cut").mkdir()  # as by one that was killed before its first save
     whole = start("--save", tmp_path / "whole")
     said, _ = whole.communicate(timeout=900)
     assert whole.returncode == 0, said
