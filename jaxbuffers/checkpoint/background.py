@@ -2,16 +2,17 @@
 
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
+
+from jaxbuffers.errors import CheckpointError
 
 
 class Background:
     """At most one piece of work under way. It ends before the process does, unless that is killed.
 
-    An error that nobody looks for is a warning when this is collected, or at the end of the process.
+    An error that nobody looks for is printed when this is collected, or at the end of the process.
     """
 
     def __init__(self) -> None:
@@ -53,6 +54,8 @@ class Background:
 
 
 def _tell(errors: list[str], process: int) -> None:
+    """Raise what nobody asked for: from a finalizer Python prints it, whatever warnings are ignored."""
     if errors and os.getpid() == process:
-        said = f"what was saved in the background is not there: {errors[0]} Call wait or close, which raise this."
-        warnings.warn(said, RuntimeWarning, stacklevel=1)
+        raise CheckpointError(
+            f"what was saved in the background is not there: {errors[0]} Call wait or close, which raise this."
+        )
