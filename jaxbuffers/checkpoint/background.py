@@ -17,6 +17,7 @@ class Background:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._begun = threading.Lock()  # taken by the work when it begins, or by who calls it off
         self._error: BaseException | None = None
         self._unsaid: list[str] = []  # the same in words; the error itself would keep this alive
         weakref.finalize(self, _tell, self._unsaid, os.getpid())
@@ -24,8 +25,11 @@ class Background:
     def start(self, work: Callable[[], Any]) -> None:
         """Begin some work, once the one before is over; raise what went wrong there instead."""
         self.wait()
+        begun = threading.Lock()
 
         def run() -> None:
+            if not begun.acquire(blocking=False):
+                return
             try:
                 work()
             except BaseException as error:
@@ -33,13 +37,14 @@ class Background:
                 self._unsaid.append(f"{type(error).__name__}: {error}")
 
         thread = threading.Thread(target=run, name="jaxbuffers checkpoint")
-        self._thread = thread  # first: if Ctrl-C comes between the two, `wait` finds one that was never started
+        self._begun, self._thread = begun, thread  # first: wherever Ctrl-C comes, `wait` knows of it
         thread.start()
 
     def wait(self) -> None:
         """Wait until the work is over; raise its error, once."""
         thread = self._thread
-        if thread is not None and thread.ident is not None:
+        # Ctrl-C amid `start` leaves one that may begin yet, or not: it is called off.
+        if thread is not None and (thread.ident is not None or not self._begun.acquire(blocking=False)):
             thread.join()
         self._thread = None
         error, self._error = self._error, None
