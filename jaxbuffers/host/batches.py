@@ -110,8 +110,8 @@ class Batches(Iterator[HostBatch]):
 
 def living(section: Callable[[], Any]) -> list[Batches]:
     """Return the iterators of a buffer that somebody still has and that are not at their end, oldest first."""
-    mine = (batches for ref in _live if isinstance(batches := ref(), Batches))  # not those of a store
-    return [batches for batches in mine if batches.belongs_to(section)]
+    there = [ref() for ref in _live]  # those of stores too
+    return [batches for batches in there if isinstance(batches, Batches) and batches.belongs_to(section)]
 
 
 def waiting_ids(table: TextTable) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -92,9 +93,9 @@ class WriterLock:
         if connection is not None:
             connection.close()
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the end of the process `os` is gone
         if self._descriptor is not None:  # one that Ctrl-C kept from being released
-            os.close(self._descriptor)
+            close(self._descriptor)
 
     def _lock(self) -> None:
         if fcntl is None:

@@ -3,7 +3,9 @@
 import gc
 import linecache
 import os
+import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -112,3 +114,35 @@ def test_the_lock_of_a_text_table(tmp_path):
             table.intern("x")
 
     assert each(work, after, kept=False, step=9) > 100
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_thread_whose_start_is_interrupted_is_waited_for_or_never_writes(tmp_path, monkeypatch, began):
+    """Otherwise it would write beside the next save."""
+    real, threads = threading.Thread.start, []
+
+    def start(thread):
+        threads.append(thread)
+        if began:
+            real(thread)
+        raise KeyboardInterrupt
+
+    manager = jb.checkpoint.Manager(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(KeyboardInterrupt):
+            manager.save(1, TREE, background=True)
+    manager.wait()
+    if not began:
+        real(threads[0])  # late
+        threads[0].join()
+    assert manager.steps() == [1] * began
+    manager.save(1, TREE, overwrite=True)
+    manager.close()
+
+
+def test_a_lock_that_is_held_at_the_end_of_the_process_says_nothing(tmp_path):
+    program = "import sys, jaxbuffers as jb; table = jb.TextTable(sys.argv[1])"
+    call = [sys.executable, "-W", "error", "-c", program, tmp_path / "t.sqlite"]
+    found = subprocess.run(call, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -72,7 +72,7 @@ def test_a_sharding_that_does_not_fit_names_the_leaf(tmp_path, monkeypatch):
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = {"x": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=sharding)}
     jb.checkpoint.save(tmp_path / "run", {"x": np.zeros(3, np.float32)})
-    with pytest.raises(jb.errors.ShapeError, match="leaf 'x' cannot be laid out as that of like is: .*divisible"):
+    with pytest.raises(jb.errors.ShapeError, match=r"leaf 'x' cannot be laid out as that of like is: .*divisible"):
         jb.checkpoint.restore(tmp_path / "run", like)
 
 

@@ -5,6 +5,8 @@ import pytest
 
 import jaxbuffers as jb
 
+from .test_buffers import buffer_of
+
 
 def play(store, run, episodes):
     """Episodes that depend on all that came before."""
@@ -55,3 +57,16 @@ def test_texts_of_a_store_are_its_own(tmp_path):
         jb.checkpoint.save(tmp_path / "run", 1, tables=store.texts, store=store)
         jb.checkpoint.restore(tmp_path / "run", 0, tables={"texts": store.texts}, store=store)
         assert store.texts.lookup(ids) == ["a", "b"]
+
+
+def test_a_buffer_is_saved_and_loaded_beside_an_iterator_over_a_store(tmp_path):
+    with jb.EpisodeStore() as store:
+        store.add_episode({"obs": np.zeros(4, np.float32)})
+        batches = store.batches(jb.Items(), 2)
+        next(batches)
+        buffer = buffer_of(rows=3)
+        buffer.save(tmp_path / "run")
+        fresh = buffer_of()
+        fresh.load(tmp_path / "run")
+        assert len(fresh) == 3
+        next(batches)
