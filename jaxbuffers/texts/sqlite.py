@@ -3,15 +3,14 @@
 import os
 import sqlite3
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxbuffers.errors import WrongProcessError
-from jaxbuffers.texts.backup import fill
+from jaxbuffers.texts.backup import copy_texts, fill
 from jaxbuffers.texts.cache import Cache
-from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
-from jaxbuffers.texts.database import TEXTS, Format, create
+from jaxbuffers.texts.coding import checked, digest, squeeze, unsqueeze
+from jaxbuffers.texts.database import TEXTS, Format
 from jaxbuffers.texts.file import TextFile
 from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.ids import Supply, claim
@@ -273,11 +272,7 @@ class SqliteStore(Owned):
 
     def copy(self, database: sqlite3.Connection) -> None:
         """Write everything into an empty file, also what waits."""
-        if self.file.kind is TEXTS:
-            self.file.database.backup(database)
-        else:  # of what else is in the file, nothing
-            create(database, self.compress)
-            fill(database, self.file.database.execute("SELECT id, digest, data FROM texts"), self.end)
+        copy_texts(self.file, database, self.compress, self.end)
         fill(database, self._rows(), self.end)
 
     def _rows(self) -> list[tuple[int, bytes, bytes]]:
@@ -288,11 +283,8 @@ class SqliteStore(Owned):
         self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
 
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
-        try:
-            data = unsqueeze(kept, self.compress)
-        except zlib.error:
-            data = None
-        if data is None or digest(data) != key:
+        data = checked(kept, key, self.compress)
+        if data is None:
             raise self.file.kind.error(
                 f"{self.file.path} is damaged: text {i} does not have the digest that it was stored with."
             )
@@ -300,9 +292,8 @@ class SqliteStore(Owned):
 
     def _refuse_readers(self) -> None:
         if self.file.read_only:
-            raise self.file.kind.error(
-                f"{self.file.path} was opened with read_only=True: no text can be stored or freed."
-            )
+            what = f"{self.file.path} was opened with read_only=True"
+            raise self.file.kind.error(f"{what}: no text can be stored or freed.")
 
 
 def _marks(values: list[int]) -> str:
