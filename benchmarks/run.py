@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import core, host, page, prioritized, rollouts, texts
+from benchmarks import checkpoint, core, host, loading, page, prioritized, rollouts, store, texts
 from benchmarks.timing import Result
 
 GROUPS = {
@@ -20,6 +20,9 @@ GROUPS = {
     "rollouts": ("Rollouts", rollouts.run),
     "host": ("Loops in Python", host.run),
     "texts": ("Texts", texts.run),
+    "store": ("Stores of episodes", store.run),
+    "checkpoint": ("Checkpoints", checkpoint.run),
+    "loading": ("Batches read by workers", loading.run),
 }
 
 

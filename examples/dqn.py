@@ -4,7 +4,7 @@
     python examples/dqn.py                                       # CartPole, five seeds at once: one or two minutes
     python examples/dqn.py --gym                                 # Gymnasium, a plain loop, one seed: a minute
     python examples/dqn.py --replay all                          # every kind of replay in one picture
-    python examples/dqn.py --env Breakout-MinAtar --seeds 2 --steps 500_000
+    python examples/dqn.py --env Breakout-MinAtar --seeds 2 --steps 500_000 --save run; kill it, then --resume run
 
 The agent is three pure functions: explore, record and learn. There are two ways to use them. With gymnax everything,
 environments and replay included, is one compiled scan, and `jax.vmap` trains several seeds at once. With Gymnasium an
@@ -12,8 +12,6 @@ ordinary loop calls them one by one, jitted, with donated state. The method is t
 Combining Improvements in Deep Reinforcement Learning", 2018, without noisy layers and distributions of returns.
 """
 
-import argparse
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,14 +20,13 @@ import gymnasium
 import gymnax
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from flax import nnx
 from jax import Array
 from jax.lax import cond, scan, while_loop
-from jax.random import bernoulli, bits, fold_in, randint, split
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from jax.random import bernoulli, bits, randint, split
+from running import Bars, Checkpoints, means, numbered_keys, options, picture, save_options
 
 import jaxbuffers as jb
 
@@ -251,61 +248,46 @@ class OnGymnasium:
         return score[None]
 
 
-def train(way: OnGymnax | OnGymnasium, chunks: int, seeds: int, key: Array, show: Callable) -> tuple:
+def train(way: Any, chunks: int, keys: Callable, seeds: int, show: Callable, saved: Checkpoints) -> tuple:
     """Train; returns training scores [C, S], a random policy's, greedy ones [S, TRIAL]."""
-    keys = (split(fold_in(key, i), seeds) for i in range(2**31))
-    run, curves = way.begin(next(keys)), []
-    random = float(way.evaluate(run, next(keys), 1.0).mean())
-    last = [deque([np.nan], maxlen=TRIAL) for _ in range(seeds)]  # a mean of fewer episodes would favor short ones
-    for _ in range(chunks):
-        run, episodes = way.chunk(run, next(keys))
-        for scores, done, score in zip(last, *jax.device_get(episodes), strict=True):
-            scores.extend(score[done])
-        curves.append([np.mean(scores) for scores in last])
-        show(r=np.mean(curves[-1]))
-    return np.array(curves), random, np.asarray(way.evaluate(run, next(keys)))
-
-
-def picture(path: str, title: str, results: dict[str, tuple]) -> None:
-    """Draw for each replay a curve, a band from the worst to the best seed, and where the greedy policies ended."""
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    for name, (curves, _, scores) in results.items():
-        steps = np.arange(1, len(curves) + 1) * CHUNK * NUM_ENVS
-        (line,) = axes.plot(steps, curves.mean(1), linewidth=2, label=f"{name}: {scores.mean():.1f} in the end")
-        axes.fill_between(steps, curves.min(1), curves.max(1), color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.plot(np.full(len(scores), steps[-1]), scores.mean(1), "o", color=line.get_color(), clip_on=False, zorder=3)
-    random = results[name][1]  # the same for all
-    axes.axhline(random, color="0.3", linestyle="--", label=f"random policy: {random:.1f}")
-    axes.set(title=title, xlabel="environment steps", ylabel=f"return, mean of {TRIAL} episodes", xlim=(0, steps[-1]))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.legend()
-    figure.savefig(path, dpi=150)
+    record = {"random": None, "curves": [], "last": [[np.nan] for _ in range(seeds)]}
+    run, record = saved.newest(way.begin(keys(0)), record)
+    if record["random"] is None:
+        record["random"] = float(way.evaluate(run, keys(1), 1.0).mean())
+    curves = record["curves"]
+    for chunk in range(len(curves) + 1, chunks + 1):
+        run, episodes = way.chunk(run, keys(1 + chunk))
+        curves.append(means(record["last"], episodes, TRIAL))
+        saved.save(chunk, run, record, last=chunk == chunks)
+        show(r=np.mean(curves[-1]), completed=chunk)
+    saved.close()
+    return np.array(curves), record["random"], np.asarray(way.evaluate(run, keys(2 + chunks)))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train with each replay, judge, draw."""
-    defaults = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
-    parser.add_argument("--env", default="CartPole-v1", help="an environment of gymnax, or of Gymnasium with --gym")
+    parser = options(__doc__, "dqn.png", env="CartPole-v1", steps=400_000, seeds=5)
     parser.add_argument("--gym", action="store_true", help="a plain loop over Gymnasium's environments, one seed")
     parser.add_argument("--replay", nargs="+", default=["prioritized"], choices=[*REPLAYS, "all"], help="how to draw")
-    parser.add_argument("--steps", type=int, default=400_000, help="environment steps of each seed")
-    parser.add_argument("--seeds", type=int, default=5, help="how many to train at once")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
-    parser.add_argument("--out", default="dqn.png", help="where to save the picture")
+    save_options(parser, every=20)
     args = parser.parse_args(argv)
+    if args.gym and (args.save or args.resume):
+        parser.error("Gymnasium's environments keep their own state, which cannot be saved: leave --gym out")
     way, seeds = (OnGymnasium, 1) if args.gym else (OnGymnax, args.seeds)
     chunks, results = max(2, args.steps // (CHUNK * NUM_ENVS)), {}
-    with Progress(BarColumn(20), TimeRemainingColumn(), TextColumn("{task.description} {task.fields[r]:.1f}")) as bar:
+    with Bars("{task.description} {task.fields[r]:.1f}") as bar:
         for name in REPLAYS if "all" in args.replay else args.replay:
             task = bar.add_task(f"{name}: return", total=chunks, r=np.nan)
-            dqn, show = way(args.env, REPLAYS[name], chunks * CHUNK - WARMUP), partial(bar.update, task, advance=1)
-            results[name] = train(dqn, chunks, seeds, jax.random.key(args.seed), show)
+            dqn, show = way(args.env, REPLAYS[name], chunks * CHUNK - WARMUP), partial(bar.update, task)
+            saved = Checkpoints(args, name, env=args.env, chunks=chunks, seeds=seeds, seed=args.seed)
+            keys = numbered_keys(jax.random.key(args.seed), seeds)
+            results[name] = train(dqn, chunks, keys, seeds, show, saved)
     for name, (_, random, scores) in results.items():
         each = " ".join(f"{score:.1f}" for score in scores.mean(1))
         print(f"{name}: return {scores.mean():.1f} over {TRIAL} greedy episodes; by seed {each}; random {random:.1f}")
     how = f"mean, best and worst of {seeds} seeds" if seeds > 1 else "one seed"
-    picture(args.out, f"{args.env}: {how}; dots: greedy policies in the end", results)
+    title = f"{args.env}: {how}; dots: greedy policies in the end"
+    picture(args.out, title, results, CHUNK * NUM_ENVS, TRIAL)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     pip install ".[examples]"
     python examples/dreamer.py                                           # Catch: a minute or two on two CPU cores
     python examples/dreamer.py --env Breakout-MinAtar --steps 100_000    # about five
+    python examples/dreamer.py --save run                                # kill it at any moment, then --resume run
 
 A world model learns from windows of 64 rows that run across episode ends; an actor and a critic learn only from what
 the model imagines. Every row also stores the latent state that its observation led to, so that a window begins in a
@@ -10,8 +11,6 @@ state that has seen the past, and every update writes the latents it has found b
 of Hafner, Pasukonis, Ba and Lillicrap, "Mastering Diverse Domains through World Models", 2023, at a small size.
 """
 
-import argparse
-import time
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from jax import Array
 from jax.lax import scan, stop_gradient
 from jax.nn import one_hot, sigmoid, silu, softmax
 from jax.random import categorical, split
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from running import Bars, Checkpoints, options, save_options, timed
 
 import jaxbuffers as jb
 
@@ -248,56 +247,53 @@ def picture(path: str, title: str, steps: list[int], scores: list[float], random
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Judge a random policy (an untrained actor, whose last layer is zero), train, judge again, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--env", default="Catch-bsuite", help="a gymnax environment with image observations")
-    parser.add_argument("--steps", type=int, default=30_000, help="environment steps, all environments together")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", default="dreamer.png", help="where to save the picture")
-    args = parser.parse_args()
-    env, key = gymnax.make(args.env)[0], jax.random.key(args.seed)
-    keys = map(partial(jax.random.fold_in, key), range(2**31))
-    shape = jax.eval_shape(env.reset, key)[0].shape
+    parser = options(__doc__, "dreamer.png", env="Catch-bsuite", steps=30_000)
+    save_options(parser, every=10)
+    args = parser.parse_args(argv)
+    env, key = gymnax.make(args.env)[0], partial(jax.random.fold_in, jax.random.key(args.seed))
+    shape = jax.eval_shape(env.reset, key(0))[0].shape
     if len(shape) < 2:
         parser.error(f"{args.env} observes {shape}, not images")
+    saved = Checkpoints(args, env=args.env, steps=args.steps, seed=args.seed)
     agent, params = nnx.split(Agent(int(np.prod(shape)), env.num_actions, nnx.Rngs(args.seed)))
     dreamer = Dreamer(env, agent, REPLAY)
-    # Policies are judged elsewhere, with a replay whose windows stay inside an episode: they become the films.
+    # Policies are judged with another replay, whose windows stay inside an episode: they become the films.
     judge = Dreamer(env, agent, jb.Replay(32_768, NUM_ENVS, 2, jb.Sequences(FRAMES + 1, "within", time_major=True)))
-    run = Run(params, jax.tree.map(jnp.copy, params), OPTIMIZER.init(params), jnp.float32(0))
-    print("compiling and judging a random policy", flush=True)
-    run, (done, score), _ = judge.loop(judge.begin(run, next(keys)), next(keys), TRIAL)
-    random = float(score[done].mean())
-    run, _, _ = dreamer.loop(dreamer.begin(run, next(keys)), next(keys), WARMUP)
-    timed, clock = jax.tree.map(jnp.copy, run.replay), []
-    for _ in range(5):  # the quickest of five, of which the first compiles
-        started = time.perf_counter()
-        timed = jax.block_until_ready(dreamer.only_replay(timed, next(keys)))
-        clock.append(time.perf_counter() - started)
-    steps, scores, said = [], [], time.perf_counter()
-    with Progress(BarColumn(20), TimeRemainingColumn(), TextColumn("{task.description}")) as progress:
+    fresh = Run(params, jax.tree.map(jnp.copy, params), OPTIMIZER.init(params), jnp.float32(0))
+    run, record = saved.newest(dreamer.begin(fresh, key(2)), {"random": None, "chunks": 0, "steps": [], "scores": []})
+    if record["random"] is None:
+        print("compiling and judging a random policy", flush=True)
+        _, (done, score), _ = judge.loop(judge.begin(fresh, key(0)), key(1), TRIAL)
+        record["random"] = float(score[done].mean())
+        run, _, _ = dreamer.loop(run, key(3), WARMUP)
+    copy, alone = jax.tree.map(jnp.copy, run.replay), np.inf
+    for i in range(5):  # the quickest of five, of which the first compiles
+        copy, seconds = timed(dreamer.only_replay, copy, key(4 + i))
+        alone = min(alone, seconds)
+    starts, scores = range(WARMUP * NUM_ENVS, args.steps, CHUNK * NUM_ENVS), record["scores"]
+    with Bars("{task.description}") as progress:
         task = progress.add_task("compiling", total=args.steps)
-        for at in range(WARMUP * NUM_ENVS, args.steps, CHUNK * NUM_ENVS):
-            started = time.perf_counter()
-            run, (done, score), losses = dreamer.loop(run, next(keys), CHUNK, learn=True)
-            done, score, losses = jax.device_get((done, score, losses))
-            seconds = time.perf_counter() - started
-            steps.extend(at + NUM_ENVS * (1 + np.nonzero(done)[0]))
-            scores.extend(score[done])
+        for chunk, at in list(enumerate(starts, 1))[record["chunks"] :]:
+            (run, *seen), seconds = timed(dreamer.loop, run, key(8 + chunk), CHUNK, learn=True)
+            (done, score), losses = jax.device_get(seen)
+            record["steps"] += (at + NUM_ENVS * (1 + np.nonzero(done)[0])).tolist()
+            scores += score[done].tolist()
+            record["chunks"] = chunk
+            saved.save(chunk, run, record, last=chunk == len(starts))
             text = f"return {np.mean(scores[-100:]):.2f}, {done.size / seconds:.0f} steps/s"
-            text += f", replay {min(clock) / seconds:.1%} (timed alone)\n"
+            text += f", replay {alone / seconds:.1%} (timed alone)\n"
             text += " ".join(f"{name} {value:.2f}" for name, value in losses.items())
             progress.update(task, completed=at + done.size, description=text)
-            if not progress.console.is_terminal and time.perf_counter() > said + 10:  # a log shows no moving bar
-                print(f"{at + done.size:,} of {args.steps:,} steps: {text.splitlines()[0]}", flush=True)
-                said = time.perf_counter()
-
-    run, (done, score), _ = judge.loop(judge.begin(run, next(keys)), next(keys), TRIAL)
+            progress.say(f"{at + done.size:,} of {args.steps:,} steps: {text.splitlines()[0]}")
+    saved.close()
+    run, (done, score), _ = judge.loop(judge.begin(run, key(9 + len(starts))), key(10 + len(starts)), TRIAL)
+    random = record["random"]
     print(result := f"{args.env}: return {score[done].mean():.2f} over {done.sum()} episodes; random {random:.2f}")
-    rows = judge.replay.sample(run.replay, next(keys)).data
-    film = films(nnx.merge(agent, run.params), rows, shape, next(keys))
-    picture(args.output, result, steps, scores, random, film)
+    rows = judge.replay.sample(run.replay, key(11 + len(starts))).data
+    film = films(nnx.merge(agent, run.params), rows, shape, key(12 + len(starts)))
+    picture(args.out, result, record["steps"], scores, random, film)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ the one that played. Schulman et al., "Proximal Policy Optimization Algorithms",
 et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation", 2016.
 """
 
-import argparse
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,18 +17,18 @@ from typing import Any, NamedTuple
 import gymnax
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from flax import nnx
 from jax import Array
 from jax.lax import scan, while_loop
-from jax.random import categorical, fold_in, split
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from jax.random import categorical, split
+from running import Bars, means, numbered_keys, options, picture
 
 import jaxbuffers as jb
 
 NUM_ENVS, NUM_STEPS, CHUNK, TRIAL = 16, 64, 10, 20  # steps of a rollout; rollouts in a call; episodes to judge a policy
+EPISODES = 100  # of which a curve is the mean
 EPOCHS, BATCH = 4, 256
 GAMMA, LAMBDA, CLIP, ENTROPY, VALUE = 0.99, 0.95, 0.2, 0.01, 0.5
 UNITS, LEARNING_RATE, MAX_NORM = 64, 2.5e-3, 0.5
@@ -188,54 +186,30 @@ class PPO:
         return jax.vmap(one)(run.params, keys)
 
 
-def train(ppo: PPO, chunks: int, seeds: int, key: Array, show: Callable) -> tuple[np.ndarray, float, np.ndarray]:
+def train(ppo: PPO, chunks: int, keys: Callable, seeds: int, show: Callable) -> tuple[np.ndarray, float, np.ndarray]:
     """Train; returns training scores [C, S], a random policy's, and greedy ones [S, TRIAL]."""
-    keys = (split(fold_in(key, i), seeds) for i in range(2**31))
-    run, curves = ppo.begin(next(keys)), []
-    random = float(ppo.evaluate(run, next(keys), random=True).mean())
-    last = [deque([np.nan], maxlen=100) for _ in range(seeds)]
-    for _ in range(chunks):
-        run, episodes = ppo.chunk(run, next(keys))
-        for scores, done, score in zip(last, *jax.device_get(episodes), strict=True):
-            scores.extend(score[done])
-        curves.append([np.nanmean(scores) if len(scores) > 1 else np.nan for scores in last])
+    run, curves, last = ppo.begin(keys(0)), [], [[np.nan] for _ in range(seeds)]
+    random = float(ppo.evaluate(run, keys(1), random=True).mean())
+    for chunk in range(1, chunks + 1):
+        run, episodes = ppo.chunk(run, keys(1 + chunk))
+        curves.append(means(last, episodes, EPISODES))
         show(score=np.mean(curves[-1]))
-    return np.array(curves), random, np.asarray(ppo.evaluate(run, next(keys)))
-
-
-def picture(path: str, title: str, curves: np.ndarray, random: float, scores: np.ndarray) -> None:
-    """Draw a curve for each seed, their mean, and where the greedy policies ended."""
-    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
-    steps = np.arange(1, len(curves) + 1) * CHUNK * NUM_STEPS * NUM_ENVS
-    axes.plot(steps, curves, color="#2a6f97", alpha=0.35, linewidth=1)
-    axes.plot(steps, curves.mean(1), color="#2a6f97", linewidth=2.5, label="sampled actions, mean of the seeds")
-    axes.plot(np.full(len(scores), steps[-1]), scores.mean(1), "o", color="#bc4749", clip_on=False, label="greedy")
-    axes.axhline(random, color="0.3", linestyle="--", label=f"random policy: {random:.1f}")
-    axes.set(title=title, xlabel="environment steps", ylabel="return, mean of 100 episodes", xlim=(0, None))
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    return np.array(curves), random, np.asarray(ppo.evaluate(run, keys(2 + chunks)))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train, judge, draw."""
-    defaults = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
-    parser.add_argument("--env", default="CartPole-v1", help="an environment of gymnax")
-    parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each seed")
-    parser.add_argument("--seeds", type=int, default=4, help="how many to train at once")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
-    parser.add_argument("--out", default="ppo.png", help="where to save the picture")
-    args = parser.parse_args(argv)
+    args = options(__doc__, "ppo.png", env="CartPole-v1", steps=300_000, seeds=4).parse_args(argv)
     chunks = max(1, args.steps // (CHUNK * NUM_STEPS * NUM_ENVS))
-    text = TextColumn("return {task.fields[score]:.1f}")
-    with Progress(BarColumn(20), TimeRemainingColumn(), text) as progress:
+    with Bars("return {task.fields[score]:.1f}") as progress:
         task = progress.add_task("", total=chunks, score=np.nan)
         show = partial(progress.update, task, advance=1)
-        found = train(PPO(args.env, chunks * CHUNK), chunks, args.seeds, jax.random.key(args.seed), show)
+        keys = numbered_keys(jax.random.key(args.seed), args.seeds)
+        found = train(PPO(args.env, chunks * CHUNK), chunks, keys, args.seeds, show)
     each = " ".join(f"{score:.1f}" for score in found[2].mean(1))
     print(f"return {found[2].mean():.1f} over {TRIAL} greedy episodes; by seed {each}; random {found[1]:.1f}")
-    picture(args.out, f"{args.env}, {args.seeds} seeds", *found)
+    title = f"{args.env}: mean, best and worst of {args.seeds} seeds; dots: greedy policies in the end"
+    picture(args.out, title, {"PPO": found}, CHUNK * NUM_STEPS * NUM_ENVS, EPISODES)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ The policy sees the 7 x 7 cells before the agent and the words of its mission, w
 "FiLM", 2018), and imitates the bot in jitted steps that sample from the replay (Pomerleau 1991).
 """
 
-import argparse
 import contextlib
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,10 +26,10 @@ import matplotlib.pyplot as plt
 import minigrid  # noqa: F401  registers the levels
 import numpy as np
 import optax
-from flax import nnx, serialization
+from flax import nnx
 from jax import Array
 from minigrid.utils.baby_ai_bot import BabyAIBot
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from running import Bars, options
 
 import jaxbuffers as jb
 
@@ -90,17 +88,9 @@ def demonstrate(level: str, episodes: int, seed: int) -> Iterator[list[dict[str,
             action = bot.replan(action)
             after, reward, terminated, truncated, _ = env.step(action)
             over = terminated or truncated
-            steps.append(
-                {
-                    "observation": obs["mission"],
-                    "image_features": obs["image"],
-                    "action": ACTIONS[action],
-                    "next_observation": after["mission"],
-                    "next_image_features": after["image"],
-                    "reward": float(reward),
-                    "done": bool(terminated),
-                }
-            )
+            step = {"observation": obs["mission"], "image_features": obs["image"], "action": ACTIONS[action]}
+            step |= {"next_observation": after["mission"], "next_image_features": after["image"]}
+            steps.append(step | {"reward": float(reward), "done": bool(terminated)})
             obs = after
         yield steps
 
@@ -113,7 +103,7 @@ def _reset(env: gym.Env, seed: int) -> dict[str, Any]:
 class Learner:
     """Policy, optimizer and demonstrations."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, level: str, seed: int) -> None:
         features = jax.ShapeDtypeStruct((7, 7, 3), np.uint8)
         self.table = jb.TextTable(folder / "texts.sqlite")
         self.demos = jb.Demonstrations(CAPACITY, features, batch_size=BATCH, gamma=0.99, table=self.table, seed=seed)
@@ -121,8 +111,8 @@ class Learner:
         self.graph, self.params = nnx.split(Policy(nnx.Rngs(seed)))
         self.optimizer = optax.adam(LEARNING_RATE)
         self.moments = self.optimizer.init(self.params)
-        self.key, self.folder = jax.random.key(seed), folder
-        self.curve = jnp.zeros((0, 2))  # loss and accuracy, for each chunk
+        self.key, self.folder, self.level = jax.random.key(seed), folder, level
+        self.curve: list[list[float]] = []  # loss and accuracy, for each chunk
         self.trials: list[dict[str, Any]] = []  # what `judge` has found so far
 
     def language(self) -> tuple[jb.Remap, Array, Array, Array]:
@@ -160,17 +150,17 @@ class Learner:
         for _ in range(chunks):
             self.key, key = jax.random.split(self.key)
             self.params, self.moments, losses, right = self.chunk(self.params, self.moments, replay, language, key)
-            self.curve = jnp.concatenate([self.curve, jnp.stack([losses.mean(), right.mean()])[None]])
-            show(advance=1, note=f"accuracy {float(self.curve[-1, 1]):.3f}")
+            self.curve.append([float(losses.mean()), float(right.mean())])
+            show(advance=1, note=f"accuracy {self.curve[-1][1]:.3f}")
 
     @partial(jax.jit, static_argnames="self")
     def act(self, params: Any, image: Array, tokens: Array, mask: Array, key: Array) -> Array:
         """Draw actions int32 [B]."""
         return jax.random.categorical(key, nnx.merge(self.graph, params)(image, tokens, mask))
 
-    def judge(self, name: str, level: str, trials: int, seed: int, frames: int = 0) -> list:
+    def judge(self, name: str, trials: int, seed: int, frames: int = 0) -> list:
         """Try new missions side by side and note the successes; returns some last frames with their missions."""
-        envs = [gym.make(level, render_mode="rgb_array") for _ in range(trials)]
+        envs = [gym.make(self.level, render_mode="rgb_array") for _ in range(trials)]
         obs = [_reset(env, seed + i) for i, env in enumerate(envs)]
         kinds = np.array([_kind(o["mission"]) for o in obs])
         playing, success, shots = np.ones(trials, bool), np.zeros(trials, bool), []
@@ -190,23 +180,18 @@ class Learner:
         return shots
 
     def save(self) -> None:
-        """Write the texts first, then what refers to them."""
-        self.table.commit()
-        (self.folder / "demonstrations").write_bytes(self.demos.to_bytes())
-        (self.folder / "policy").write_bytes(serialization.to_bytes(jax.tree.leaves(self._learned())))
-        (self.folder / "trials.json").write_text(json.dumps(self.trials, indent=1))
+        """Save all of it in one file, which is there as a whole or not at all."""
+        path, notes = self.folder / "run", {"level": self.level, "curve": self.curve, "trials": self.trials}
+        jb.checkpoint.save(path, self._learned(), metadata=notes, overwrite=True)
 
     def load(self) -> None:
         """Go back to what was saved."""
-        self.demos.from_bytes((self.folder / "demonstrations").read_bytes())
-        leaves, treedef = jax.tree.flatten(self._learned())
-        saved = serialization.from_bytes(leaves, (self.folder / "policy").read_bytes())
-        self.params, self.moments, key, self.curve = jax.tree.unflatten(treedef, map(jnp.asarray, saved))
-        self.key = jax.random.wrap_key_data(key)
-        self.trials = json.loads((self.folder / "trials.json").read_text())
+        found = jb.checkpoint.restore(self.folder / "run", self._learned())
+        _, self.params, self.moments, self.key = found.tree  # the demonstrations have taken theirs
+        self.curve, self.trials = found.metadata["curve"], found.metadata["trials"]
 
     def _learned(self) -> tuple:
-        return self.params, self.moments, jax.random.key_data(self.key), self.curve
+        return self.demos, self.params, self.moments, self.key
 
     def close(self) -> None:
         """Let go of the file of texts."""
@@ -264,32 +249,26 @@ def picture(path: str, title: str, curve: np.ndarray, trials: list[dict[str, Any
 
 def main(argv: list[str] | None = None) -> None:
     """Collect, imitate, judge, save; then reload and go on."""
-    defaults = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=defaults)
+    parser = options(__doc__, "vlm_bc.png")
     parser.add_argument("--level", default="BabyAI-GoToLocal-v0", help="a level of BabyAI")
     parser.add_argument("--episodes", type=int, default=3000, help="demonstrations")
     parser.add_argument("--steps", type=int, default=3000, help=f"of behaviour cloning, a multiple of {CHUNK}")
     parser.add_argument("--more", type=int, default=500, help="further steps, after a save and a reload")
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument("--folder", default="vlm_bc", help="where to save; must not hold another run, unless to resume")
     parser.add_argument("--resume", action="store_true", help="begin with what --folder holds")
-    parser.add_argument("--out", default="vlm_bc.png", help="where to save the picture")
     args = parser.parse_args(argv)
     folder = Path(args.folder)
-    saved, chunks, more = (folder / "policy").exists(), args.steps // CHUNK, args.more // CHUNK
+    saved, chunks, more = (folder / "run").exists(), args.steps // CHUNK, args.more // CHUNK
     if args.resume and not saved:
         parser.error(f"{folder} holds no run that was saved: leave out --resume")
     if saved and not args.resume:
         parser.error(f"{folder} holds another run: --resume it, name another --folder, or remove it")
-    if args.resume and (folder / "level").read_text() != args.level:
-        parser.error(f"{folder} is a run on {(folder / 'level').read_text()}: name that --level")
+    if args.resume and (level := jb.checkpoint.metadata(folder / "run")["level"]) != args.level:
+        parser.error(f"{folder} is a run on {level}: name that --level")
     folder.mkdir(exist_ok=True)
-    (folder / "level").write_text(args.level)
-    judge = partial(Learner.judge, level=args.level, trials=TRIALS, seed=10**6 + args.seed)  # missions never shown
-    with Progress(
-        TextColumn("{task.description:9}"), BarColumn(20), TimeRemainingColumn(), TextColumn("{task.fields[note]}")
-    ) as bars:
-        learner = Learner(folder, args.seed)
+    judge = partial(Learner.judge, trials=TRIALS, seed=10**6 + args.seed)  # missions never shown
+    with Bars("{task.description:9} {task.fields[note]}") as bars:
+        learner = Learner(folder, args.level, args.seed)
         if args.resume:
             learner.load()
         else:
@@ -305,7 +284,7 @@ def main(argv: list[str] | None = None) -> None:
             judge(learner, "cloned")
             learner.save()
             learner.close()
-            learner = Learner(folder, args.seed + 1)
+            learner = Learner(folder, args.level, args.seed + 1)
             learner.load()
         bar = bars.add_task("go on", total=more, note="")
         learner.train(more, partial(bars.update, bar))

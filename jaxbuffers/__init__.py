@@ -6,11 +6,12 @@ too: T rows kept of each stream, E streams, B windows in a batch, L rows in a wi
 
 from typing import TYPE_CHECKING
 
-from jaxbuffers import errors
+from jaxbuffers import checkpoint, datasets, episodes, errors, loading, planet, trajectories
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
 from jaxbuffers.environments.recorder import Recorder, RecorderState
+from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
 from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
@@ -41,6 +42,7 @@ from jaxbuffers.samplers import (
 from jaxbuffers.stats import stats
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
+from jaxbuffers.trajectories import TrajectoryPool
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -71,6 +73,8 @@ __all__ = [
     "Demonstrations",
     "Draw",
     "Episode",
+    "EpisodeStore",
+    "EpisodeWriter",
     "Episodes",
     "Flat",
     "FrameStack",
@@ -101,9 +105,11 @@ __all__ = [
     "Row",
     "Sampler",
     "Sequences",
+    "StoredEpisode",
     "TextTable",
     "TokenBatch",
     "Tokens",
+    "TrajectoryPool",
     "Transition",
     "Transitions",
     "Turnover",
@@ -115,21 +121,27 @@ __all__ = [
     "WithoutReplacement",
     "WrappingSampler",
     "WrappingView",
+    "checkpoint",
     "collate",
+    "datasets",
     "debug_checks",
     "episode_rows",
+    "episodes",
     "errors",
     "fence",
     "filters",
     "final_observations",
     "importance_weights",
     "intern_messages",
+    "loading",
     "lookup_messages",
     "minibatches",
+    "planet",
     "returns",
     "stats",
     "swap_and_flatten01",
     "text",
+    "trajectories",
     "unflatten_and_swap01",
 ]
 

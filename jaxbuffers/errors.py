@@ -6,6 +6,7 @@ raise, so a flag reports it (``batch.valid``, ``batch.mask``, ``state.dropped``)
 `debug_checks` on, the same conditions become `jax.experimental.checkify` checks.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -40,11 +41,11 @@ class ConfigurationError(ValueError):
 
 
 class EmptyReplayError(RuntimeError):
-    """A replay is sampled before it has a legal window."""
+    """A replay or a store is sampled before it has a legal window."""
 
 
 class StaleIndexError(LookupError):
-    """A row to be updated has been overwritten since it was sampled."""
+    """A row to be updated has been overwritten since it was sampled, or episodes were chosen by an outdated array."""
 
 
 class PriorityError(ValueError):
@@ -63,8 +64,72 @@ class TextFileError(RuntimeError):
     """A text file cannot be used: damaged, replaced, no text file, of a newer version, or open for writing."""
 
 
+class StoreError(RuntimeError):
+    """An episode store cannot be used: no store, of a newer version, of other rows, open for writing, or disk full."""
+
+
+class DamagedError(StoreError):
+    """Bytes of an episode store are not those that were written; they are named, and never returned."""
+
+
+class UnknownEpisodeError(LookupError):
+    """An episode that a store never had, or has evicted or deleted."""
+
+
+class TrajectoryError(ValueError):
+    """A trajectory, or a part of one, cannot be taken.
+
+    Attributes:
+      reason: one word for it: "type", "value", "missing", "unknown", "prompt", "short", "long" or
+        "invalid_page".
+      place: which part, such as ``steps[3].action.action_string``.
+      detail: what is wrong with it, and what to do.
+    """
+
+    def __init__(self, reason: str, place: str, detail: str) -> None:
+        super().__init__(reason, place, detail)
+        self.reason, self.place, self.detail = reason, place, detail
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.detail}"
+
+    def within(self, whole: str) -> "TrajectoryError":
+        """Return the error as one of a part of ``whole``."""
+        part = re.sub(r"^[A-Z]\w*\.?", "", self.place)  # the name of a class
+        return TrajectoryError(self.reason, f"{whole}.{part}" if part else whole, self.detail)
+
+
+class ResponseError(ValueError):
+    """What a model answered cannot be read, or an action cannot be written.
+
+    Attributes:
+      reason: one word or two for it, such as "no action" or "not JSON".
+      place: the character at which it was noticed, counted from 0.
+      detail: what is wrong.
+    """
+
+    def __init__(self, reason: str, place: int, detail: str) -> None:
+        super().__init__(reason, place, detail)
+        self.reason, self.place, self.detail = reason, place, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason} at character {self.place}: {self.detail}"
+
+
 class WrongProcessError(RuntimeError):
-    """A text table or a buffer is used in, or sent to, another process than the one that made it."""
+    """A text table, a buffer or a store is used in, or sent to, another process than the one that made it."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written or read: none is there, the disk is full, another writer, another version."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The bytes of a checkpoint are not those that were written, or the file is no checkpoint."""
+
+
+class WorkerError(RuntimeError):
+    """A worker process that reads batches ahead has died."""
 
 
 _debug: ContextVar[bool] = ContextVar("jaxbuffers_debug_checks", default=False)

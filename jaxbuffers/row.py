@@ -94,7 +94,7 @@ class RowSpec:
         leaves, treedef = jax.tree_util.tree_flatten_with_path(row)
         if not leaves:
             raise StructureError("The row has no leaves; give init() one row of arrays.")
-        paths = tuple(_names(path) for path, _ in leaves)
+        paths = tuple(path_names(path) for path, _ in leaves)
         shapes = tuple(_shape(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
         dtypes = tuple(_dtype(path, leaf) for path, (_, leaf) in zip(paths, leaves, strict=True))
         if len(set(paths)) < len(paths):
@@ -184,7 +184,7 @@ def dtype_of(name: str, x: Any) -> np.dtype:
 def paths_of(tree: Any) -> dict[Path, Any]:
     """Map each leaf of a pytree by its path of plain names, whatever the containers are."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_names(path): leaf for path, leaf in leaves}
+    return {path_names(path): leaf for path, leaf in leaves}
 
 
 def field(row: Any, name: str, default: Any = None) -> Any:
@@ -202,7 +202,7 @@ def with_field(row: Any, name: str, value: Any) -> Any:
 def with_paths(row: Any, new: dict[Path, Any]) -> Any:
     """Return the row with the leaves at some paths replaced."""
     leaves, treedef = jax.tree_util.tree_flatten_with_path(row)
-    return jax.tree.unflatten(treedef, [new.get(_names(path), leaf) for path, leaf in leaves])
+    return jax.tree.unflatten(treedef, [new.get(path_names(path), leaf) for path, leaf in leaves])
 
 
 def show(path: Path) -> str:
@@ -216,7 +216,9 @@ def refuse_masked(what: str, x: Any) -> None:
         raise DtypeError(f"{what} is a masked array, whose mask would be lost. Say what its gaps are: x.filled(value).")
 
 
-def _names(path: tuple[Any, ...]) -> Path:
+def path_names(path: tuple[Any, ...]) -> Path:
+    """Return a path of JAX's as plain names, whatever the containers are."""
+
     def name(key: Any) -> str:
         for attribute in ("key", "name", "idx"):
             if hasattr(key, attribute):
@@ -265,7 +267,7 @@ def _dtype(path: Path, leaf: Any, expected: np.dtype | None = None) -> np.dtype:
 
 
 def _difference(paths: tuple[Path, ...], leaves: list[Any]) -> str:
-    got, expected = {_names(path) for path, _ in leaves}, set(paths)
+    got, expected = {path_names(path) for path, _ in leaves}, set(paths)
     if got == expected:
         return "  the leaves have the same names, but another container: use the type of the row given to init()"
     missing = ", ".join(sorted(".".join(p) for p in expected - got)) or "none"

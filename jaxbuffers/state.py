@@ -26,9 +26,9 @@ class ReplayState:
     windows are read or how many are drawn (``batch_size``, ``n_step``, ``gamma``) is not part of it, and samplers
     that remember nothing (`Uniform`, `Recent`, `Weighted`, a `Mix` of these) may take each other's place.
 
-    The state dictionaries of ``flax.serialization`` (``to_state_dict``, ``to_bytes``) carry it as an entry
-    ``made_by``, and restoring one into the state of another configuration raises. Other ways to save, such as
-    Orbax, keep the arrays alone; give them ``to_state_dict(state)``.
+    `jaxbuffers.checkpoint.save` keeps it as it is. The state dictionaries of ``flax.serialization`` (``to_state_dict``,
+    ``to_bytes``) carry it as an entry ``made_by``, and restoring one into the state of another configuration raises.
+    Other ways to save, such as Orbax, keep the arrays alone; give them ``to_state_dict(state)``.
 
     Attributes:
       ring: the rows.

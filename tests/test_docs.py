@@ -15,8 +15,12 @@ PAGES = [
     "CONTRIBUTING.md",
     "docs/index.md",
     "docs/batch.md",
+    "docs/checkpoints.md",
+    "docs/datasets.md",
     "docs/in-place.md",
+    "docs/keeping.md",
     "docs/text.md",
+    "docs/trajectories.md",
     "docs/vmap.md",
 ]
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]

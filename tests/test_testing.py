@@ -292,16 +292,6 @@ def test_the_contract_finds_one_fault_each(faulty, check, message, request):
         check(replay, ROW, testing.numbered_rows(replay, ROW))
 
 
-def test_a_make_rows_without_legal_windows_is_told_so():
-    replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, view=jb.Sequences(3, "within"))
-
-    def one_step_episodes(step):
-        return {"x": jnp.zeros((2, 4), jnp.float32), "is_first": jnp.ones(2, jnp.bool_)}
-
-    with pytest.raises(AssertionError, match="give it episodes of a length"):
-        testing.check_rows(replay, ROW, one_step_episodes)
-
-
 def test_the_module_needs_no_test_framework():
     code = "import sys; sys.modules['pytest'] = None; import jaxbuffers.testing"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ)

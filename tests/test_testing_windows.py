@@ -101,3 +101,13 @@ def test_every_window_of_a_view_reaches_a_sampler_with_priorities():
     for sampler in budget(samplers[:1], samplers):
         replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, view=jb.Sequences(2, "within"), sampler=sampler)
         testing.check_windows(replay, ROW, testing.numbered_rows(replay, ROW))
+
+
+def test_a_make_rows_without_legal_windows_is_told_so():
+    replay = jb.Replay(capacity=12, num_envs=2, batch_size=8, view=jb.Sequences(3, "within"))
+
+    def one_step_episodes(step):
+        return {"x": jnp.zeros((2, 4), jnp.float32), "is_first": jnp.ones(2, jnp.bool_)}
+
+    with pytest.raises(AssertionError, match="give it episodes of a length"):
+        testing.check_rows(replay, ROW, one_step_episodes)

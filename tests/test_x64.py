@@ -19,6 +19,8 @@ SUITES = {
     "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],
     "returns": ["tests/test_returns_accuracy.py", "tests/rollout/test_rollout.py", "-k", "not 1024"],
     "texts": ["tests/texts/test_sweep.py", "tests/texts/test_remap.py"],
+    "drawing from stores": [f"tests/episodes/test_{name}.py" for name in ("reading", "sampling", "mixture", "refill")],
+    "store": ["tests/episodes/test_store.py", "tests/episodes/test_writer.py", "-k", "not a_loop"],
     "contract": ["tests/contract", "-k", "single_stream or protocol"],
 }
 

@@ -5,12 +5,16 @@ from types import ModuleType
 import jaxbuffers
 import jaxbuffers.testing
 
+MODULES = ("checkpoint", "datasets", "episodes", "errors", "filters", "loading", "planet", "returns", "trajectories")
+
 
 def public_names() -> set[str]:
     """Return the names that the reference must document."""
-    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in ("returns", "filters", "errors")}
-    for name in ("testing", "returns", "filters", "errors"):
-        names |= {f"jaxbuffers.{name}.{member}" for member in _members(getattr(jaxbuffers, name))}
+    names = {f"jaxbuffers.{name}" for name in jaxbuffers.__all__ if name not in MODULES}
+    for name in ("testing", *MODULES):
+        module = getattr(jaxbuffers, name)
+        again = {each for each in _members(module) if getattr(jaxbuffers, each, None) is getattr(module, each)}
+        names |= {f"jaxbuffers.{name}.{member}" for member in _members(module) if member not in again}
     return names - {"jaxbuffers.errors.debug_checks"}  # it is jaxbuffers.debug_checks
 
 

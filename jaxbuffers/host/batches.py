@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from jaxbuffers.replay import Replay
 from jaxbuffers.texts import TextTable
 
 _lock = threading.RLock()
-_live: tuple[weakref.ref, ...] = ()  # replaced as a whole: reading it needs no lock
+_live: tuple[weakref.ref[Any], ...] = ()  # replaced as a whole: reading it needs no lock
 
 
 class Drawn(NamedTuple):
@@ -51,7 +51,8 @@ class Batches(Iterator[HostBatch]):
     """What `HostReplay.batches` returns.
 
     Args:
-      section: what keeps other threads out.
+      section: what keeps other threads out; one for each buffer.
+      size: of a batch.
       draw: draws a batch, inside a section.
       undo: takes draws back and returns the error to raise, inside a section.
       steps: how many batches; None for no end.
@@ -61,22 +62,23 @@ class Batches(Iterator[HostBatch]):
     def __init__(
         self,
         section: Callable[[], Any],
+        size: int,
         draw: Callable[[], Drawn],
         undo: Callable[[list[Drawn]], Exception],
         steps: int | None,
         prefetch: int,
     ) -> None:
-        self._section, self._draw, self._undo = section, draw, undo
+        self._section, self.size, self._draw, self._undo = section, size, draw, undo
         self._left = float("inf") if steps is None else steps
         self._prefetch = prefetch
         self._ahead: deque[Drawn] = deque()
-        _remember(self)
+        remember(self)
 
     def __next__(self) -> HostBatch:
         with self._section():
             while len(self._ahead) < min(self._prefetch + 1, self._left):
                 self._ahead.append(self._draw())
-            if not self._ahead:
+            if not self._ahead or self._left < 1:
                 raise StopIteration
             first = self._ahead.popleft()
             self._left -= 1
@@ -90,7 +92,26 @@ class Batches(Iterator[HostBatch]):
 
     def waiting(self) -> list[HostBatch]:
         """Return the batches that were drawn and that nobody has seen yet."""
-        return [drawn.batch for drawn in tuple(self._ahead)]
+        return [drawn.batch for drawn in self.ahead]
+
+    @property
+    def ahead(self) -> tuple[Drawn, ...]:
+        """What was drawn and nobody has seen yet."""
+        return tuple(self._ahead)
+
+    def go_on(self, ahead: Iterable[Drawn]) -> None:
+        """Give these batches first, in place of those that were drawn ahead; inside a section."""
+        self._ahead = deque(ahead)
+
+    def belongs_to(self, section: Callable[[], Any]) -> bool:
+        """Say whether it draws from the buffer with this section, and may do so again."""
+        return self._section is section and (bool(self._ahead) or self._left >= 1)
+
+
+def living(section: Callable[[], Any]) -> list[Batches]:
+    """Return the iterators of a buffer that somebody still has and that are not at their end, oldest first."""
+    there = [ref() for ref in _live]  # those of stores too
+    return [batches for batches in there if isinstance(batches, Batches) and batches.belongs_to(section)]
 
 
 def waiting_ids(table: TextTable) -> list[np.ndarray]:
@@ -112,7 +133,8 @@ def nothing_to_draw(replay: Replay, size: int, windows: int, rows: int) -> Empty
     )
 
 
-def _remember(batches: Batches) -> None:
+def remember(batches: Any) -> None:
+    """Have sweeps spare the texts of the batches that are ``waiting()`` to be seen."""
     global _live
     with section(_lock):
         _live = (*(ref for ref in _live if ref() is not None), weakref.ref(batches))

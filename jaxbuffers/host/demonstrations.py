@@ -12,6 +12,7 @@ from jaxbuffers.checks import flag
 from jaxbuffers.errors import EmptyReplayError, ShapeError, StructureError
 from jaxbuffers.host import open_trajectory
 from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.checkpoints import Saved
 from jaxbuffers.host.dataset import WindowDataset
 from jaxbuffers.host.layouts import Independent, Trajectories
 from jaxbuffers.host.replay import HostReplay
@@ -24,7 +25,7 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.views import Transitions
 
 
-class Demonstrations:
+class Demonstrations(Saved):
     """Transitions of an expert for behaviour cloning: text observations and actions, beside visual features if any.
 
     A trajectory of T transitions is kept as T + 1 rows. The next observation and its features are read from the next

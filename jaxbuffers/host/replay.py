@@ -12,8 +12,10 @@ from jaxbuffers.batch import Data, Index
 from jaxbuffers.checks import flag, one_of, positive
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
+from jaxbuffers.host.ahead import Ahead
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
+from jaxbuffers.host.checkpoints import Saved
 from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.overwritten_texts import Overwritten
@@ -27,7 +29,7 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
 
-class HostReplay(Generic[Data]):
+class HostReplay(Saved, Generic[Data]):
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
@@ -73,6 +75,7 @@ class HostReplay(Generic[Data]):
         self._verbs = Verbs.of(replay)
         self._shared = False  # whether the user may hold self._state, which then must not be donated
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
+        self._ahead = Ahead()  # of iterators to come
         self._overwritten = Overwritten()  # texts, which `sweep` may free
         self._drawable: set[int] = set()  # the sizes of batches that this state is known to have
 
@@ -127,12 +130,10 @@ class HostReplay(Generic[Data]):
 
         Raises:
           StructureError: the bytes are damaged, or the configuration or the fields are others; nothing has changed.
-          UnknownTextError: the table lacks texts that the rows refer to, or has others under their ids, because it is
-            another one; nothing has changed.
+          UnknownTextError: the table lacks texts of the rows, or has others under their ids; nothing has changed.
         """
         with self._guard():
-            state, key = saving.unpack(self.replay, self._state, self.table, data)
-            self.state, self._key = state, key
+            self.state, self._key = saving.unpack(self.replay, self._state, self.table, data)
 
     @transfers
     def __len__(self) -> int:
@@ -194,8 +195,10 @@ class HostReplay(Generic[Data]):
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
         steps = None if steps is None else positive("steps", steps, minimum=0)
-        draw = partial(self._draw, self._size(batch_size))
-        return Batches(self._guard, draw, self._undo, steps, positive("prefetch", prefetch, minimum=0))
+        prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
+        with self._guard():
+            draw = partial(self._draw, size)
+            return self._ahead.hand_to(Batches(self._guard, size, draw, self._undo, steps, prefetch))
 
     @transfers
     def update(
@@ -207,9 +210,8 @@ class HostReplay(Generic[Data]):
           index: ``batch.index``.
           priority: float32 ``[B]``.
           rows: the fields to replace.
-          stale: what to do about rows that have been overwritten since: ``"error"``, or ``"drop"`` what was meant
-            for them, for loops that add between a sample and its update; ``state.dropped`` counts such rows, and so
-            it does those of streams that this replay does not have.
+          stale: what to do about rows that have been overwritten since, or were never there: ``"error"``, or ``"drop"``
+            what was meant for them, for loops that add before they update; ``state.dropped`` counts them.
 
         Raises:
           PriorityError: a priority is NaN, infinite or negative; nothing is written.
@@ -222,8 +224,7 @@ class HostReplay(Generic[Data]):
         if priority is not None:
             priority = priorities(priority)
         with self._guard():
-            if rows is not None:
-                rows = self._rows.replacements(rows, index.time.shape)
+            rows = None if rows is None else self._rows.replacements(rows, index.time.shape)
             beside(self._state, paths_of({"index": index, "rows": rows}))
             gone = self._verbs.rewritten(self._state, index, rows)
             if stale == "error" and (number := int(self._verbs.stale(self._state, index))) > 0:
@@ -271,8 +272,7 @@ class HostReplay(Generic[Data]):
 
     def __reduce__(self) -> NoReturn:
         raise StructureError(  # two buffers would write to the same arrays
-            "a HostReplay is not copied or pickled. Keep buffer.state for a fork; elsewhere make another, on a "
-            "table with its texts, and give that buffer.to_bytes()."
+            "a HostReplay is not copied or pickled. Keep buffer.state for a fork; save() it, and load() it elsewhere."
         )
 
     def _size(self, batch_size: int | None) -> int:

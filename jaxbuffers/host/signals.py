@@ -26,8 +26,10 @@ _here = os.getpid(), threading.main_thread().ident
 
 
 def _forked() -> None:
-    global _here
+    global _here, _lock
     _here = os.getpid(), threading.main_thread().ident
+    _lock = threading.RLock()  # the others may be held by threads that are not in this process
+    _locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

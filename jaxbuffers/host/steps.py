@@ -65,6 +65,17 @@ def checked(transition: Any, i: int, features: Features, independent: bool) -> S
     return step
 
 
+def blank(names: list[str], features: Features) -> Step:
+    """Return a transition with these fields and nothing in them, to be restored into."""
+
+    def value(name: str) -> Any:
+        if name in FEATURES and features is not None:
+            return np.zeros(features.shape, features.dtype)
+        return "" if name in TEXTS else np.zeros((), np.float32) if name in NUMBERS else False
+
+    return {name: value(name) for name in names}
+
+
 def continues(before: Step, after: Step, i: int) -> None:
     """Raise unless transition number ``i`` begins where the one before it ended; features are compared by value."""
     if before["done"]:

@@ -65,7 +65,7 @@ class MadeBy:
         """
         if self == ours:
             return
-        lines = _differences(self.text, ours.text, "the state", whose, words)
+        lines = differences(self.text, ours.text, "the state", whose, words)
         again = "two functions of one name; define it once, at the top of a module"
         lines = lines or [f"{name}: {again}" for name, value in self.facts if value != ours._by_name.get(name)]
         raise ConfigurationError(f"The state comes from another configuration: {'; '.join(lines)}. {_REMEDY}")
@@ -104,7 +104,7 @@ def saved_with_maker(kind: Kind) -> Kind:
             raise StructureError(f"this is no saved {kind.__name__}: it has no {', '.join(map(repr, missing))}.")
         if unknown := sorted(saved.keys() - {*names, _FIELD}):
             raise StructureError(f"the saved {kind.__name__} has more: {', '.join(map(repr, unknown))}.")
-        if lines := _differences(_words(saved[_FIELD]), state.made_by.text, "the saved state", "the target", {}):
+        if lines := differences(_words(saved[_FIELD]), state.made_by.text, "the saved state", "the target", {}):
             raise ConfigurationError(f"The saved state comes from another configuration: {'; '.join(lines)}.")
         new = {name: serialization.from_state_dict(getattr(state, name), saved[name], name=name) for name in names}
         _check_alike(new, {name: getattr(state, name) for name in names})
@@ -133,7 +133,8 @@ def _check_alike(new: dict[str, Any], held: dict[str, Any]) -> None:
             raise DtypeError(f"the saved state has {show(path)} of dtype {got}, the target {ours.dtype}.")
 
 
-def _differences(found: Text, ours: Text, one: str, other: str, words: Mapping[str, str]) -> list[str]:
+def differences(found: Text, ours: Text, one: str, other: str, words: Mapping[str, str]) -> list[str]:
+    """Say which facts of ``one`` and the ``other`` differ; ``words`` are better ones for the other's."""
     return [
         f"{name}: {one} has {found.get(name, 'none')}, {other} has {words.get(name, ours.get(name, 'none'))}"
         for name in (*found, *(ours.keys() - found.keys()))

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from jaxbuffers.errors import TextFileError
-from jaxbuffers.texts.database import translated
+from jaxbuffers.texts.database import TEXTS, create, translated
+from jaxbuffers.texts.file import TextFile
 
 
 @contextmanager
@@ -58,3 +59,12 @@ def fill(database: sqlite3.Connection, rows: Iterable[tuple[int, bytes, bytes]],
     database.execute("UPDATE meta SET value = (SELECT IFNULL(SUM(LENGTH(data)), 0) FROM texts) WHERE name = 'bytes'")
     database.execute("UPDATE meta SET value = MAX(value, ?) WHERE name = 'reserved'", (reserved,))
     database.execute("COMMIT")
+
+
+def copy_texts(file: TextFile, database: sqlite3.Connection, compress: bool, reserved: int) -> None:
+    """Write the texts of a file into an empty one, and nothing else that is in it."""
+    if file.kind is TEXTS:
+        file.database.backup(database)
+    else:
+        create(database, compress)
+        fill(database, file.database.execute("SELECT id, digest, data FROM texts"), reserved)

@@ -27,3 +27,12 @@ def squeeze(data: bytes, compress: bool) -> bytes:
 def unsqueeze(data: bytes, compress: bool) -> bytes:
     """Undo `squeeze`."""
     return zlib.decompress(data) if compress else data
+
+
+def checked(kept: bytes, key: bytes, compressed: bool) -> bytes | None:
+    """Return a text as it was before it was kept; None if it does not have the digest that it had then."""
+    try:
+        data = unsqueeze(kept, compressed)
+    except zlib.error:
+        return None
+    return data if digest(data) == key else None

@@ -9,8 +9,37 @@ from typing import NamedTuple
 
 from jaxbuffers.errors import ConfigurationError, TextFileError
 
-APPLICATION = 0x6A625458  # "jbTX": says that a file is one of ours
-VERSION = 1
+
+class Format(NamedTuple):
+    """What a file is: texts alone, or texts beside something else, on which the file depends.
+
+    Attributes:
+      application: says, in the file, that it is one of these.
+      version: the newest that is known.
+      what: its name, for errors.
+      opened: how to open one, for errors.
+      error: what is raised where it cannot be used.
+      rescue: what to do where it was replaced while it was open, for errors.
+      tables: statements that make what it has beside the tables of texts.
+    """
+
+    application: int
+    version: int
+    what: str
+    opened: str
+    error: type[Exception]
+    rescue: str
+    tables: tuple[str, ...] = ()
+
+
+TEXTS = Format(
+    0x6A625458,  # "jbTX"
+    1,
+    "text table",
+    "jb.TextTable(path)",
+    TextFileError,
+    "All texts are still here: save them with table.backup(new_path), and open that.",
+)
 
 
 class Opened(NamedTuple):
@@ -27,25 +56,25 @@ class Opened(NamedTuple):
     static: bool
 
 
-def connect(path: str, compress: bool | None, read_only: bool, again: bool = False) -> Opened:
+def connect(path: str, compress: bool | None, read_only: bool, again: bool = False, kind: Format = TEXTS) -> Opened:
     """Open a file, or make a new one; ``again`` for one that was open before, and in order."""
     if read_only and not os.path.exists(path):
-        raise TextFileError(_missing(path))
-    with translated(path):
+        raise kind.error(_missing(path))
+    with translated(path, kind.error):
         if not read_only:
-            return _connect(path, compress, "rw" if again else "rwc", again)
+            return _connect(path, compress, "rw" if again else "rwc", again, kind)
         try:
-            return _connect(path, compress, "ro", again)
+            return _connect(path, compress, "ro", again, kind)
         except sqlite3.OperationalError as error:
             # To read a write-ahead log SQLite must write beside it.
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise
             if has_log(path):
-                raise TextFileError(
-                    f"{path}-wal holds texts that cannot be read here: {error}. Open and close the table where its "
-                    f"folder can be written, jb.TextTable(path).close(), or copy both files to such a folder."
+                raise kind.error(
+                    f"{path}-wal holds texts that cannot be read here: {error}. Open and close the {kind.what} where "
+                    f"its folder can be written, {kind.opened}.close(), or copy both files to such a folder."
                 ) from error
-            return _connect(path, compress, "ro&immutable=1", again)
+            return _connect(path, compress, "ro&immutable=1", again, kind)
 
 
 def has_log(path: str) -> bool:
@@ -57,28 +86,31 @@ def has_log(path: str) -> bool:
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
+def translated(path: str, error_type: type[Exception] = TextFileError) -> Iterator[None]:
     """Say which file it was that SQLite could not use."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise TextFileError(f"{path} cannot be used: {error}.") from error
+        raise error_type(f"{path} cannot be used: {error}.") from error
 
 
-def _connect(path: str, compress: bool | None, mode: str, again: bool) -> Opened:
+def _connect(path: str, compress: bool | None, mode: str, again: bool, kind: Format) -> Opened:
     read_only = mode.startswith("ro")
     uri = f"{Path(path).absolute().as_uri()}?mode={mode}"
     database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
     try:
         if _is_empty(database):
             if read_only or again:
-                raise TextFileError(_missing(path))
+                raise kind.error(_missing(path))
             database.execute("PRAGMA synchronous = FULL")
-            create(database, bool(compress))
-        meta = _check(database, path, again)
+            create(database, bool(compress), kind)
+        try:
+            meta = _check(database, path, again, kind)
+        except (TypeError, ValueError, LookupError) as error:  # of values that make no sense
+            raise kind.error(f"{path} is damaged: {error}.") from error
         if not read_only:  # not before the file is known to be ours
             if os.stat(path).st_nlink > 1:
-                raise TextFileError(
+                raise kind.error(
                     f"{path} has another name, a hard link, and a log of its own under each. Delete the other one, or "
                     f"open a copy."
                 )
@@ -105,7 +137,7 @@ def _is_empty(database: sqlite3.Connection) -> bool:
     return not (application or version or database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
 
 
-def create(database: sqlite3.Connection, compress: bool) -> None:
+def create(database: sqlite3.Connection, compress: bool, kind: Format = TEXTS) -> None:
     """Make the tables of a new file."""
     for statement in (
         "BEGIN IMMEDIATE",
@@ -113,28 +145,27 @@ def create(database: sqlite3.Connection, compress: bool) -> None:
         "CREATE INDEX texts_by_digest ON texts (digest)",
         "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
         f"INSERT INTO meta VALUES ('compress', {int(compress)}), ('reserved', 0), ('bytes', 0)",
-        f"PRAGMA application_id = {APPLICATION}",
-        f"PRAGMA user_version = {VERSION}",
+        *kind.tables,
+        f"PRAGMA application_id = {kind.application}",
+        f"PRAGMA user_version = {kind.version}",
         "COMMIT",
     ):
         database.execute(statement)
 
 
-def _check(database: sqlite3.Connection, path: str, again: bool) -> dict[str, int]:
-    if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise TextFileError(f"{path} is no text table: another program made it.")
-    if (version := database.execute("PRAGMA user_version").fetchone()[0]) > VERSION:
-        raise TextFileError(
-            f"{path} has format {version}, this version of jaxbuffers reads up to {VERSION}: upgrade jaxbuffers."
+def _check(database: sqlite3.Connection, path: str, again: bool, kind: Format) -> dict[str, int]:
+    if database.execute("PRAGMA application_id").fetchone()[0] != kind.application:
+        raise kind.error(f"{path} is no {kind.what}: another program made it.")
+    if (version := database.execute("PRAGMA user_version").fetchone()[0]) > kind.version:
+        raise kind.error(
+            f"{path} has format {version}, this version of jaxbuffers reads up to {kind.version}: upgrade jaxbuffers."
         )
     if not again and (found := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise TextFileError(f"{path} is damaged: {found}.")
+        raise kind.error(f"{path} is damaged: {found}.")
     meta = dict(database.execute("SELECT name, value FROM meta").fetchall())
     if missing := {"compress", "reserved", "bytes"} - meta.keys():
-        raise TextFileError(f"{path} is damaged: it does not say {min(missing)!r}.")
+        raise kind.error(f"{path} is damaged: it does not say {min(missing)!r}.")
     last = database.execute("SELECT MAX(id) FROM texts").fetchone()[0] or 0
     if last >= max(meta["reserved"], 1):
-        raise TextFileError(
-            f"{path} is damaged: it has the id {last}, but only those below {meta['reserved']} reserved."
-        )
+        raise kind.error(f"{path} is damaged: it has the id {last}, but only those below {meta['reserved']} reserved.")
     return meta

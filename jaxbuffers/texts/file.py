@@ -5,8 +5,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from jaxbuffers.errors import TextFileError
-from jaxbuffers.texts.database import connect, translated
+from jaxbuffers.texts.database import TEXTS, Format, connect, translated
 from jaxbuffers.texts.locks import Hold, WriterLock, identity
 
 
@@ -16,21 +15,25 @@ class TextFile:
     Attributes:
       path: where it is, without links.
       read_only: whether it was opened for reading.
+      kind: what it is.
       meta: what it says about itself.
       closed: whether it is closed for good.
     """
 
-    def __init__(self, path: str | os.PathLike, compress: bool | None, read_only: bool) -> None:
+    def __init__(self, path: str | os.PathLike, compress: bool | None, read_only: bool, kind: Format = TEXTS) -> None:
         self.path = os.path.realpath(os.fsdecode(path))  # one lock, whatever links lead to the file
         self.read_only = read_only
+        self.kind = kind
         self.closed = False
         self._process = os.getpid()
         self._database: sqlite3.Connection | None = None
         self._static: Any = None  # what it was like, where it is read without locks
         self._hold: Hold | None = None
         self._same: dict[str, Any] = {}  # the files that must be there, each with what tells it from others
-        self._lock = None if read_only else WriterLock(self.path)
+        self._lock = None if read_only else WriterLock(self.path, kind.error)
         try:
+            if self._lock is not None:
+                self._lock.take()
             self.meta = self._open(compress)
         except BaseException:
             self.close()
@@ -44,7 +47,7 @@ class TextFile:
           TextFileError: it is closed, or was replaced while it was closed for a fork.
         """
         if self.closed:
-            raise TextFileError(f"{self.path} was closed; open it with jb.TextTable(path).")
+            raise self.kind.error(f"{self.path} was closed; open it with {self.kind.opened}.")
         static = self._static
         if static is not None and static != self._state() and identity(self.path) == self._same[self.path]:
             self.suspend()  # somebody writes it after all
@@ -55,7 +58,7 @@ class TextFile:
 
     def query(self, statement: str, *values: Any) -> list[tuple]:
         """Return the rows of a question."""
-        with translated(self.path):
+        with translated(self.path, self.kind.error):
             return self.database.execute(statement, values).fetchall()
 
     def write(self, work: Callable[[], Any], done: Callable[[], Any]) -> None:
@@ -67,7 +70,7 @@ class TextFile:
         Raises:
           TextFileError: it cannot be written, or is not the file any more that was opened.
         """
-        with translated(self.path):
+        with translated(self.path, self.kind.error):
             self.verify()
             database, ready = self.database, False
             try:
@@ -82,12 +85,12 @@ class TextFile:
                     raise
                 if database.in_transaction:
                     database.execute("ROLLBACK")
-                elif ready and not isinstance(error, sqlite3.Error | TextFileError):
+                elif ready and not isinstance(error, sqlite3.Error | self.kind.error):
                     done()
                 raise
 
     def verify(self) -> None:
-        """Check that what is written goes where the next process looks for it.
+        """Check that what is written goes where the next process looks for it, and what is read is what is there.
 
         Raises:
           TextFileError: the file, its log or its lock was deleted, moved or replaced, and nothing is written to it.
@@ -96,9 +99,13 @@ class TextFile:
         for path, expected in self._same.items():
             if (found := identity(path)) != expected:
                 what = "replaced by another" if found else "deleted or moved"
-                raise TextFileError(
-                    f"{path} was {what} while the table was open: what is written now would be lost. All texts are "
-                    f"still here: save them with table.backup(new_path), and open that."
+                raise self.kind.error(
+                    f"{path} was {what} while the {self.kind.what} was open"
+                    + (
+                        "; open it anew to read what is there now."
+                        if self.read_only
+                        else f": what is written now would be lost. {self.kind.rescue}"
+                    )
                 )
 
     def suspend(self) -> None:
@@ -121,15 +128,17 @@ class TextFile:
         """Let go of it, without a commit."""
         if not self.closed and os.getpid() == self._process:
             self.closed = True
-            self._disconnect()
-            if self._lock is not None:
-                self._lock.release()
+            try:
+                self._disconnect()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
 
     def _open(self, compress: bool | None = None) -> dict[str, int]:
         again = bool(self._same)
         before, state = identity(self.path), self._state()
         self._check(before if again else None)
-        database, meta, static = connect(self.path, compress, self.read_only, again)
+        database, meta, static = connect(self.path, compress, self.read_only, again, self.kind)
         self._database, self._static = database, state if static else None
         try:
             after = identity(self.path)
@@ -149,7 +158,7 @@ class TextFile:
 
     def _check(self, found: tuple[int, ...] | None) -> None:
         if self._same and found != self._same[self.path]:
-            raise TextFileError(f"{self.path} was replaced or deleted while it was not open; open it anew.")
+            raise self.kind.error(f"{self.path} was replaced or deleted while it was not open; open it anew.")
 
     def _disconnect(self) -> None:
         if self._hold is not None:

@@ -9,6 +9,8 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 _making = threading.RLock()  # held while something is made, and during a fork
 _owned: weakref.WeakSet["Owned"] = weakref.WeakSet()
@@ -41,6 +43,16 @@ class Owned(ABC):
     @abstractmethod
     def abandon(self) -> None:
         """Let go of what belongs to the other process, in the copy, without touching it."""
+
+
+@contextmanager
+def together(several: Iterable[Owned]) -> Iterator[None]:
+    """Use several at once. Nobody else waits for more than one of them meanwhile, so that none waits for another."""
+    with ExitStack() as stack:
+        with _making:
+            for one in several:
+                stack.enter_context(one.lock)
+        yield
 
 
 def _before() -> None:

@@ -5,6 +5,7 @@ Ids begin at 1: memory that was never written holds 0, and must not name a text.
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,6 +45,29 @@ class Supply:
     def __init__(self) -> None:
         self.end = 0  # past the last id of all blocks so far
         self._blocks: deque[range] = deque()
+
+    @classmethod
+    def continued(cls, saved: Sequence[tuple[int, list[range]]]) -> list["Supply"]:
+        """Return those of tables that were saved together: each gives the ids next that it would have given.
+
+        Where a table of this process had any as high, it gives others, from all ends on.
+
+        Args:
+          saved: for each table a number above all ids it has given, and the ids that come next.
+        """
+        global _next
+        supplies = [cls() for _ in saved]
+        with _lock:
+            for supply, (end, blocks) in zip(supplies, saved, strict=True):
+                if blocks and _next <= min(ids.start for ids in blocks) // BLOCK * BLOCK:
+                    supply.end, supply._blocks = end, deque(blocks)
+            _next = max([_next, *(-(-end // BLOCK) * BLOCK for end, _ in saved)])
+        return supplies
+
+    @property
+    def blocks(self) -> list[list[int]]:
+        """The ids that come next, each block from the first to the one past the last."""
+        return [[ids.start, ids.stop] for ids in self._blocks]
 
     def reserve(self, count: int) -> None:
         """Make sure that `take` can be called so often."""

@@ -42,7 +42,8 @@ def references(states: Any, table: Any = None, pins: Any = ()) -> References:
     """Return what some states and pins refer to.
 
     What holds rows and has texts of its own says so: it has a method ``text_ids()`` that returns their ids, an integer
-    array ``[n]``, and ``table`` where they are. `HostReplay` and `HostBatch` are such.
+    array ``[n]``, and ``table`` where they are; a store of episodes calls them ``texts``. `HostReplay` and `HostBatch`
+    are such.
 
     Args:
       states: a pytree of `ReplayState` (stacked by ``vmap`` too), `RolloutState`, `RecorderState`, batches, and objects
@@ -69,7 +70,7 @@ def references(states: Any, table: Any = None, pins: Any = ()) -> References:
     pinned = jax.tree_util.tree_leaves_with_path(pins, is_leaf=_holds_rows)
     for what, leaves in (("states", held), ("pins", pinned)):
         for path, leaf in leaves:
-            if table is not None and hasattr(leaf, "text_ids") and leaf.table is not table:
+            if table is not None and hasattr(leaf, "text_ids") and table_of(leaf) is not table:
                 raise StructureError(
                     f"{what}{_name(path)} has its texts in another table, which has its own sweep: leave it out. "
                     f"Nothing was freed."
@@ -88,6 +89,11 @@ def as_ids(pins: Any) -> np.ndarray:
     """Return the ids in a pytree of int32 arrays, batches and buffers, int64 ``[n]``."""
     leaves = jax.tree.leaves(pins, is_leaf=_holds_rows)
     return _joined([ids_of(leaf) if _holds_rows(leaf) else _pin(leaf) for leaf in leaves])
+
+
+def table_of(held: Any) -> Any:
+    """Return where the texts are of what knows their ids."""
+    return held.texts if callable(held.table) else held.table
 
 
 def _named(held: Any) -> Iterable[np.ndarray]:

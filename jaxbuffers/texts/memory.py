@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from jaxbuffers.errors import WrongProcessError
 from jaxbuffers.texts.backup import fill
@@ -19,13 +19,16 @@ class MemoryStore(Owned):
     order of steps counts, and sizes are counted anew whenever texts are dropped.
     """
 
+    read_only = False
+
     def __init__(self, compress: bool) -> None:
         super().__init__()
         self.compress = compress
         self.nbytes = 0
         self._data: dict[int, bytes] = {}
         self._found: dict[bytes, tuple[int, ...]] = {}  # more than one id only where digests collide
-        self._supply = Supply()
+        self.supply = Supply()
+        self._end = 0  # past the last id that another table gave
 
     def __len__(self) -> int:
         return len(self._data)
@@ -52,7 +55,7 @@ class MemoryStore(Owned):
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
-        i = self._supply.take()
+        i = self.supply.take()
         self._data[i] = kept
         self._found[key] = (*self._found.get(key, ()), i)
         self.nbytes += len(kept)
@@ -62,7 +65,30 @@ class MemoryStore(Owned):
         """Make sure of so many ids, before any of them is used."""
         if count:
             self._refuse_copies()
-        self._supply.reserve(count)
+        self.supply.reserve(count)
+
+    @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts, oldest first: what is in memory waits for ever."""
+        return self._data
+
+    @property
+    def end(self) -> int:
+        """A number above every id that was given."""
+        return max(self.supply.end, self._end)
+
+    def check_writable(self) -> None:
+        """Raise `WrongProcessError` in another process."""
+        self._refuse_copies()
+
+    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
+        """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
+        self._refuse_copies()
+        self._end, self.supply = max(self.end, end), supply  # it may have had some of these ids to give
+        for i, (key, kept) in texts.items():
+            self._data[i] = kept
+            self._found[key] = (*self._found.get(key, ()), i)
+        self.nbytes = sum(map(len, self._data.values()))
 
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
@@ -85,6 +111,9 @@ class MemoryStore(Owned):
     def commit(self) -> None:
         """Nothing is more durable than memory here."""
 
+    def verify(self) -> None:
+        """Memory is what it was."""
+
     def purge(self) -> None:
         """Nothing is kept of what was dropped."""
 
@@ -95,7 +124,7 @@ class MemoryStore(Owned):
         """Write everything into an empty file, with the same ids."""
         create(database, self.compress)
         rows = ((i, digest(unsqueeze(kept, self.compress)), kept) for i, kept in self._data.items())
-        fill(database, rows, self._supply.end)
+        fill(database, rows, self.end)
 
     def suspend(self) -> None:
         """Nothing is open."""

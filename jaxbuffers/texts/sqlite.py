@@ -3,13 +3,14 @@
 import os
 import sqlite3
 import weakref
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
-from jaxbuffers.errors import TextFileError, WrongProcessError
-from jaxbuffers.texts.backup import fill
+from jaxbuffers.errors import WrongProcessError
+from jaxbuffers.texts.backup import copy_texts, fill
 from jaxbuffers.texts.cache import Cache
-from jaxbuffers.texts.coding import digest, squeeze, unsqueeze
+from jaxbuffers.texts.coding import checked, digest, squeeze, unsqueeze
+from jaxbuffers.texts.database import TEXTS, Format
 from jaxbuffers.texts.file import TextFile
 from jaxbuffers.texts.forks import Owned
 from jaxbuffers.texts.ids import Supply, claim
@@ -22,16 +23,23 @@ OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 class SqliteStore(Owned):
     """Like `MemoryStore`, in a file. New texts wait in memory for `commit`; dropped ones in the file for `purge`."""
 
-    def __init__(self, path: str | os.PathLike, compress: bool | None, cache_bytes: int, read_only: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        compress: bool | None,
+        cache_bytes: int,
+        read_only: bool,
+        kind: Format = TEXTS,
+    ) -> None:
         super().__init__()
         self._file: TextFile | None = None
         with self.lock:
-            self._file = TextFile(path, compress, read_only)
+            self._file = TextFile(path, compress, read_only, kind)
             weakref.finalize(self, self._file.close).atexit = False  # also where nobody closes the table
             claim(self._file.meta["reserved"])
         self.compress = bool(self._file.meta["compress"])
         self._reserved = self._file.meta["reserved"]  # the file says that lower ids are given
-        self._supply = Supply()
+        self.supply = Supply()
         self._cache = Cache(cache_bytes)
         self._pending: dict[int, bytes] = {}
         self._pending_ids: dict[bytes, tuple[int, ...]] = {}
@@ -84,7 +92,9 @@ class SqliteStore(Owned):
         """Return a text as it will be kept."""
         kept, most = squeeze(data, self.compress), self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
         if len(kept) > most:
-            raise TextFileError(f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}.")
+            raise self.file.kind.error(
+                f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}."
+            )
         return kept
 
     def reserve(self, count: int) -> None:
@@ -97,18 +107,53 @@ class SqliteStore(Owned):
         self._refuse_readers()
         if self._pending_bytes > PENDING:
             self.commit()
-        self._supply.reserve(count)
-        if (end := self._supply.end) > self._reserved:
-            update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
-            self.file.write(lambda: self.file.database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
+        self.supply.reserve(count)
+        if (end := self.supply.end) > self._reserved:
+            self._reserve(end)
+
+    def _reserve(self, end: int) -> None:
+        update = "UPDATE meta SET value = ? WHERE name = 'reserved'"
+        self.file.write(lambda: self.file.database.execute(update, (end,)), lambda: setattr(self, "_reserved", end))
 
     def add(self, key: bytes, kept: bytes) -> int:
         """Keep a packed text that is not here, under one of the ids that are reserved."""
-        i = self._supply.take()
+        i = self.supply.take()
         self._pending[i] = kept
         self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
         self._pending_bytes += len(kept)
         return i
+
+    @property
+    def waiting(self) -> dict[int, bytes]:
+        """The texts that wait for a commit, oldest first."""
+        return self._pending
+
+    @property
+    def end(self) -> int:
+        """A number above every id that was given."""
+        return max(self.supply.end, self._reserved)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether no text can be stored."""
+        return self.file.read_only
+
+    def check_writable(self) -> None:
+        """Raise where nothing can be written, but for a disk that is full."""
+        self._refuse_readers()
+        self.file.verify()
+
+    def adopt(self, texts: Mapping[int, tuple[bytes, bytes]], end: int, supply: Supply) -> None:
+        """Keep packed texts with their digests under ids that another table gave, all below ``end``."""
+        self._refuse_readers()
+        if end > self._reserved:
+            self._reserve(end)
+        self.supply = supply  # it may have had some of these ids to give
+        for i, (key, kept) in texts.items():
+            self._freed_bytes -= self._freed.pop(i, 0)  # the file has it still, if it was not committed
+            self._pending[i] = kept
+            self._pending_ids[key] = (*self._pending_ids.get(key, ()), i)
+            self._pending_bytes += len(kept)
 
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
@@ -151,26 +196,44 @@ class SqliteStore(Owned):
         self._freed_bytes = sum(self._freed.values())
         self._pending_bytes = sum(map(len, self._pending.values()))
 
-    def commit(self) -> None:
-        """Write what waits, in one transaction that is on the disk when this returns."""
+    def commit(self, also: Callable[[], Any] | None = None, then: Callable[[], Any] | None = None) -> None:
+        """Write what waits, in one transaction that is on the disk when this returns.
+
+        Args:
+          also: what else to write in the same transaction.
+          then: what to do once the file has it; see `TextFile.write`.
+        """
         if self.file.read_only:
             return
-        if not self._pending:
+        if not self._pending and also is None:
             self.file.verify()
             return
 
         def work() -> None:
+            if self._pending:
+                write_texts()
+            if also is not None:
+                also()
+
+        def write_texts() -> None:
             database, rows = self.file.database, self._rows()
-            # Ids ascend: only what an interrupted commit has written is there.
-            there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (rows[0][0],))}
+            # Only what an interrupted commit has written is there, and what was dropped and is adopted again.
+            first = min(i for i, _, _ in rows)
+            there = {i for (i,) in database.execute("SELECT id FROM texts WHERE id >= ?", (first,))}
             new = [row for row in rows if row[0] not in there]
             database.executemany("INSERT INTO texts (id, digest, data) VALUES (?, ?, ?)", new)
             self._count(sum(len(kept) for _, _, kept in new))
 
         def done() -> None:
             self._pending, self._pending_ids, self._pending_bytes = {}, {}, 0
+            if then is not None:
+                then()
 
         self.file.write(work, done)
+
+    def verify(self) -> None:
+        """Check that the file is still the one that was opened."""
+        self.file.verify()
 
     def purge(self) -> None:
         """Delete from the file what was dropped."""
@@ -209,8 +272,8 @@ class SqliteStore(Owned):
 
     def copy(self, database: sqlite3.Connection) -> None:
         """Write everything into an empty file, also what waits."""
-        self.file.database.backup(database)
-        fill(database, self._rows(), self._supply.end)
+        copy_texts(self.file, database, self.compress, self.end)
+        fill(database, self._rows(), self.end)
 
     def _rows(self) -> list[tuple[int, bytes, bytes]]:
         keys = {i: key for key, some in self._pending_ids.items() for i in some}
@@ -220,19 +283,17 @@ class SqliteStore(Owned):
         self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
 
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
-        try:
-            data = unsqueeze(kept, self.compress)
-        except zlib.error:
-            data = None
-        if data is None or digest(data) != key:
-            raise TextFileError(
+        data = checked(kept, key, self.compress)
+        if data is None:
+            raise self.file.kind.error(
                 f"{self.file.path} is damaged: text {i} does not have the digest that it was stored with."
             )
         return data
 
     def _refuse_readers(self) -> None:
         if self.file.read_only:
-            raise TextFileError(f"{self.file.path} was opened with read_only=True: no text can be stored or freed.")
+            what = f"{self.file.path} was opened with read_only=True"
+            raise self.file.kind.error(f"{what}: no text can be stored or freed.")
 
 
 def _marks(values: list[int]) -> str:

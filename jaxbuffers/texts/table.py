@@ -67,6 +67,14 @@ class TextTable:
             MemoryStore(bool(compress)) if path is None else SqliteStore(path, compress, cache_bytes, read_only)
         )
 
+    @classmethod
+    def over(cls, store: MemoryStore | SqliteStore) -> "TextTable":
+        """Make a table of texts that lie beside something else, in a file that is open already."""
+        table = cls.__new__(cls)
+        table.path = None if isinstance(store, MemoryStore) else store.file.path
+        table.max_bytes, table._store = None, store
+        return table
+
     def __len__(self) -> int:
         """How many texts there are."""
         with self._store.lock:

@@ -132,6 +132,16 @@ class View(abc.ABC, Generic[Data]):
         return self.required
 
     @property
+    def before(self) -> int:
+        """How many rows before its first required one a window may read; at most, by default, all optional ones."""
+        return self.span - self.required
+
+    @property
+    def after(self) -> int:
+        """How many rows a window may read from its first required one on; by default ``span``."""
+        return self.span
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Fields of the row that this view needs."""
         return ("is_first",) if self.within else ()
@@ -160,6 +170,14 @@ class View(abc.ABC, Generic[Data]):
             return None
         first = (slice(None), *(0,) * (index.time.ndim - 1))
         return Index(index.stream[first], index.time[first])
+
+    def elsewhere(self, reader: Reader) -> tuple[Index, ...]:
+        """Address the rows of the window's episode that `read` looks at beyond `before` and `after`, one ``[B]`` each.
+
+        They must follow from the draw, the key and the bounds of the episode: no row can be read here. An
+        `EpisodeStore` fetches them, and the rows around the window, before `read` is called.
+        """
+        return ()
 
     @abc.abstractmethod
     def read(self, reader: Reader) -> tuple[Data, Index]:

@@ -77,6 +77,12 @@ class Episodes(View[Episode]):
 
     @property
     @override
+    def before(self) -> int:
+        """Nothing."""
+        return 0
+
+    @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The flags of where episodes begin and end."""
         return ("is_first", "is_last")

@@ -61,6 +61,17 @@ class FrameStack(WrappingView[Data]):
 
     @property
     @override
+    def before(self) -> int:
+        """What the view reads before, and the frames before that."""
+        return self.view.before + self.k - 1
+
+    @property
+    @override
+    def after(self) -> int:
+        return self.view.after
+
+    @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """What the view needs, observations and the flag of episode starts."""
         return tuple(dict.fromkeys((*self.view.fields, "obs", "is_first")))

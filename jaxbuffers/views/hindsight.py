@@ -113,19 +113,20 @@ class Hindsight(WrappingView[Data]):
         return Bounded(self.view.windows(ring))
 
     @override
+    def elsewhere(self, reader: Reader) -> tuple[Index, ...]:
+        """The rows whose achieved goals are chosen."""
+        first, last, _ = reader.legal.bounds(reader.draw.stream, reader.draw.start)
+        return (self._source(reader, first, last), *self.view.elsewhere(reader))
+
+    @override
     def read(self, reader: Reader) -> tuple[Data, Index]:
         """Choose a goal for each window, and let the view read rows with it."""
         draw, legal = reader.draw, reader.legal
         shift = legal.shift
         count = len(draw.start)
-        high, low = reader.bits(2 * count)
         first, last, began = legal.bounds(draw.stream, draw.start)
-        begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
-        choices = shift(shift(last, -begin), 1)  # none if the last row is past
-        begin = shift(begin, fraction_of(choices, high[:count], low[:count]))
-        chosen = high[count:] < np.uint32(min(int(self.fraction * 2**32), 2**32 - 1))
-        chosen = (chosen | (self.fraction == 1)) & draw.valid & (choices > 0)
-        source = Index(draw.stream, jnp.where(chosen, begin, -1))
+        source = self._source(reader, first, last)
+        chosen = source.time >= 0
         goal = paths_of(reader.stored(source))[tuple(self.achieved.split("."))]
         reach = shift(last, -first)
 
@@ -154,6 +155,18 @@ class Hindsight(WrappingView[Data]):
             return with_paths(rows, {tuple(self.desired.split(".")): desired, ("reward",): reward})
 
         return self.view.read(reader.edited(relabelled))
+
+    def _source(self, reader: Reader, first: jax.Array, last: jax.Array) -> Index:
+        """Choose the row whose achieved goal each window gets; time -1 where it keeps its own."""
+        draw, shift = reader.draw, reader.legal.shift
+        count = len(draw.start)
+        high, low = reader.bits(2 * count)
+        begin = {"future": shift(draw.start, 1), "final": last, "episode": first}[self.goals]
+        choices = shift(shift(last, -begin), 1)  # none if the last row is past
+        begin = shift(begin, fraction_of(choices, high[:count], low[:count]))
+        chosen = high[count:] < np.uint32(min(int(self.fraction * 2**32), 2**32 - 1))
+        chosen = (chosen | (self.fraction == 1)) & draw.valid & (choices > 0)
+        return Index(draw.stream, jnp.where(chosen, begin, -1))
 
     def _rewards(self, achieved: jax.Array, desired: jax.Array, axes: int) -> jax.Array:
         function = self.reward

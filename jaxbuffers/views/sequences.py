@@ -84,6 +84,18 @@ class Sequences(View[Any]):
 
     @property
     @override
+    def before(self) -> int:
+        """Burn-in and history."""
+        return self.burn_in + self.history
+
+    @property
+    @override
+    def after(self) -> int:
+        """The window."""
+        return self.length
+
+    @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The flag of episode starts, where it matters, and actions if they are shifted."""
         previous = self.actions == "previous"

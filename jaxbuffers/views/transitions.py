@@ -87,6 +87,12 @@ class Transitions(View[Transition]):
 
     @property
     @override
+    def before(self) -> int:
+        """Nothing."""
+        return 0
+
+    @property
+    @override
     def fields(self) -> tuple[str, ...]:
         """The episode flags and what a transition is made of."""
         return ("obs", "action", "reward", "is_first", "is_terminal")

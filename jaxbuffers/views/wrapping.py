@@ -5,7 +5,7 @@ from typing_extensions import override
 from jaxbuffers.batch import Data, Index
 from jaxbuffers.row import RowSpec
 from jaxbuffers.storage.ring import Ring
-from jaxbuffers.views.base import View
+from jaxbuffers.views.base import Reader, View
 from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.legal import Legal
 
@@ -46,6 +46,18 @@ class WrappingView(View[Data]):
 
     @property
     @override
+    def before(self) -> int:
+        """What the inner view reads, and whatever this one's span adds."""
+        return self.view.before + self.span - self.view.span
+
+    @property
+    @override
+    def after(self) -> int:
+        """What the inner view reads, and whatever this one's span adds."""
+        return self.view.after + self.span - self.view.span
+
+    @property
+    @override
     def fields(self) -> tuple[str, ...]:
         return self.view.fields
 
@@ -57,6 +69,10 @@ class WrappingView(View[Data]):
     @override
     def windows(self, ring: Ring) -> Windows:
         return self.view.windows(ring)
+
+    @override
+    def elsewhere(self, reader: Reader) -> tuple[Index, ...]:
+        return self.view.elsewhere(reader)
 
     @override
     def anchor(self, legal: Legal, index: Index) -> Index | None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from typing_extensions import override
 
 from jaxbuffers.errors import ConfigurationError
@@ -136,6 +137,24 @@ class Windows(abc.ABC):
             "these windows do not keep the bounds of episodes; View.windows() must return Bounded."
         )
 
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Count the legal windows of episodes that have a stream each, on the host.
+
+        Args:
+          length: int64 ``[n]``, the rows of each episode, all present.
+          ended: bool ``[n]``, whether the newest row is the last of its episode.
+
+        Returns:
+          int64 ``[n]``.
+        """
+        raise ConfigurationError(
+            f"{type(self).__name__} does not say how many windows an episode has: define count_in() and start_in()."
+        )
+
+    def start_in(self, rank: np.ndarray) -> np.ndarray:
+        """Return the row of its episode at which the window of each ``rank`` (0 is the first) begins: int64."""
+        return rank
+
     def _turnover(self, start: jax.Array, completed: jax.Array, ring: RingState, added: Added) -> Turnover:
         # Of many rows added at once, the last may have overwritten what the first have completed.
         completed = completed & (self.ring.shift(ring.time[None], -start) <= self.reach)
@@ -165,6 +184,11 @@ class Contiguous(Windows):
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Every start within reach whose ``required`` rows are present is legal."""
         return jnp.maximum(jnp.minimum(ring.size, self.reach) - (self.required - 1), 0)
+
+    @override
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Every row with enough successors begins one."""
+        return np.maximum(length - (self.required - 1), 0)
 
     @override
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from typing_extensions import override
 
@@ -82,6 +83,14 @@ class Bounded(Windows):
     @override
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         return self.inner.older(state.windows, ring, stream, start)
+
+    @override
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        return self.inner.count_in(length, ended)
+
+    @override
+    def start_in(self, rank: np.ndarray) -> np.ndarray:
+        return self.inner.start_in(rank)
 
     @override
     def bounds(

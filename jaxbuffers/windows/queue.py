@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from typing_extensions import override
 
@@ -159,6 +160,16 @@ class Queued(Queue):
             state=state, completed=added.mask & (run == self.required - 1), back=jnp.full_like(run, self.required - 1)
         )
 
+    @override
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """Every ``period``-th row with enough successors begins one; without a period, the first row alone."""
+        enough = np.maximum(length - (self.required - 1), 0)
+        return np.minimum(enough, 1) if self.period is None else -(-enough // self.period)
+
+    @override
+    def start_in(self, rank: np.ndarray) -> np.ndarray:
+        return rank * (1 if self.period is None else self.period)
+
 
 @dataclass(frozen=True)
 class WholeEpisodes(Queue):
@@ -182,6 +193,11 @@ class WholeEpisodes(Queue):
         too_long = state.too_long + jnp.sum(over & ~fits, axis=0, dtype=jnp.int32)
         state = replace(state, run=run[-1], ended=ended, too_long=too_long)
         return Completed(state=state, completed=over & fits, back=jnp.maximum(run, 0))
+
+    @override
+    def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:
+        """One, unless the episode is too long, or not over."""
+        return np.where(ended & (length <= self.max_length), 1, 0)
 
 
 def _count(

@@ -60,14 +60,14 @@ def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_reload_is_what_was_saved(tmp_path):
-    learner = EXAMPLE["Learner"](tmp_path, seed=0)
+    learner = EXAMPLE["Learner"](tmp_path, LEVEL, seed=0)
     for steps in EXAMPLE["demonstrate"](LEVEL, 5, seed=0):
         learner.demos.insert_trajectory(steps)
     learner.save()
     first = learner.demos.sample(32)
     texts = [first.text(name) for name in FIELDS]
     learner.close()
-    again = EXAMPLE["Learner"](tmp_path, seed=1)
+    again = EXAMPLE["Learner"](tmp_path, LEVEL, seed=1)
     again.load()
     second = again.demos.sample(32)
     assert [second.text(name) for name in FIELDS] == texts

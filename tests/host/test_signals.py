@@ -15,7 +15,7 @@ from tier import budget, long_but
 
 import jaxbuffers as jb
 from host.shells import contents, shell
-from jaxbuffers.host.signals import Section, section
+from jaxbuffers.host.signals import Guard, Section, section
 
 SCRIPT = Path(__file__).parent / "processes.py"
 INTERRUPTS = budget(30, 150)
@@ -252,3 +252,27 @@ def test_a_forked_process_is_refused_and_does_not_hang():
     with program("fork", "") as child:
         output, errors = child.communicate(timeout=200)
     assert (child.returncode, output) == (0, "refused there 2 here\n"), errors
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_fork_does_not_wait_for_threads_that_it_does_not_have():
+    table, began, go = jb.TextTable(), threading.Event(), threading.Event()
+
+    def work():
+        with Guard(table)():
+            began.set()
+            assert go.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert began.wait(60)
+    if not (child := os.fork()):
+        signal.alarm(20)  # ends it, with another status
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        with Guard(table)():
+            os._exit(7)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go.set()
+    thread.join()
+    assert status == 7

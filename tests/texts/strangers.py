@@ -74,7 +74,7 @@ def a_log_that_another_program_has_deleted_is_noticed(folder):
         assert not os.path.exists(f"{path}-wal"), "it was not deleted: this tests nothing"
         late = int(table.intern("late"))
         for _ in range(2):
-            refused(table.commit, TextFileError, "t.db-wal was deleted or moved while the table was open")
+            refused(table.commit, TextFileError, "t.db-wal was deleted or moved while the text table was open")
         assert table.lookup([*texts, late]) == [*texts.values(), "late"]
         assert in_file(path) == texts
         table.backup(folder / "saved.db")

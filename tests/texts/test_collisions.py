@@ -3,14 +3,14 @@
 import pytest
 
 import jaxbuffers as jb
-from jaxbuffers.texts import memory, sqlite
+from jaxbuffers.texts import coding, memory, sqlite
 from jaxbuffers.texts import table as tables
 
 
 @pytest.fixture(autouse=True)
 def collide(monkeypatch):
     """Only the length of a text is in its digest."""
-    for module in (tables, memory, sqlite):
+    for module in (tables, memory, sqlite, coding):
         monkeypatch.setattr(module, "digest", lambda data: len(data).to_bytes(16, "big"))
 
 

@@ -50,7 +50,7 @@ def test_a_database_of_another_program(tmp_path):
 
 
 def test_a_newer_file(path):
-    change(path, f"PRAGMA user_version = {database.VERSION + 1}")
+    change(path, f"PRAGMA user_version = {database.TEXTS.version + 1}")
     refused(path, r"t.db has format 2, this version of jaxbuffers reads up to 1: upgrade jaxbuffers")
 
 
@@ -140,7 +140,7 @@ def test_a_lock_that_is_no_lock(path, monkeypatch):
 
 def test_a_refused_file_can_be_opened_again_once_it_is_right(path, opened):
     """What was opened before the error is closed."""
-    change(path, f"PRAGMA user_version = {database.VERSION + 1}")
+    change(path, f"PRAGMA user_version = {database.TEXTS.version + 1}")
     refused(path, "has format 2")
-    change(path, f"PRAGMA user_version = {database.VERSION}")
+    change(path, f"PRAGMA user_version = {database.TEXTS.version}")
     assert len(opened(path)) == 20

@@ -27,7 +27,7 @@ def test_a_file_that_is_gone_from_its_path(tmp_path, suffix, how, replay):
     os.rename(f"{path}{suffix}", tmp_path / "moved")
     if how != "deleted or moved":
         shutil.copy(tmp_path / "moved", f"{path}{suffix}")
-    message = rf"t.db{suffix} was {how} while the table was open: .* save them with table.backup\(new_path\)"
+    message = rf"t.db{suffix} was {how} while the text table was open: .* save them with table.backup\(new_path\)"
     with pytest.raises(jb.errors.TextFileError, match=message):  # what was committed before is gone as well
         table.commit()
     late = table.intern("late")

@@ -1,0 +1,213 @@
+"""Minari's data sets, in and out."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.checks import flag
+from jaxbuffers.datasets.imported import Imported, Pair, narrowed, needed, wide_dtype
+from jaxbuffers.datasets.spaces import space_fields
+from jaxbuffers.episodes.episode import StoredEpisode
+from jaxbuffers.episodes.store import EpisodeStore
+from jaxbuffers.errors import MissingFieldError, ShapeError, StructureError
+from jaxbuffers.row import Row, TextField, field, paths_of, with_paths
+
+AT_ONCE = 64  # episodes that are handed to Minari together
+
+
+def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False) -> Imported:
+    """Read a data set of Minari (Younis et al. 2024); needs the extra ``minari``.
+
+    Minari keeps final observations, and terminations apart from truncations. An episode that says neither at its end
+    is truncated: recording stopped there. Images of data sets with ``jpeg_encoding`` are as JPEG has left them.
+
+    Args:
+      dataset: a ``minari.MinariDataset``, or the name of one on this machine; nothing is downloaded.
+      infos: the names of the infos ``[T + 1, ...]`` to keep in ``extras``; the others are not read.
+      narrow: whether 64-bit types, such as that of ``Discrete``, become 32-bit ones.
+
+    Returns:
+      `Imported`, with `Row` rows that are as the spaces say, ``jb.text`` for ``Text``; of each episode the columns
+      ``minari_episode`` and, where there is one, ``seed``.
+
+    Raises:
+      DtypeError: there are 64-bit types, and ``narrow`` is not said.
+      MissingFieldError: there is no such info.
+      StructureError, ShapeError: an episode is not as Minari says; the array is named.
+      ConfigurationError: a space has values of no fixed shape.
+    """
+    flag("narrow", narrow)
+    minari = needed("minari", "minari")
+    if isinstance(dataset, str):
+        dataset = minari.load_dataset(dataset)
+    if not len(dataset):
+        raise StructureError(f"the data set {dataset.id!r} has no episode.")
+    row = _row(dataset, infos, narrow)
+
+    def episodes() -> Iterator[Pair]:
+        for number in dataset.episode_indices.tolist():
+            episode = next(iter(dataset.iterate_episodes([number])))
+            known = next(iter(dataset.storage.get_episode_metadata([number])))
+            seed = {"seed": int(known["seed"])} if known.get("seed") is not None else {}
+            yield _rows(episode, row, infos, narrow), {"minari_episode": number, **seed}
+
+    return Imported(row, len(dataset), episodes)
+
+
+def to_minari(
+    store: EpisodeStore,
+    dataset_id: str,
+    *,
+    observation_space: Any = None,
+    action_space: Any = None,
+    infos: Sequence[str] = (),
+    where: Any = None,
+    **more: Any,
+) -> Any:
+    """Write episodes as a data set of Minari; needs the extra ``minari``.
+
+    Images are written as they are, without JPEG. The column ``seed``, where there is one, becomes Minari's.
+
+    Args:
+      store: with rows that have ``obs``, ``action``, ``reward``, ``is_last`` and ``is_terminal``, such as `Row`.
+      dataset_id: its name for Minari, such as ``"pendulum/medium-v0"``.
+      observation_space: of Gymnasium; None where ``env`` is given.
+      action_space: likewise.
+      infos: top-level names of ``extras`` to write as infos.
+      where: which episodes; see `EpisodeStore.episodes`.
+      **more: for ``minari.create_dataset_from_buffers``, such as ``env``, ``author`` and ``description``.
+
+    Returns:
+      The ``minari.MinariDataset``.
+
+    Raises:
+      StructureError: an episode has no step, or there is no episode.
+      MissingFieldError: the rows lack a field.
+    """
+    minari = needed("minari", "minari")
+    buffers: list[Any] = []
+    made = None
+
+    def write() -> Any:
+        if made is not None:
+            made.update_dataset_from_buffer(buffers)
+            return made
+        spaces = {"observation_space": observation_space, "action_space": action_space}
+        given = {name: space for name, space in spaces.items() if space is not None}
+        return minari.create_dataset_from_buffers(
+            dataset_id=dataset_id, buffer=buffers, jpeg_encoding=False, **given, **more
+        )
+
+    for episode in store.episodes(where):
+        buffers.append(_buffer(store, episode, infos))
+        if len(buffers) == AT_ONCE:
+            made, buffers = write(), []
+    if not buffers and made is None:
+        raise StructureError("there is no episode to write.")
+    return write() if buffers else made
+
+
+def _row(dataset: Any, infos: Sequence[str], narrow: bool) -> Row:
+    first = next(iter(dataset.iterate_episodes(dataset.episode_indices[:1].tolist())))
+    flagged = jax.ShapeDtypeStruct((), np.bool_)
+    extras = {}
+    for name in infos:
+        if first.infos is None or name not in first.infos:
+            known = ", ".join(sorted(first.infos or {})) or "none"
+            raise MissingFieldError(f"the data set has no info {name!r}; it has {known}.")
+        extras[name] = jax.tree.map(
+            lambda x, name=name: jax.ShapeDtypeStruct(x.shape[1:], wide_dtype(x.dtype, name, narrow)), first.infos[name]
+        )
+    return Row(
+        obs=space_fields(dataset.observation_space, narrow=narrow, name="observations"),
+        action=space_fields(dataset.action_space, narrow=narrow, name="actions"),
+        reward=jax.ShapeDtypeStruct((), wide_dtype(np.asarray(first.rewards).dtype, "rewards", narrow)),
+        is_first=flagged,
+        is_last=flagged,
+        is_terminal=flagged,
+        extras=extras or (),
+    )
+
+
+def _rows(episode: Any, row: Row, infos: Sequence[str], narrow: bool) -> Row:
+    rewards, count = np.asarray(episode.rewards), len(episode.rewards)
+    for name in ("terminations", "truncations"):
+        flags = np.asarray(getattr(episode, name))
+        if flags.shape != (count,):
+            raise ShapeError(f"{name!r} of episode {episode.id} has shape {flags.shape}, expected ({count},).")
+        if flags[:-1].any():
+            at = int(np.argmax(flags[:-1]))
+            raise StructureError(
+                f"{name!r} of episode {episode.id} is True at step {at} of {count}: it goes on after it."
+            )
+    if not count:
+        raise StructureError(f"'rewards' of episode {episode.id} is empty: it has no step.")
+    extras = {name: (episode.infos or {}).get(name) for name in infos}
+    for name, values in extras.items():
+        if values is None:
+            raise MissingFieldError(f"episode {episode.id} has no info {name!r}.")
+    last = np.arange(count + 1) == count
+    return Row(
+        obs=_leaves("observations", episode.observations, row.obs, count + 1, 0, narrow),
+        action=_leaves("actions", episode.actions, row.action, count, 1, narrow),
+        reward=np.concatenate([np.zeros(1, row.reward.dtype), narrowed("rewards", rewards, narrow)]),
+        is_first=np.arange(count + 1) == 0,
+        is_last=last,
+        is_terminal=last & bool(episode.terminations[-1]),
+        extras=_leaves("infos", extras, row.extras, count + 1, 0, narrow) if extras else (),
+    )
+
+
+def _leaves(what: str, values: Any, described: Any, count: int, add: int, narrow: bool) -> Any:
+    """Return the leaves as arrays and lists of texts, with so many zeros, or texts that are none, at the end."""
+
+    def leaf(path: tuple[str, ...], like: Any, value: Any) -> Any:
+        name = ".".join((what, *path))
+        if len(value) != count:
+            raise ShapeError(f"{name!r} has {len(value)} entries, expected {count} for {len(value) - 1 + add} steps.")
+        if isinstance(like, TextField):
+            return [*value, *[None] * add]
+        array = narrowed(name, value, narrow)
+        return np.concatenate([array, np.zeros((add, *array.shape[1:]), array.dtype)])
+
+    paths, leaves = list(paths_of(described)), jax.tree.leaves(described)
+    treedef: Any = jax.tree.structure(described)
+    try:
+        given = treedef.flatten_up_to(values)
+    except (ValueError, TypeError) as error:
+        raise StructureError(f"{what!r} is not nested as its space says: {error}") from error
+    return treedef.unflatten([leaf(*each) for each in zip(paths, leaves, given, strict=True)])
+
+
+def _buffer(store: EpisodeStore, episode: StoredEpisode, infos: Sequence[str]) -> Any:
+    """Return an episode as Minari takes it."""
+    minari = needed("minari.data_collector", "minari")
+    spec, rows, steps = store.spec, episode.rows, len(episode) - 1
+    assert spec is not None
+    spec.require(("obs", "action", "reward", "is_terminal"), "Minari")
+    if steps < 1:
+        raise StructureError(f"episode {episode.id} has one row and no step: leave it out with where=.")
+    decoded = {path: store.texts.lookup(leaf) for path, leaf in paths_of(rows).items() if path in spec.texts}
+    rows = with_paths(rows, decoded)
+    extras = field(rows, "extras", ())
+    for name in infos:
+        if not isinstance(extras, dict) or name not in extras:
+            raise MissingFieldError(f"the rows have no extras {name!r} to write as an info.")
+    ends = np.arange(steps) == steps - 1
+    terminated = bool(field(rows, "is_terminal")[-1])
+    return minari.EpisodeBuffer(
+        seed=episode.metadata.get("seed"),
+        observations=field(rows, "obs"),
+        actions=_each_leaf(lambda x: x[:-1], field(rows, "action")),
+        rewards=field(rows, "reward")[1:],
+        terminations=ends & terminated,
+        truncations=ends & (not terminated),
+        infos={name: extras[name] for name in infos},
+    )
+
+
+def _each_leaf(function: Any, tree: Any) -> Any:
+    """Map over arrays and lists of texts."""
+    return jax.tree.map(function, tree, is_leaf=lambda x: isinstance(x, list))

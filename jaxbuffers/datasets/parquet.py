@@ -1,0 +1,126 @@
+"""Parquet out: what is known of the episodes, and the small fields of their rows, for pandas, polars and DuckDB."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxbuffers.checks import positive
+from jaxbuffers.datasets.imported import needed
+from jaxbuffers.episodes.store import EpisodeStore
+from jaxbuffers.episodes.where import chosen, metadata_of
+from jaxbuffers.errors import DtypeError, EmptyReplayError, MissingFieldError, StructureError
+from jaxbuffers.row import RowSpec, paths_of
+
+AT_ONCE = 2**16  # rows of a group in the file
+HELD = "biuf"  # kinds of dtypes that Arrow has
+
+
+def to_parquet(
+    store: EpisodeStore,
+    episodes: str | os.PathLike,
+    rows: str | os.PathLike | None = None,
+    *,
+    fields: Sequence[str] | None = None,
+    max_bytes: int = 1024,
+    where: Any = None,
+) -> list[str]:
+    """Write the columns of the catalog as one Parquet file, and fields of the rows as another; needs ``arrow``.
+
+    The file of the rows has a line for each row: ``episode`` (its id), ``time`` (from 0), and the fields by their names
+    joined by dots; arrays as lists of fixed size, texts as strings. Where an episode has no value there is a null.
+
+    Args:
+      store: the episodes.
+      episodes: the file for what is known of them, a line for each.
+      rows: the file for their rows; None for none.
+      fields: names of leaves, such as ``"obs.position"``; None for all that have at most ``max_bytes`` a row and that
+        Arrow can hold.
+      max_bytes: see ``fields``.
+      where: which episodes; see `EpisodeStore.episodes`.
+
+    Returns:
+      The names of the fields that were written, so that it can be seen which were not.
+
+    Raises:
+      MissingFieldError: there is no such field.
+      DtypeError: Arrow cannot hold its dtype, such as bfloat16.
+      EmptyReplayError: the store does not know yet what a row is.
+    """
+    arrow, parquet = needed("pyarrow", "arrow"), needed("pyarrow.parquet", "arrow")
+    size = positive("max_bytes", max_bytes)
+    table = store.table()
+    at = chosen(table, where)
+    columns = {name: _column(arrow, column[at]) for name, column in metadata_of(table).items()}
+    spec, names = store.spec, {}
+    if rows is not None:
+        if spec is None:
+            raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
+        names = _chosen_fields(spec, fields, size)
+    parquet.write_table(arrow.table(columns), os.fspath(episodes))
+    if rows is None or spec is None:
+        return []
+    kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
+    schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
+    top = sorted({name.split(".")[0] for name in names})
+    with parquet.ParquetWriter(os.fspath(rows), schema) as file:
+        for episode in store.episodes(_mask(len(table), at), top):
+            leaves = {".".join(path): leaf for path, leaf in paths_of(episode.rows).items()}
+            held = {
+                "episode": np.full(len(episode), episode.id, np.int64),
+                "time": np.arange(len(episode), dtype=np.int32),
+            }
+            for name, i in names.items():
+                texts = spec.paths[i] in spec.texts
+                held[name] = store.texts.lookup(leaves[name]) if texts else leaves[name]
+            arrays = [_array(arrow, held[each.name], each.type) for each in schema]
+            file.write_table(arrow.table(arrays, schema=schema), row_group_size=AT_ONCE)
+    return list(names)
+
+
+def _chosen_fields(spec: RowSpec, fields: Sequence[str] | None, size: int) -> dict[str, int]:
+    """Return the numbers of the leaves to write, by their names."""
+    known = {".".join(path) or "value": i for i, path in enumerate(spec.paths)}
+    if {"episode", "time"} & set(known):
+        raise StructureError("the rows have a field 'episode' or 'time', as the file calls where a row is; rename it.")
+    if fields is None:
+        return {
+            name: i
+            for name, i in known.items()
+            if spec.dtypes[i].kind in HELD and spec.dtypes[i].itemsize * int(np.prod(spec.shapes[i])) <= size
+        }
+    for name in fields:
+        if name not in known:
+            raise MissingFieldError(f"the rows have no field {name!r}; they have {', '.join(known)}.")
+        if spec.dtypes[known[name]].kind not in HELD:
+            raise DtypeError(f"Arrow cannot hold {spec.dtypes[known[name]]}, the dtype of {name!r}; leave it out.")
+    return {name: known[name] for name in fields}
+
+
+def _type(arrow: Any, spec: RowSpec, leaf: int) -> Any:
+    found = arrow.string() if spec.paths[leaf] in spec.texts else arrow.from_numpy_dtype(spec.dtypes[leaf])
+    for size in reversed(spec.shapes[leaf]):
+        found = arrow.list_(found, size)
+    return found
+
+
+def _array(arrow: Any, values: Any, kind: Any) -> Any:
+    if isinstance(values, list):
+        return arrow.array(values, kind)
+    if not arrow.types.is_fixed_size_list(kind):
+        return arrow.array(np.ascontiguousarray(values), kind)
+    flat = np.ascontiguousarray(values).reshape(-1, *values.shape[2:])
+    return arrow.FixedSizeListArray.from_arrays(_array(arrow, flat, kind.value_type), kind.list_size)
+
+
+def _column(arrow: Any, column: np.ndarray) -> Any:
+    if isinstance(column, np.ma.MaskedArray):
+        return arrow.array(column.data, mask=np.ma.getmaskarray(column))
+    return arrow.array(column.tolist(), arrow.string()) if column.dtype == object else arrow.array(column)
+
+
+def _mask(count: int, at: np.ndarray) -> np.ndarray:
+    mask = np.zeros(count, np.bool_)
+    mask[at] = True
+    return mask

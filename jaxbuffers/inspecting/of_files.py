@@ -1,0 +1,74 @@
+"""What there is to see of a text file, and of a file of arrays such as a checkpoint."""
+
+import json
+import os
+from typing import Any
+
+from jaxbuffers.errors import StructureError
+from jaxbuffers.inspecting.report import Histogram, Report, Table, size_of
+from jaxbuffers.texts import TextTable
+
+SOME = 20  # texts to show
+LONGEST = 2**27  # bytes of a header
+BYTES = {"BOOL": 1, "U8": 1, "I8": 1}
+
+
+def look_at_texts(path: str) -> Report:
+    """Look at a text table."""
+    with TextTable(path, read_only=True) as table:
+        report = Report(f"Text table {path}")
+        report.facts += [("texts", f"{len(table):,}"), ("their bytes", size_of(table.nbytes))]
+        report.facts.append(("on disk", size_of(os.path.getsize(path))))
+        ids = table.ids()
+        lengths = Histogram.of("characters of a text", [len(text or "") for text in table.lookup(ids)])
+        report.histograms += [] if lengths is None else [lengths]
+        for i, text in zip(ids[-SOME:].tolist(), table.lookup(ids[-SOME:]), strict=True):
+            report.texts.append((f"id {i}", text or ""))
+    return report
+
+
+def look_at_arrays(path: str) -> Report:
+    """Look at a file of arrays in the format of safetensors: a checkpoint, or a segment of a store.
+
+    Raises:
+      StructureError: it is no such file.
+    """
+    size = os.path.getsize(path)
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, LONGEST):
+                raise ValueError("its header has no length")
+            header = json.loads(file.read(length))
+        words = header.pop("__metadata__", {})
+        rows = [(name, each["dtype"], str(each["shape"]), _span(each)) for name, each in header.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StructureError(f"{path} is no file of arrays: {error}") from error
+    report = Report(f"File of arrays {path}", [("arrays", f"{len(rows):,}"), ("on disk", size_of(size))])
+    ended = 8 + length + max((each["data_offsets"][1] for each in header.values()), default=0)
+    if ended != size:
+        report.warnings.append(f"the file has {size:,} bytes, its header speaks of {ended:,}.")
+    told = [("name", "dtype", "shape", "bytes"), *((*row[:3], size_of(row[3])) for row in rows)]
+    report.tables.append(Table("Arrays", told))
+    report.facts += [(name, _told(value)) for name, value in words.items()]
+    return report
+
+
+def _span(entry: dict[str, Any]) -> int:
+    start, end = entry["data_offsets"]
+    return int(end) - int(start)
+
+
+def _told(value: str) -> str:
+    """Return what a header says beside the arrays, JSON as lines of its first level."""
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return value
+    if not isinstance(parsed, dict):
+        return str(parsed)
+    return "\n".join(f"{name}: {_cut(json.dumps(each))}" for name, each in parsed.items())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]} ..."

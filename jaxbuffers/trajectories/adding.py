@@ -1,0 +1,137 @@
+"""Trajectories into a store: checked one by one, several in one transaction."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxbuffers.episodes import EpisodeStore
+from jaxbuffers.episodes import columns as users
+from jaxbuffers.errors import ConfigurationError, DtypeError, TrajectoryError
+from jaxbuffers.trajectories import rows, screenshots
+from jaxbuffers.trajectories.screenshots import Screenshot
+from jaxbuffers.trajectories.trajectory import Trajectory
+
+
+class Rules(NamedTuple):
+    """Which trajectories a pool takes, and how it looks at their screenshots.
+
+    Attributes:
+      messages: how many a prompt may have.
+      min_steps: how many steps a trajectory must have.
+      capacity: how many it may have; None for no limit.
+      invalid_pages: whether those of invalid pages are taken.
+      compare: "bytes" or "pixels".
+    """
+
+    messages: int
+    min_steps: int
+    capacity: int | None
+    invalid_pages: bool
+    compare: str
+
+
+class Line(NamedTuple):
+    """A line of a file, so that what is wrong with it is said with its place."""
+
+    place: str
+    text: str
+
+
+class Checked(NamedTuple):
+    """A trajectory that will be stored.
+
+    Attributes:
+      trajectory: it.
+      columns: what the catalog will say of it.
+      types: the columns of the catalog, with those that are new.
+      seen: the screenshot of each step; None where there is none.
+    """
+
+    trajectory: Trajectory
+    columns: dict[str, Any]
+    types: dict[str, str]
+    seen: list[Screenshot | None]
+
+
+def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Checked:
+    """Check a trajectory, or what one can be made of.
+
+    Raises:
+      TrajectoryError: it is not taken; naming the step and the field.
+    """
+    if isinstance(given, Line):
+        try:
+            return check(Trajectory.from_json(given.text, unknown), rules, types, unknown)
+        except TrajectoryError as error:
+            raise error.within(given.place) from error
+    made = given if isinstance(given, Trajectory) else Trajectory.from_dict(given, unknown)
+    if not rules.invalid_pages and rows.invalid_page(made):
+        raise TrajectoryError("invalid_page", "Trajectory", "is that of a page that could not be opened.")
+    if len(made) < rules.min_steps:
+        raise TrajectoryError("short", "Trajectory.steps", f"are {len(made)}, fewer than min_steps={rules.min_steps}.")
+    if rules.capacity is not None and len(made) > rules.capacity:
+        raise TrajectoryError("long", "Trajectory.steps", f"are {len(made)}, more than capacity={rules.capacity}.")
+    for i, step in enumerate(made.steps):
+        place = f"Trajectory.steps[{i}]"
+        if step.action.action is None and not step.action.action_string:
+            raise TrajectoryError("missing", f"{place}.action", "has neither an action nor an action_string.")
+        prompt = step.response.raw_prompt
+        if prompt is None:
+            raise TrajectoryError("prompt", f"{place}.response.raw_prompt", "is missing.")
+        if len(prompt) > rules.messages:
+            raise TrajectoryError(
+                "prompt",
+                f"{place}.response.raw_prompt",
+                f"has {len(prompt)} messages; the pool was made with prompt_messages={rules.messages}.",
+            )
+    if made.steps[-1].same_as_next_screenshot:
+        place = f"Trajectory.steps[{len(made) - 1}].same_as_next_screenshot"
+        raise TrajectoryError("value", place, "is True for the last step, which has no next one.")
+    try:
+        columns, types = users.settled(rows.columns_of(made), types)
+    except (DtypeError, ConfigurationError) as error:
+        raise TrajectoryError("type", "Trajectory", f"does not fit the columns of the pool: {error}") from error
+    return Checked(made, columns, types, _seen(made, rules.compare))
+
+
+def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[int]:
+    """Store trajectories in one transaction; return their ids."""
+    ids = store.add_episodes([_rows(each, messages) for each in some], [each.columns for each in some])
+    return ids.tolist()
+
+
+def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
+    known: dict[str | None, Screenshot | None] = {}
+    for step in trajectory.steps:
+        path = step.observation.image_path
+        if path not in known:
+            known[path] = screenshots.read(path, compare)
+    return [known[step.observation.image_path] for step in trajectory.steps]
+
+
+def _rows(each: Checked, messages: int) -> dict[str, Any]:
+    steps, count = each.trajectory.steps, len(each.trajectory)
+    digests = [None if seen is None else seen.digest for seen in each.seen]
+    tasks = {id(task): task for task in (step.observation.task for step in steps)}  # most steps share one
+    written = {key: rows.task_of(task) for key, task in tasks.items()}
+    texts = [
+        rows.texts_of(step, written[id(step.observation.task)], digest, {} if i else each.trajectory.extra)
+        for i, (step, digest) in enumerate(zip(steps, digests, strict=True))
+    ]
+    prompts = [rows.messages_of(step) for step in steps]
+    same = np.zeros(count, np.bool_)
+    for i, step in enumerate(steps):
+        if step.same_as_next_screenshot is not None:
+            same[i] = step.same_as_next_screenshot
+        elif i + 1 < count:
+            same[i] = digests[i] is not None and digests[i] == digests[i + 1]
+    last = np.arange(count) == count - 1
+    return {
+        **{name: [line[k] for line in texts] for k, name in enumerate(rows.TEXTS)},
+        "raw_prompt": [[*prompt, *[None] * (messages - len(prompt))] for prompt in prompts],
+        "same_as_next": same,
+        "is_first": np.arange(count) == 0,
+        "is_last": last,
+        "is_terminal": last,
+    }

@@ -1,0 +1,60 @@
+"""A store's windows are those of a replay whose streams hold one episode each, read bit for bit the same."""
+
+import jax
+import numpy as np
+import pytest
+from contract.catalog import VIEWS, at_goal, show
+from oracle import quick_jit
+
+import jaxbuffers as jb
+from jaxbuffers.episodes.laws import UniformWindows
+from jaxbuffers.episodes.sampling import Sampling
+from jaxbuffers.episodes.window_draw import WindowDraw
+
+from .twins import LENGTHS, legal_windows, same, twins
+
+GOALS = {"achieved": "obs.place", "desired": "obs.goal"}
+MORE = [
+    jb.Sequences(2, "cross", burn_in=3, period=3, actions="previous"),
+    jb.Sequences(4, "pad", burn_in=2, actions="previous", time_major=True),
+    jb.Sequences(1, "within", burn_in=4),
+    jb.Transitions(n_step=20),
+    jb.Episodes(3),
+    jb.Episodes(9),
+    jb.FrameStack(jb.Sequences(2, "pad", burn_in=1, actions="previous"), 4),
+    jb.FrameStack(jb.FrameStack(jb.Items(), 2), 3, pad="zero"),
+    jb.FrameStack(jb.Episodes(6), 2),
+    jb.Hindsight(jb.Items(), at_goal, "future", 1.0, **GOALS),
+    jb.Hindsight(jb.Sequences(2, "pad"), at_goal, "episode", 0.7, **GOALS),
+    jb.Hindsight(jb.FrameStack(jb.Transitions(n_step=3), 3), at_goal, "final", 1.0, **GOALS),
+    jb.Hindsight(jb.Episodes(9), at_goal, "future", 1.0, **GOALS),
+    jb.Hindsight(jb.Hindsight(jb.Transitions(), at_goal, "final", 0.5, **GOALS), at_goal, "future", 0.5, **GOALS),
+]
+
+
+@pytest.mark.parametrize("view", [*VIEWS, *MORE], ids=show)
+def test_every_window_is_legal_in_both_and_read_bit_for_bit_the_same(view):
+    store, replay, state, ids = twins(view)
+    stream, start = legal_windows(replay, state)
+    assert len(stream)
+    sampling = Sampling(store)
+    chances = sampling.chances(view, UniformWindows())
+    ours = [
+        (number, begin)
+        for number, windows in zip(chances.episode, chances.windows, strict=True)
+        for begin in chances.kind.start_in(np.arange(windows))
+    ]
+    assert ours == list(zip(ids[stream], start, strict=True))
+
+    length = np.array([LENGTHS[e] for e in stream])
+    probability = np.linspace(0, 1, len(stream), dtype=np.float32)
+    draw = WindowDraw(ids[stream], start.astype(np.int64), length, probability)
+    read = quick_jit(jb.Replay.read, static_argnums=0)
+    for seed in range(3):
+        key = jax.random.key(seed)
+        batch = sampling.read(view, draw, key)
+        theirs = read(replay, state, jb.Draw.of(stream, start, probability), key)
+        assert theirs.valid
+        index = jb.Index(ids[np.asarray(theirs.index.stream)].astype(np.int32), theirs.index.time)
+        same(batch.batch, theirs.replace(index=index))
+        same(batch.mask, theirs.mask)
