@@ -22,6 +22,7 @@ STORAGE = [
     "test_exhaustive.py",
     "test_stats.py",
     "samplers/test_clustered.py",
+    "samplers/test_weighted.py",
     "test_state_machine.py",
     "test_in_place.py",
 ]
