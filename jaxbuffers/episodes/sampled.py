@@ -138,7 +138,7 @@ class Sampled(abc.ABC):
         return StoreBatches(make, place, steps, prefetch)
 
     def source(self, view: View[Data], *, law: Law | None = None, where: Where = None) -> "StoreSource[Data]":
-        """Return a source for a `Mixture`: a function that draws so many windows with a key.
+        """Return a source for an `episodes.Mixture`: a function that draws so many windows with a key.
 
         Args:
           view: what a window is.

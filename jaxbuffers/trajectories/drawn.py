@@ -45,7 +45,7 @@ class Drawn(abc.ABC):
 
     @property
     def texts(self) -> TextTable:
-        """The texts of the one store, for `jb.Tokens`."""
+        """The texts of the one store, for `Tokens`."""
         if len(self.stores) > 1:
             raise StoreError("this pool has several stores, each with its own texts: pool.stores[i].texts.")
         return self.stores[0].texts
@@ -137,7 +137,7 @@ class Drawn(abc.ABC):
           include_reward_in_sample: None for what the pool says.
           shuffle: whether the samples come in random order, or in that of the pool; None for what the pool says.
           pending: whether steps whose judgement is pending may be eligible.
-          tokens: a `jb.Tokens` of the pool's texts.
+          tokens: a `Tokens` of the pool's texts.
           seed: of the draw, not negative; the same draws the same of the same pool. None for the next of the pool's.
 
         Returns:

@@ -42,7 +42,8 @@ class TrajectoryPool(Drawn):
       path: a folder, made where there is none; None to keep everything in memory.
       capacity: steps to keep; the oldest trajectories leave, whole, when new ones come. None for no limit.
       max_trajectories: trajectories to keep, in the same way.
-      filter: what to learn from where nothing else is said: by default `successful` and not `same_screenshot`.
+      filter: what to learn from where nothing else is said: by default `trajectories.successful` and not
+        `trajectories.same_screenshot`.
       include_reward_in_sample: whether samples have the reward of their trajectory.
       shuffle: whether samples come in random order.
       seed: of all that is drawn, where no other is given: draw after draw is another.
@@ -170,7 +171,7 @@ class TrajectoryPool(Drawn):
         """Store a trajectory; it is durable when this returns.
 
         Args:
-          trajectory: a `Trajectory`, or what `Trajectory.from_dict` makes one of.
+          trajectory: a `trajectories.Trajectory`, or what `trajectories.Trajectory.from_dict` makes one of.
 
         Returns:
           Its id; None if it was set aside.
