@@ -216,11 +216,13 @@ def checked_index(index: Index) -> Index:
 
 def check_places(legal: Any, index: Index) -> None:
     """Refuse an index that names streams or times that no row of this replay ever has, where its values are known."""
-    stream, time = index.stream, index.time
+    known = not any(isinstance(x, jax.core.Tracer) for x in (index.stream, index.time, legal.ring.time))
+    stream, time = jax.tree.map(np.asarray, (index.stream, index.time)) if known else (index.stream, index.time)
     real = (stream >= 0) & (stream < legal.num_streams) & (time < legal.cycle)
-    wrong = jnp.sum((time >= 0) & ~real, dtype=jnp.int32)
-    check(wrong == 0, "update: {n} entries of the index name streams or times of another replay", n=wrong)
-    if not isinstance(wrong, jax.core.Tracer) and wrong:
+    wrong = ((time >= 0) & ~real).sum()
+    if not known:
+        check(wrong == 0, "update: {n} entries of the index name streams or times of another replay", n=wrong)
+    elif wrong:
         raise ShapeError(
             f"{wrong} entries of the index name streams or times that this replay never has: it has streams 0 to "
             f"{legal.num_streams - 1}. The index comes from another replay."

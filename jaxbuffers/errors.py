@@ -159,6 +159,11 @@ def debug_checks(enabled: bool = True) -> Iterator[None]:
         _debug.reset(token)
 
 
+def debugging() -> bool:
+    """Say whether `debug_checks` is on."""
+    return _debug.get()
+
+
 def check(condition: jax.Array, message: str, **values: Any) -> None:
     """Raise ``message`` where ``condition`` is False, but only under `debug_checks`."""
     if _debug.get():

@@ -1,12 +1,10 @@
 """Replay: a ring that remembers rows, a sampler that points at windows, a view that reads them."""
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxbuffers import checks
 from jaxbuffers.batch import Batch, Data, Draw, Index
@@ -17,7 +15,8 @@ from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.state import ReplayState as ReplayState
 from jaxbuffers.state import empty, kind_of, one_more, told
-from jaxbuffers.states.ownership import owned, unshared, verb
+from jaxbuffers.states.eager import one_program
+from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.storage import writeback
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.views import Items, Reader, View
@@ -100,7 +99,7 @@ class Replay(Generic[Data]):
         checks.check_memory(self.sampler, sampler)
         return unshared(empty(self, windows, sampler))
 
-    @verb
+    @one_program()
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
         """Append one row, or N consecutive rows, to every stream or to those that ``mask`` names.
 
@@ -131,7 +130,7 @@ class Replay(Generic[Data]):
         state = replace(state, ring=ring, windows=windows, adds=one_more(state.adds))
         return told(state, self.sampler.add(state.sampler, Legal(kind, windows, ring), added, turnover))
 
-    @verb
+    @one_program("batch_size")
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch[Data]:
         """Draw ``batch_size`` windows.
 
@@ -147,13 +146,12 @@ class Replay(Generic[Data]):
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
         checks.check_key(key)
         draw = self.sampler.draw(state.sampler, self.legal(state), key, size)
-        check(
-            draw.valid.all(), "sample: there is no legal window to draw, or too few for the sampler; see can_sample()"
-        )
+        enough = draw.valid.all()
+        check(enough, "sample: there is no legal window to draw, or too few for the sampler; see can_sample()")
         # One key serves both: samplers draw its first words, views take theirs from far behind (`Reader.bits`).
         return self._read(state, draw, key)
 
-    @verb
+    @one_program()
     def read(self, state: ReplayState, draw: Draw, key: jax.Array) -> Batch[Data]:
         """Read windows of your own choice, such as every legal one.
 
@@ -171,7 +169,6 @@ class Replay(Generic[Data]):
         checks.check_key(key)
         return self._read(state, self.legal(state).only_known(draw), key)
 
-    @verb
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
         """Say that a batch was used, and write values back to its rows, in place.
 
@@ -200,9 +197,12 @@ class Replay(Generic[Data]):
         ``jb.fence(state, batch)`` first, or the ring may be copied (``docs/in-place.md``).
         """
         index = checks.checked_index(index)
-        legal = self.legal(state)
-        checks.check_places(legal, index)
-        anchor = self.view.anchor(legal, index)
+        checks.check_places(self.legal(state), index)
+        return self._update(state, index, priority, rows)
+
+    @one_program()
+    def _update(self, state: ReplayState, index: Index, priority: Any, rows: Any) -> ReplayState:
+        anchor = self.view.anchor(self.legal(state), index)
         if priority is not None:
             checks.check_priority(self.sampler, priority, index, anchor)
         state = state if rows is None else self._write(state, index, rows)
@@ -225,17 +225,17 @@ class Replay(Generic[Data]):
         state = replace(state, ring=ring, dropped=state.dropped + dropped)
         return told(state, self.sampler.rewritten(state.sampler, self.legal(state), index))
 
-    @verb
+    @one_program()
     def size(self, state: ReplayState) -> jax.Array:
         """Count the rows present, over all streams: int32 ``[]``."""
         return jnp.sum(state.ring.size, dtype=jnp.int32)
 
-    @verb
+    @one_program()
     def count(self, state: ReplayState) -> jax.Array:
         """Count the legal windows, over all streams: int32 ``[]``."""
         return jnp.sum(self.legal(state).count(), dtype=jnp.int32)
 
-    @verb
+    @one_program("batch_size")
     def can_sample(self, state: ReplayState, batch_size: int | None = None) -> jax.Array:
         """Say whether a sample of ``batch_size`` windows would be valid, whatever its key: bool ``[]``.
 
@@ -256,13 +256,13 @@ class Replay(Generic[Data]):
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
         return self.sampler.can_draw(state.sampler, self.legal(state), size)
 
-    @verb
+    @one_program()
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32, 0 for the newest; -1 where the row is gone."""
         index = checks.checked_index(index)
         return kind_of(self, state).ring.age(state.ring, index.time, index.stream)
 
-    @verb
+    @one_program()
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address.
 
@@ -287,7 +287,7 @@ class Replay(Generic[Data]):
     def nbytes(self, row: Any) -> int:
         """Count the bytes that the state for rows like ``row`` takes, without allocating it."""
         leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
-        return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
     def _ours(self, state: ReplayState) -> ReplayState:
         """Return a state that this configuration made, its arrays in JAX's hands."""

@@ -11,6 +11,7 @@ from flax import struct
 from jaxbuffers.checks import check_state, one_of
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.row import Row, RowSpec, dtype_of
+from jaxbuffers.states.eager import one_program
 from jaxbuffers.states.made_by import MadeBy, saved_with_maker
 from jaxbuffers.states.ownership import owned, verb
 from jaxbuffers.storage.bits import exactly, expand, zero_where_not
@@ -119,7 +120,7 @@ class Recorder:
         row = Row(rec.obs, action, rec.reward, flag, flag, flag, extras)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), row)
 
-    @verb
+    @one_program()
     def finish(self, rec: RecorderState, action: Any, extras: Any = ()) -> tuple[RecorderState, Row, jax.Array]:
         """Write the rows that still wait, as the last ones of their episodes: before a `reset`, or at the end.
 
@@ -139,7 +140,7 @@ class Recorder:
         row = Row(rec.obs, action, rec.reward, rec.is_first, yes, rec.is_terminal, extras)
         return replace(rec, needs_reset=yes), row, ~rec.needs_reset
 
-    @verb
+    @one_program()
     def reset(self, rec: RecorderState, obs: Any, where: Any = None) -> RecorderState:
         """Begin new episodes. The rows that still wait are forgotten; `finish` writes them first.
 
@@ -160,7 +161,7 @@ class Recorder:
             needs_reset=rec.needs_reset & ~where,
         )
 
-    @verb
+    @one_program()
     def step(
         self,
         rec: RecorderState,
