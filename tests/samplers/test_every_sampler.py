@@ -127,7 +127,7 @@ def test_used_states_that_were_saved_and_loaded_draw_the_same():
     assert (first.start != other.start).any(axis=1).all(), "another key gives other windows"
 
 
-@pytest.mark.long  # the contract calls samples and adds eagerly
+@pytest.mark.long  # tests/states/test_eager.py asks it of one sampler
 def test_eager_verbs_do_what_compiled_ones_do_to_a_used_state():
     # The contract suite compares eager samples of every sampler; here are the other verbs of one.
     replay, many = (replay_of(VIEWS[0], samplers) for samplers in (SAMPLERS[6:7], EARLY))
@@ -137,3 +137,5 @@ def test_eager_verbs_do_what_compiled_ones_do_to_a_used_state():
     assert replay.sampler == Together((jb.Clustered("extras.group", groups=2),))
     want = quick_jit(lambda state: use(replay, replay.add(state, rows, mask), *used))(state)
     assert_equal_but_for_rounding(use(replay, replay.add(state, rows, mask), *used), want)
+    with jax.disable_jit():
+        assert_equal_but_for_rounding(use(replay, replay.add(state, rows, mask), *used), want)
