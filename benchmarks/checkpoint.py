@@ -20,8 +20,16 @@ from flashbax.vault import Vault
 import jaxbuffers as jb
 from benchmarks.timing import Result, race
 
-ENVS, PIXELS, GIGABYTES = 16, 64 * 64 * 3, 2.0
-LENGTH = int(GIGABYTES * 1e9) // (ENVS * PIXELS)  # rows of each stream
+ENVS, PIXELS = 16, 64 * 64 * 3
+GIGABYTES, IN_A_VAULT = 0.5, 0.05  # Vault compresses, for minutes where bytes are random
+
+
+def length_of(gigabytes: float) -> int:
+    """Rows of each stream."""
+    return int(gigabytes * 1e9) // (ENVS * PIXELS)
+
+
+LENGTH = length_of(GIGABYTES)
 KINDS = {  # of images
     "random bytes": lambda key, shape: jax.random.bits(key, shape, jnp.uint8),
     "runs of 256 equal bytes": lambda key, shape: jnp.repeat(
@@ -65,7 +73,7 @@ def _numpy(kind: str) -> Result:
 
     ours(), theirs()
     sizes = f"{_bytes(folder / 'ours'):.2f} GB, numpy {_bytes(folder / 'numpy'):.2f}"
-    result = race(f"save a ring of {GIGABYTES:g} GB, {kind} ({sizes})", ours, "numpy.save, synced", theirs, rounds=5)
+    result = race(f"save a ring of {GIGABYTES:g} GB, {kind} ({sizes})", ours, "numpy.save, synced", theirs, rounds=3)
     shutil.rmtree(folder)
     return result
 
@@ -85,22 +93,23 @@ def _restore(kind: str) -> Result:
     def theirs() -> None:
         jax.block_until_ready([jnp.array(np.load(folder / "numpy" / f"{i}.npy")) for i in range(number)])
 
-    result = race(f"restore a ring of {GIGABYTES:g} GB, {kind}", ours, "numpy.load, unchecked", theirs, rounds=5)
+    result = race(f"restore a ring of {GIGABYTES:g} GB, {kind}", ours, "numpy.load, unchecked", theirs, rounds=3)
     shutil.rmtree(folder)
     return result
 
 
 def _vault(kind: str) -> Result:
     """Against a new vault each time: that is what a full save is there."""
-    _, state = _ring(kind)
+    length = length_of(IN_A_VAULT)
+    _, state = _ring(kind, length)
     folder, names = Path(tempfile.mkdtemp()), iter(range(1000))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        buffer = fbx.make_trajectory_buffer(ENVS, 1, 1, 1, 1, max_length_time_axis=LENGTH)
+        buffer = fbx.make_trajectory_buffer(ENVS, 1, 1, 1, 1, max_length_time_axis=length)
         theirs_state = buffer.init({"image": jnp.zeros(PIXELS, jnp.uint8)})
         add = jax.jit(buffer.add, donate_argnums=0)
-        for i in range(0, LENGTH - 1, 128):
-            shape = (min(128, LENGTH - 1 - i), ENVS, PIXELS)
+        for i in range(0, length - 1, 128):
+            shape = (min(128, length - 1 - i), ENVS, PIXELS)
             rows = KINDS[kind](jax.random.key(i), shape).swapaxes(0, 1)
             theirs_state = jax.block_until_ready(add(theirs_state, {"image": rows}))
 
@@ -110,13 +119,13 @@ def _vault(kind: str) -> Result:
     def theirs(keep: bool = False) -> None:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints
             vault = Vault("vault", theirs_state.experience, rel_dir=str(folder), vault_uid=str(next(names)))
-        assert vault.write(theirs_state) == LENGTH - 1
+        assert vault.write(theirs_state) == length - 1
         if not keep:
             shutil.rmtree(folder / "vault")
 
     ours(), theirs(keep=True)
     sizes = f"{_bytes(folder / 'ours'):.2f} GB, Vault {_bytes(folder / 'vault'):.2f}"
-    result = race(f"save a ring of {GIGABYTES:g} GB, {kind} ({sizes})", ours, "flashbax Vault", theirs, rounds=3)
+    result = race(f"save a ring of {IN_A_VAULT:g} GB, {kind} ({sizes})", ours, "flashbax Vault", theirs, rounds=3)
     shutil.rmtree(folder)
     return result
 
@@ -133,7 +142,7 @@ def _small() -> Result:
 
 def _stall() -> Result:
     """A training loop that saves its ring in the background every 20 chunks, against one that does not."""
-    replay, state = _ring("random bytes", int(SAVED * 1e9) // (ENVS * PIXELS))
+    replay, state = _ring("random bytes", length_of(SAVED))
 
     def step(run: tuple, key: jax.Array) -> tuple:
         state, weights = run
@@ -154,7 +163,7 @@ def _stall() -> Result:
                 manager.save(next(steps), {"run": held[0]}, background=True)
 
     name = f"a loop of {STEPS * CHUNK} steps that saves its ring of {SAVED:g} GB three times in the background"
-    result = race(name, lambda: loop(True), "the loop alone", lambda: loop(False), rounds=5)
+    result = race(name, lambda: loop(True), "the loop alone", lambda: loop(False), rounds=3)
     manager.close()
     shutil.rmtree(folder)
     return result
