@@ -38,7 +38,7 @@ def oracle(lengths, streams, room):
     return held
 
 
-@settings(max_examples=budget(25, 300), deadline=None)
+@settings(max_examples=budget(10, 300), deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=12),
     streams=st.sampled_from([None, 1, 3]),
