@@ -22,6 +22,7 @@ class Rules(NamedTuple):
       capacity: how many it may have; None for no limit.
       invalid_pages: whether those of invalid pages are taken.
       compare: "bytes" or "pixels".
+      image_folder: where relative paths of screenshots begin.
     """
 
     messages: int
@@ -29,6 +30,7 @@ class Rules(NamedTuple):
     capacity: int | None
     invalid_pages: bool
     compare: str
+    image_folder: str
 
 
 class Line(NamedTuple):
@@ -92,7 +94,7 @@ def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Chec
         columns, types = users.settled(rows.columns_of(made), types)
     except (DtypeError, ConfigurationError) as error:
         raise TrajectoryError("type", "Trajectory", f"does not fit the columns of the pool: {error}") from error
-    return Checked(made, columns, types, _seen(made, rules.compare))
+    return Checked(made, columns, types, _seen(made, rules))
 
 
 def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[int]:
@@ -101,12 +103,12 @@ def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[
     return ids.tolist()
 
 
-def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
+def _seen(trajectory: Trajectory, rules: Rules) -> list[Screenshot | None]:
     known: dict[str | None, Screenshot | None] = {}
     for step in trajectory.steps:
         path = step.observation.image_path
         if path not in known:
-            known[path] = screenshots.read(path, compare)
+            known[path] = screenshots.read(path, rules.compare, rules.image_folder)
     return [known[step.observation.image_path] for step in trajectory.steps]
 
 

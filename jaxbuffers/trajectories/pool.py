@@ -54,6 +54,7 @@ class TrajectoryPool(Drawn):
       unknown: "refuse" or "keep" keys of dictionaries that no component has.
       images: "paths" keeps the paths of screenshots, "bytes" the files themselves.
       compare: screenshots are the same if their "bytes" are, or their "pixels".
+      image_folder: where relative paths of screenshots begin; None for the working directory.
 
     Attributes:
       store: the `EpisodeStore`.
@@ -96,6 +97,7 @@ class TrajectoryPool(Drawn):
         unknown: str = "refuse",
         images: str = "paths",
         compare: str = "bytes",
+        image_folder: str | os.PathLike | None = None,
     ) -> None:
         self._settle(filter, include_reward_in_sample, shuffle, seed)
         self.max_trajectories = None if max_trajectories is None else positive("max_trajectories", max_trajectories)
@@ -116,7 +118,8 @@ class TrajectoryPool(Drawn):
         capacity = None if capacity is None else positive("capacity", capacity)
         store = folder.opened(path, capacity, messages)
         self.stores: list[EpisodeStore] = [store]
-        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare)
+        self._image_folder = os.fspath(image_folder or "")
+        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare, self._image_folder)
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
         self._evict()
 
@@ -129,6 +132,7 @@ class TrajectoryPool(Drawn):
         include_reward_in_sample: bool = True,
         shuffle: bool = False,
         seed: int = 0,
+        image_folder: str | os.PathLike | None = None,
     ) -> "TrajectoryPool":
         """Read a pool that other processes write, or all pools in a folder, as one. It is seen as it is now.
 
@@ -138,6 +142,7 @@ class TrajectoryPool(Drawn):
           include_reward_in_sample: see `TrajectoryPool`.
           shuffle: see `TrajectoryPool`.
           seed: see `TrajectoryPool`; processes that read the same draw the same with the same seed.
+          image_folder: see `TrajectoryPool`.
 
         Raises:
           StoreError: there is no pool.
@@ -151,7 +156,8 @@ class TrajectoryPool(Drawn):
         pool._join()
         if not pool.stores:
             raise StoreError(f"{os.fspath(path)} is no pool, and has none in it with trajectories yet.")
-        pool._rules = Rules(0, 1, None, False, "bytes")
+        pool._image_folder = os.fspath(image_folder or "")
+        pool._rules = Rules(0, 1, None, False, "bytes", pool._image_folder)
         return pool
 
     @property
