@@ -10,8 +10,8 @@ import logging
 import os
 import re
 import shutil
+import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,7 +125,7 @@ def expert(rng: np.random.Generator) -> Agent:
 
 def wanted(said: str, page: list[Element], screenshot: np.ndarray) -> tuple[Element, str]:
     """Return the element that the task wants clicked next, and why."""
-    named = {each.name: each for each in page[1:] if each.name}
+    named = {each.name: each for each in reversed(page[1:]) if each.name}  # the first of each name
     if said.startswith("Select"):
         names = said.removeprefix("Select ").removesuffix(" and click Submit.").split(", ")
         for each in page[1:]:
@@ -255,17 +255,18 @@ def record(pool: jb.TrajectoryPool, path: str) -> None:
             name = files.setdefault(buffer.getvalue(), f"{len(files)}.png")
             steps.append(replace(step, observation=replace(step.observation, image_path=name)))
         made.append(replace(trajectory, steps=steps))
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "w:xz") as file:
         write_jsonl(Path(folder) / LINES, made)
-        file.write(Path(folder) / LINES, LINES)
         for data, name in files.items():
-            file.writestr(name, data)
+            (Path(folder) / name).write_bytes(data)
+        for name in (LINES, *files.values()):
+            file.add(Path(folder) / name, name)
 
 
 def replayed(path: Path) -> jb.TrajectoryPool:
     """Return a pool of what `record` wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        zipfile.ZipFile(path).extractall(folder)
+        shutil.unpack_archive(path, folder, filter="data")
         pool = jb.TrajectoryPool(images="bytes", image_folder=folder)
         pool.from_jsonl(Path(folder) / LINES)
     return pool

@@ -12,7 +12,7 @@ from PIL import Image
 from web_pages import HEIGHT, TASKS, WIDTH
 
 import jaxbuffers as jb
-from jaxbuffers.trajectories import Filter, Trajectory
+from jaxbuffers.trajectories import Action, Filter
 
 EACH, SHOWN = 6, 6  # trajectories of each agent in the report; clicks in the picture
 COLORS = {"untrained": "0.7", "all steps": "#e9c46a", "kept steps": "#2a6f97", "expert": "#e07a1f"}
@@ -102,16 +102,16 @@ def _shot(pixels: np.ndarray, click: dict[str, Any]) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="click at {x}, {y}">{image}{ring}</svg>'
 
 
-def clicks(pool: jb.TrajectoryPool) -> list[tuple[np.ndarray, str, Any]]:
-    """Return screenshots of successful attempts of the last agent, each with what was asked and where it clicked."""
+def clicks(pool: jb.TrajectoryPool) -> list[tuple[np.ndarray, Action]]:
+    """Return first screenshots of successful attempts of the last agent, and what it did there."""
     columns = pool.metadata
     last, found = columns["who"][-1], []
     for task in TASKS:
         good = np.flatnonzero((columns["who"] == last) & (columns["domain"] == task) & (columns["reward"] == 1))
         if len(good):
             id = int(columns["id"][good[-1]])
-            trajectory: Trajectory = pool.trajectory(id)
-            found.append((pool.image(id, 0), trajectory.task.task_name, trajectory.steps[0].action.action))
+            trajectory = pool.trajectory(id)
+            found.append((pool.image(id, 0), trajectory.steps[0].action))
     return found[:SHOWN]
 
 
@@ -141,19 +141,18 @@ def picture(
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_yticks(np.linspace(0, 1, 5))
         axes.spines[["top", "right"]].set_visible(False)
-    for axes, (pixels, said, click) in zip(np.atleast_1d(bottom.subplots(1, SHOWN)), shots, strict=False):
+    for axes, (pixels, action) in zip(np.atleast_1d(bottom.subplots(1, SHOWN)), shots, strict=False):
         axes.imshow(pixels, extent=(0, WIDTH, HEIGHT, 0))
-        axes.plot(click["x"], click["y"], "o", markersize=11, markerfacecolor="none", color="#d00", markeredgewidth=2)
-        axes.set_title("\n".join(_wrapped(said)), fontsize=8)
+        axes.plot(
+            action.action["x"],
+            action.action["y"],
+            "o",
+            markersize=11,
+            markerfacecolor="none",
+            color="#d00",
+            markeredgewidth=2,
+        )
+        axes.set_title(action.action_string, fontsize=9)
         axes.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=100)
     plt.close(figure)
-
-
-def _wrapped(text: str, most: int = 28) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > most:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines[:3]

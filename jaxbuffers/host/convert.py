@@ -120,7 +120,8 @@ def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...])
             raise ShapeError(
                 f"{show(path)} is text of shape {want}, got a list of {len(x)} for an axis of {want[depth]}."
             )
-        items = [fill(y, depth + 1) for y in x]
+        plain = depth + 1 == len(want) and all(y is None or type(y) is str for y in x)
+        items = list(x) if plain else [fill(y, depth + 1) for y in x]
         return items + [fill(_empty(want[depth + 1 :]), depth + 1)] * (want[depth] - len(x))
 
     return fill(value, 0)

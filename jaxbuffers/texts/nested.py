@@ -26,6 +26,8 @@ def flatten(texts: Any) -> Flat:
         return flatten(texts.tolist()) if texts.size else Flat(texts.shape, [])
     if not isinstance(texts, list | tuple):
         raise DtypeError(f"expected a str or a list of them, got {type(texts).__name__} {reprlib.repr(texts)}.")
+    if all(text is None or type(text) is str for text in texts):
+        return Flat((len(texts),), list(texts))
     parts = [flatten(text) for text in texts]
     if len({part.shape for part in parts}) > 1:
         raise ShapeError("lists of texts have different lengths; fill them up with None.")

@@ -17,6 +17,7 @@ from jaxbuffers.texts.ids import Supply, claim
 
 PENDING = 2**24  # bytes that wait for a commit; when there are more, the next new text has them written
 MANY = 500  # ids in one query
+USUAL = 4096  # bytes that fit into a row of every SQLite
 OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 
 
@@ -80,17 +81,27 @@ class SqliteStore(Owned):
         for start in range(0, len(wanted), MANY):
             yield from self.read(wanted[start : start + MANY]).items()
 
-    def find(self, key: bytes, data: bytes) -> int | None:
-        """Return the id of a text, by its digest and then its bytes."""
-        for i in self._pending_ids.get(key, ()):
-            if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
-                return i
-        stored = [i for (i,) in self.file.query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
-        return next((i for i, known in self.read(stored).items() if known == data), None)
+    def find(self, keys: Mapping[bytes, bytes]) -> dict[bytes, int]:
+        """Return the ids of those texts that are here, by their digests and then their bytes."""
+        found = {}
+        for data, key in keys.items():
+            for i in self._pending_ids.get(key, ()):
+                if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
+                    found[data] = i
+        asked = [key for data, key in keys.items() if data not in found]
+        file, stored = self.file, []
+        for start in range(0, len(asked), MANY):
+            some = asked[start : start + MANY]
+            stored += [i for (i,) in file.query(f"SELECT id FROM texts WHERE digest IN ({_marks(some)})", *some)]
+        known = self.read(i for i in stored if i not in self._freed)
+        return {data: i for i, data in known.items() if data in keys} | found
 
     def pack(self, data: bytes) -> bytes:
         """Return a text as it will be kept."""
-        kept, most = squeeze(data, self.compress), self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
+        kept = squeeze(data, self.compress)
+        if len(kept) <= USUAL:
+            return kept
+        most = self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
         if len(kept) > most:
             raise self.file.kind.error(
                 f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}."
@@ -296,5 +307,5 @@ class SqliteStore(Owned):
             raise self.file.kind.error(f"{what}: no text can be stored or freed.")
 
 
-def _marks(values: list[int]) -> str:
+def _marks(values: list[Any]) -> str:
     return ", ".join("?" * len(values))

@@ -97,10 +97,10 @@ def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Chec
     return Checked(made, columns, types, _seen(made, rules))
 
 
-def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[int]:
-    """Store trajectories in one transaction; return their ids."""
-    ids = store.add_episodes([_rows(each, messages) for each in some], [each.columns for each in some])
-    return ids.tolist()
+def append(store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None) -> list[int]:
+    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids."""
+    episodes, columns = [_rows(each, messages) for each in some], [each.columns for each in some]
+    return store.add_episodes(episodes, columns, max_episodes=most).tolist()
 
 
 def _seen(trajectory: Trajectory, rules: Rules) -> list[Screenshot | None]:

@@ -293,8 +293,8 @@ class TrajectoryPool(Drawn):
         good = [each for each in checked if each is not None]
         if good and self.images == "bytes":
             self._images[0].put({seen.digest: seen for each in good for seen in each.seen if seen is not None}.values())
-        stored = iter(adding.append(self.store, self._rules.messages, good) if good else [])
-        self._evict()
+        messages, most = self._rules.messages, self.max_trajectories
+        stored = iter(adding.append(self.store, messages, good, most) if good else [])
         return [-1 if each is None else next(stored) for each in checked]
 
     def _evict(self) -> None:
