@@ -111,7 +111,7 @@ def encoded(said: str, elements: list[Element], screenshot: np.ndarray) -> Page:
         found.names[i] = numbered(f"{each.kind} {each.name}", NAMED)
         found.places[i] = (*np.array(box) / WIDTH, each.marked)
         cut = [limit * scale for limit, scale in zip(box, (across, down) * 2, strict=True)]
-        found.pixels[i] = image.resize((SIDE, SIDE), Image.Resampling.BOX, cut) if cut[2] <= image.width else 0
+        found.pixels[i] = image.resize((SIDE, SIDE), Image.Resampling.BOX, cut)
         found.there[i] = True
     return found._replace(said=np.array(found.said, np.int32))
 

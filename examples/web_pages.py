@@ -95,6 +95,7 @@ def elements(dom: Any) -> list[Element]:
     found = [PAGE]
     for each in dom:
         left, top, width, height = (int(each[name].item()) for name in ("left", "top", "width", "height"))
+        width, height = min(width, WIDTH - left), min(height, HEIGHT - top)  # what can be seen of it
         kind = KINDS.get(each["tag"], each["tag"])
         name = each["text"] or said.get(each["parent" if kind in ("checkbox", "radio") else "ref"], "")
         clickable = bool(each["flags"][3]) or kind == "button"  # the fourth says that nothing is in it

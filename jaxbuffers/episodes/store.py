@@ -17,10 +17,9 @@ from jaxbuffers.episodes.appending import append
 from jaxbuffers.episodes.opening import opened
 from jaxbuffers.episodes.readable import Readable
 from jaxbuffers.episodes.rows import Finished
-from jaxbuffers.episodes.where import integer, integers, per_episode
+from jaxbuffers.episodes.where import integer, integers, once, per_episode
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import (
-    ConfigurationError,
     ShapeError,
     StoreError,
     StructureError,
@@ -199,7 +198,7 @@ class EpisodeStore(Readable):
         """
         with self._section():
             self._refuse_readers()
-            wanted, types = _once(integers("ids", ids)), self._core.state.types
+            wanted, types = once(integers("ids", ids)), self._core.state.types
             at = self._core.table.find(wanted).tolist()
             if not columns or not at:
                 return
@@ -229,7 +228,7 @@ class EpisodeStore(Readable):
         """
         with self._section():
             self._refuse_readers()
-            wanted = _once(integers("ids", ids))
+            wanted = once(integers("ids", ids))
             self._core.table.find(wanted)
             self._core.remove(wanted.tolist())
 
@@ -298,9 +297,3 @@ class EpisodeStore(Readable):
         found, types = self._settled([each.users for each in episodes])
         settled = [replace(each, users=values) for each, values in zip(episodes, found, strict=True)]
         return append(self._core, spec, settled, types, most)
-
-
-def _once(ids: np.ndarray) -> np.ndarray:
-    if len(np.unique(ids)) < len(ids):
-        raise ConfigurationError("ids names an episode twice.")
-    return ids

@@ -89,10 +89,7 @@ class SqliteStore(Owned):
                 if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
                     found[data] = i
         asked = [key for data, key in keys.items() if data not in found]
-        file, stored = self.file, []
-        for start in range(0, len(asked), MANY):
-            some = asked[start : start + MANY]
-            stored += [i for (i,) in file.query(f"SELECT id FROM texts WHERE digest IN ({_marks(some)})", *some)]
+        stored = [i for (i,) in self._among("SELECT id FROM texts WHERE digest IN", asked)]
         known = self.read(i for i in stored if i not in self._freed)
         return {data: i for i, data in known.items() if data in keys} | found
 
@@ -169,7 +166,7 @@ class SqliteStore(Owned):
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
         found, missing = {}, []
-        file = self.file
+        self.file  # noqa: B018 - raises where it belongs to another process
         for i in wanted:
             data = self._cache.get(i)
             if data is None and i in self._pending:
@@ -178,11 +175,9 @@ class SqliteStore(Owned):
                 found[i] = data
             elif i not in self._freed:
                 missing.append(i)
-        for start in range(0, len(missing), MANY):
-            some = missing[start : start + MANY]
-            for i, key, kept in file.query(f"SELECT id, digest, data FROM texts WHERE id IN ({_marks(some)})", *some):
-                found[i] = self._checked(i, key, kept)
-                self._cache.put(i, found[i])
+        for i, key, kept in self._among("SELECT id, digest, data FROM texts WHERE id IN", missing):
+            found[i] = self._checked(i, key, kept)
+            self._cache.put(i, found[i])
         return found
 
     def drop(self, gone: Iterable[int]) -> None:
@@ -190,10 +185,7 @@ class SqliteStore(Owned):
         self._refuse_readers()
         gone = list(gone)
         stored = [i for i in gone if i not in self._pending]
-        sizes: dict[int, int] = {}
-        for start in range(0, len(stored), MANY):  # all that can fail, first
-            some = stored[start : start + MANY]
-            sizes |= self.file.query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
+        sizes = dict(self._among("SELECT id, LENGTH(data) FROM texts WHERE id IN", stored))  # all that can fail, first
         for i in stored:
             self._cache.forget(i)
             self._freed[i] = sizes[i]
@@ -252,11 +244,7 @@ class SqliteStore(Owned):
 
         def work() -> None:
             database, freed = self.file.database, list(self._freed)
-            there = 0
-            for start in range(0, len(freed), MANY):
-                some = freed[start : start + MANY]
-                lengths = database.execute(f"SELECT LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", some)
-                there += sum(length for (length,) in lengths)
+            there = sum(length for (length,) in self._among("SELECT LENGTH(data) FROM texts WHERE id IN", freed))
             database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in freed])
             self._count(-there)
 
@@ -293,6 +281,12 @@ class SqliteStore(Owned):
     def _count(self, change: int) -> None:
         self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
 
+    def _among(self, question: str, values: list[Any]) -> Iterator[tuple]:
+        """Go through the rows of a question that ends in IN, asked for some values at a time."""
+        for start in range(0, len(values), MANY):
+            some = values[start : start + MANY]
+            yield from self.file.query(f"{question} ({', '.join('?' * len(some))})", *some)
+
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
         data = checked(kept, key, self.compress)
         if data is None:
@@ -305,7 +299,3 @@ class SqliteStore(Owned):
         if self.file.read_only:
             what = f"{self.file.path} was opened with read_only=True"
             raise self.file.kind.error(f"{what}: no text can be stored or freed.")
-
-
-def _marks(values: list[Any]) -> str:
-    return ", ".join("?" * len(values))

@@ -1,6 +1,7 @@
 """Trajectories into a store: checked one by one, several in one transaction."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from jaxbuffers.errors import ConfigurationError, DtypeError, TrajectoryError
 from jaxbuffers.trajectories import rows, screenshots
 from jaxbuffers.trajectories.screenshots import Screenshot
 from jaxbuffers.trajectories.trajectory import Trajectory
+
+TOGETHER = 64  # trajectories in one transaction
 
 
 class Rules(NamedTuple):
@@ -95,6 +98,44 @@ def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Chec
     except (DtypeError, ConfigurationError) as error:
         raise TrajectoryError("type", "Trajectory", f"does not fit the columns of the pool: {error}") from error
     return Checked(made, columns, types, _seen(made, rules))
+
+
+def batches(
+    given: Iterable[Any],
+    rules: Rules,
+    types: dict[str, str],
+    unknown: str,
+    refuse: Callable[[Any, TrajectoryError], None],
+) -> Iterator[list[Checked | None]]:
+    """Check trajectories one by one; yield those to store in one transaction, with None for each that is not taken.
+
+    Args:
+      given: the trajectories, or what they can be made of.
+      rules: which are taken.
+      types: the columns of the catalog.
+      unknown: what to do with unknown keys.
+      refuse: called with what is not taken, and why. It may raise that, after those before it have been yielded.
+    """
+    waiting: list[Checked | None] = []
+    count = 0  # of their steps: a transaction is never more than the pool can hold
+    for each in given:
+        try:
+            checked = check(each, rules, types, unknown)
+        except TrajectoryError as error:
+            try:
+                refuse(each, error)
+            except TrajectoryError:
+                yield waiting
+                raise
+            waiting.append(None)
+            continue
+        count += len(checked.trajectory)
+        if len(waiting) >= TOGETHER or count > (rules.capacity or math.inf):
+            yield waiting
+            waiting, count = [], len(checked.trajectory)
+        waiting.append(checked)
+        types = checked.types
+    yield waiting
 
 
 def append(store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None) -> list[int]:

@@ -1,10 +1,8 @@
 """TrajectoryPool: trajectories of web agents in an episode store, filtered, judged late, drawn by recency."""
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -20,7 +18,6 @@ from jaxbuffers.trajectories.image_files import ImageFiles
 from jaxbuffers.trajectories.lines import lines_of
 from jaxbuffers.trajectories.taking import Taken
 
-TOGETHER = 64  # trajectories in one transaction
 KEPT = 1000  # of those that were set aside
 
 
@@ -200,27 +197,8 @@ class TrajectoryPool(Drawn):
           StoreError: they cannot be written; those before are stored.
         """
         ids: list[int] = []
-        given = iter(trajectories)
-        while some := list(islice(given, TOGETHER)):
-            waiting: list[Checked | None] = []
-            types = self.store.table().types
-            for each in some:
-                try:
-                    checked = adding.check(each, self._rules, types, self.unknown)
-                except TrajectoryError as error:
-                    if self.bad == "refuse":
-                        self._append(waiting)
-                        raise
-                    self.counts[error.reason] += 1
-                    self.set_aside = [*self.set_aside[1 - KEPT :], SetAside(each, error)]
-                    waiting.append(None)
-                    continue
-                if sum(map(_length, waiting)) + len(checked.trajectory) > (self._rules.capacity or math.inf):
-                    ids += self._append(waiting)  # a transaction is never more than the pool can hold
-                    waiting = []
-                waiting.append(checked)
-                types = checked.types
-            ids += self._append(waiting)
+        for some in adding.batches(trajectories, self._rules, self.store.table().types, self.unknown, self._refuse):
+            ids += self._append(some)
         return np.array(ids, np.int64)
 
     def from_jsonl(self, path: str | os.PathLike) -> np.ndarray:
@@ -289,6 +267,12 @@ class TrajectoryPool(Drawn):
         digests = set() if not len(self) else {*self.texts.lookup(np.unique(self.steps().field("screenshot")))}
         return freed + self._images[0].sweep({digest for digest in digests if digest is not None})
 
+    def _refuse(self, given: Any, error: TrajectoryError) -> None:
+        if self.bad == "refuse":
+            raise error
+        self.counts[error.reason] += 1
+        self.set_aside = [*self.set_aside[1 - KEPT :], SetAside(given, error)]
+
     def _append(self, checked: Sequence[Checked | None]) -> list[int]:
         good = [each for each in checked if each is not None]
         if good and self.images == "bytes":
@@ -300,7 +284,3 @@ class TrajectoryPool(Drawn):
     def _evict(self) -> None:
         if self.max_trajectories is not None and len(self.stores[0]) > self.max_trajectories:
             self.stores[0].evict(len(self.stores[0]) - self.max_trajectories)
-
-
-def _length(each: Checked | None) -> int:
-    return 0 if each is None else len(each.trajectory)
