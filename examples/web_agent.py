@@ -25,7 +25,7 @@ from flax import nnx
 from jax import Array
 from PIL import Image
 from running import Bars, options
-from web_pages import HEIGHT, TASKS, WIDTH, Agent, Element, expert, missing, play, read_tree, record, replayed
+from web_pages import HEIGHT, TASKS, WIDTH, Agent, Element, expert, missing, play, read_tree, record, replayed, wanted
 from web_report import clicks, picture, report
 
 import jaxbuffers as jb
@@ -126,6 +126,7 @@ class Lessons(NamedTuple):
 
     pages: Page
     clicked: Array  # int32, which element
+    wanted: Array  # bool [N, M], which elements the task wants clicked next
     kept: np.ndarray  # bool, whether the filters keep it
     held_out: np.ndarray  # bool
     task: np.ndarray  # int64, the place of its task in TASKS
@@ -135,17 +136,23 @@ def lessons(pool: jb.TrajectoryPool) -> Lessons:
     """Read all steps of the expert, and what each filter says of them."""
     samples, steps = pool.get_training_samples(filter=iteration(EXPERT), seed=0), pool.steps()
     ours = iteration(EXPERT).mask(steps)
-    pages, clicked = [], []
+    pages, clicked, right = [], [], []
     for sample, id, step in zip(samples, samples.trajectory.tolist(), samples.step.tolist(), strict=True):
         asked, tree = sample["message"][-1]["content"].split("\n", 1)
         elements = read_tree(tree)
+        said, image = asked.removeprefix("Task: "), pool.image(id, step)
+        pages.append(encoded(said, elements, image))
+        target = wanted(said, elements, image)[0]
+        named = [each == target or (target.name and each.name == target.name) for each in elements]
+        right.append([bool(each) for each in named] + [False] * (MOST - len(elements)))
         click = action_of(parse_response(sample["action"]))
-        pages.append(encoded(asked.removeprefix("Task: "), elements, pool.image(id, step)))
         clicked.append(max(i for i, each in enumerate(elements) if each.holds(click.x, click.y)))
     names = steps.of_steps(steps.columns["domain"])[ours]
     task = np.array([TASKS.index(name) for name in names])
     whole = Page(*(jnp.asarray(np.stack(part)) for part in zip(*pages, strict=True)))
-    return Lessons(whole, jnp.array(clicked), KEEP.mask(steps)[ours], HELD_OUT.mask(steps)[ours], task)
+    return Lessons(
+        whole, jnp.array(clicked), jnp.array(right), KEEP.mask(steps)[ours], HELD_OUT.mask(steps)[ours], task
+    )
 
 
 class Learner:
@@ -183,7 +190,7 @@ class Learner:
             self.key, key = jax.random.split(self.key)
             arguments = lessons.pages, lessons.clicked, jnp.asarray(eligible), key
             self.params, self.moments = self.chunk(self.params, self.moments, *arguments)
-            self.curve.append(float(np.mean(self.right(lessons)[lessons.kept & lessons.held_out])))
+            self.curve.append(float(np.mean(self.right(lessons)[lessons.held_out])))
             show(advance=1, note=f"{self.name}: {self.curve[-1]:.0%} of the clicks right on pages held out")
 
     @partial(jax.jit, static_argnums=0)
@@ -192,8 +199,9 @@ class Learner:
         return nnx.merge(self.graph, params)(pages)
 
     def right(self, lessons: Lessons) -> np.ndarray:
-        """Return for which steps the likeliest element is the one that was clicked, bool [N]."""
-        return np.asarray(jnp.argmax(self.logits(self.params, lessons.pages), -1) == lessons.clicked)
+        """Return for which steps the likeliest element is one that the task wants, bool [N]."""
+        chosen = jnp.argmax(self.logits(self.params, lessons.pages), -1)
+        return np.asarray(jnp.take_along_axis(lessons.wanted, chosen[:, None], 1)[:, 0])
 
     def agent(self, seed: int) -> Agent:
         """Return an agent that draws what to click, as a language model draws its words."""
@@ -221,9 +229,9 @@ def successes(pool: jb.TrajectoryPool) -> dict[str, list[float]]:
 
 
 def accuracies(lessons: Lessons, learner: Learner) -> list[float]:
-    """Return the share of right clicks at each task, in steps worth learning from that were held out."""
-    right, tested = learner.right(lessons), lessons.kept & lessons.held_out
-    return [float(np.mean(right[tested & (lessons.task == i)])) for i in range(len(TASKS))]
+    """Return the share of right clicks at each task, on pages that were held out."""
+    right = learner.right(lessons)
+    return [float(np.mean(right[lessons.held_out & (lessons.task == i)])) for i in range(len(TASKS))]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -135,8 +135,9 @@ def wanted(said: str, page: list[Element], screenshot: np.ndarray) -> tuple[Elem
                 return each, f"{each.name} must be {'unmarked' if each.marked else 'marked'}."
         return named["Submit"], "All is as it should be."
     if "colored box" in said:
-        color = np.array(ImageColor.getrgb(said.split()[3]))
-        points = [screenshot[each.top + each.height // 2, each.left + each.width // 2] for each in page[1:]]
+        color, scale = np.array(ImageColor.getrgb(said.split()[3])), len(screenshot) / HEIGHT
+        middles = [(each.top + each.height / 2, each.left + each.width / 2) for each in page[1:]]
+        points = [screenshot[int(y * scale), int(x * scale)] for y, x in middles]
         return page[1 + int(np.argmin([np.abs(point - color).sum() for point in points]))], "That is the color."
     quoted = re.search(r'"(.*)"', said)
     name = quoted[1] if quoted else said.removeprefix("Click on ").rstrip(".")

@@ -283,8 +283,7 @@ class SqliteStore(Owned):
 
     def _among(self, question: str, values: list[Any]) -> Iterator[tuple]:
         """Go through the rows of a question that ends in IN, asked for some values at a time."""
-        for start in range(0, len(values), MANY):
-            some = values[start : start + MANY]
+        for some in (values[start : start + MANY] for start in range(0, len(values), MANY)):
             yield from self.file.query(f"{question} ({', '.join('?' * len(some))})", *some)
 
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
