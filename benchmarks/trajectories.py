@@ -46,12 +46,13 @@ def trajectories(count: int) -> Iterator[Trajectory]:
         for i in range(STEPS):
             page = f"[{i}] page {number} " * (TREE // 16)
             prompt = [rounds[0], *rounds[1:][-2 * ROUNDS :], {"role": "user", "content": page}]
-            answer = f"Thought: go on.\nAction: click({number}, {i})"
+            x, y = 40 * ((7 * number + i) % 32), 40 * ((number + 5 * i) % 16)  # one of 512 elements
+            answer = f"Thought: {number} goes on, for the {i}th time.\nAction: click({x}, {y})"
             made.append(
                 Step(
                     Observation(task, f"{number}/{i}.png", page, {"url": f"https://example.org/{number}/{i}"}),
-                    Action({"key": "click", "x": number, "y": i}, f"click({number}, {i})"),
-                    Response(answer, {"action": f"click({number}, {i})"}, prompt),
+                    Action({"key": "click", "x": x, "y": y}, f"click({x}, {y})"),
+                    Response(answer, {"action": f"click({x}, {y})"}, prompt),
                     Reward(float(number % 2), submit=i == STEPS - 1),
                     i % 5 == 0,
                 )

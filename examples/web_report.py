@@ -75,7 +75,8 @@ def _attempt(pool: jb.TrajectoryPool, id: int, marks: list[dict[str, bool]], lea
     trajectory = pool.trajectory(id)
     about, won = trajectory.task, trajectory.reward == 1
     head = f"<b>{html.escape(about.task_name)}</b><span>{about.domain}, page {about.task_id}</span>"
-    head += f"<span>reward {trajectory.reward:g}</span><span>{len(trajectory)} steps</span>"
+    count = "1 step" if len(trajectory) == 1 else f"{len(trajectory)} steps"
+    head += f"<span>reward {trajectory.reward:g}</span><span>{count}</span>"
     figures = []
     for i, (step, said) in enumerate(zip(trajectory.steps, marks, strict=True)):
         lines = [
