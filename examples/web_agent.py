@@ -2,12 +2,12 @@
 
     pip install ".[web]" && apt-get install chromium chromium-driver
     python examples/web_agent.py                  # play, learn, and play again: four minutes
-    python examples/web_agent.py --recorded       # learn from recorded attempts, without a browser: one minute
+    python examples/web_agent.py --recorded       # learn from recorded attempts, without a browser: half a minute
 
 A scripted expert, noisy and sometimes wrong, plays tasks of MiniWoB++. Screenshots, accessibility trees, prompts and
 answers go into a `jb.TrajectoryPool`. A small vision-language policy (what is asked in words; the name, the place and
-the pixels of every element) clones the steps that the pool's filters keep: those of successful attempts (Oh et al.,
-"Self-Imitation Learning", 2018, call for no more) after which the screen changed. Beside it, another clones every step.
+the pixels of every element) clones the steps that the pool's filters keep: those of successful attempts after which the
+screen changed. Another policy clones all steps. Both play pages that nobody saw before.
 """
 
 import re
@@ -134,7 +134,7 @@ class Lessons(NamedTuple):
 
 def lessons(pool: jb.TrajectoryPool) -> Lessons:
     """Read all steps of the expert, and what each filter says of them."""
-    samples, steps = pool.get_training_samples(filter=iteration(EXPERT), seed=0), pool.steps()
+    samples, steps = pool.get_training_samples(filter=iteration(EXPERT)), pool.steps()
     ours = iteration(EXPERT).mask(steps)
     pages, clicked, right = [], [], []
     for sample, id, step in zip(samples, samples.trajectory.tolist(), samples.step.tolist(), strict=True):
@@ -274,13 +274,13 @@ def main(argv: list[str] | None = None) -> None:
         else:
             results = {learner.name: accuracies(learned, learner) for learner in learners}
             what = "right clicks on pages held out"
-        print(pool)
-        print(f"{learned.kept.sum()} of {len(learned.kept)} steps of the expert are kept: {KEEP!r}")
-        print(f"{what}: " + ", ".join(f"{name} {np.mean(shares):.0%}" for name, shares in results.items()))
-        worth = KEEP & iteration(EXPERT) & ~HELD_OUT
-        report(args.report, pool, {"successful()": successful(), "~same_screenshot()": ~same_screenshot()}, worth)
-        curves = {learner.name: learner.curve for learner in learners[1:]}
-        picture(args.out, curves, CHUNK, results, what, clicks(pool))
+    print(pool)
+    print(f"{learned.kept.sum()} of {len(learned.kept)} steps of the expert are kept: {KEEP!r}")
+    print(f"{what}: " + ", ".join(f"{name} {np.mean(shares):.0%}" for name, shares in results.items()))
+    worth = KEEP & iteration(EXPERT) & ~HELD_OUT
+    report(args.report, pool, {"successful()": successful(), "~same_screenshot()": ~same_screenshot()}, worth)
+    curves = {learner.name: learner.curve for learner in learners[1:]}
+    picture(args.out, curves, CHUNK, results, what, clicks(pool))
 
 
 if __name__ == "__main__":
