@@ -33,7 +33,7 @@ def prefix(text: str, start: int) -> tuple[Any, int]:
 
 def dumps(value: Any) -> str:
     """Write JSON on one line, compactly; equal values with keys in one order give equal texts."""
-    if type(value) is dict and all(type(each) is str for each in value.values()):  # most messages: in a tenth of time
+    if type(value) is dict and set(map(type, value.values())) == {str}:  # most messages, in a tenth of the time
         return "{" + ",".join([f"{_quoted(name)}:{_quoted(each)}" for name, each in value.items()]) + "}"
     return _ENCODER.encode(value)
 
