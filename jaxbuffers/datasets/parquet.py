@@ -45,7 +45,7 @@ def to_parquet(
 
     Raises:
       MissingFieldError: there is no such field.
-      DtypeError: Arrow cannot hold its dtype, such as bfloat16.
+      DtypeError: Arrow cannot hold its dtype, such as bfloat16, or a text with half a surrogate pair.
       EmptyReplayError: the store does not know yet what a row is.
     """
     arrow, parquet = needed("pyarrow", "arrow"), needed("pyarrow.parquet", "arrow")
@@ -74,7 +74,7 @@ def to_parquet(
             for name, i in names.items():
                 texts = spec.paths[i] in spec.texts
                 held[name] = store.texts.lookup(leaves[name]) if texts else leaves[name]
-            arrays = [_array(arrow, held[each.name], each.type) for each in schema]
+            arrays = [_named(arrow, held[each.name], each) for each in schema]
             file.write_table(arrow.table(arrays, schema=schema), row_group_size=AT_ONCE)
     return list(names)
 
@@ -103,6 +103,15 @@ def _type(arrow: Any, spec: RowSpec, leaf: int) -> Any:
     for size in reversed(spec.shapes[leaf]):
         found = arrow.list_(found, size)
     return found
+
+
+def _named(arrow: Any, values: Any, field: Any) -> Any:
+    try:
+        return _array(arrow, values, field.type)
+    except UnicodeEncodeError as error:
+        raise DtypeError(
+            f"a text of {field.name!r} has half a surrogate pair, which Arrow cannot hold; leave the field out."
+        ) from error
 
 
 def _array(arrow: Any, values: Any, kind: Any) -> Any:

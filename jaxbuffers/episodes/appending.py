@@ -13,7 +13,9 @@ from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import RowSpec
 
 
-def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str, str]) -> list[int]:
+def append(
+    core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str, str], most: int | None = None
+) -> list[int]:
     """Store episodes, and evict the oldest ones as the capacity asks, the first of the new ones too; return the ids.
 
     Args:
@@ -21,10 +23,11 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
       spec: of their rows.
       episodes: as they were checked.
       types: the user's columns, those that are new included.
+      most: how many episodes may be there then; None for no limit.
     """
     rows = core.made or core.made_of(spec)
     first, count = core.state.next_episode, len(episodes)
-    evicted, skipped = _to_evict(core, [len(each) for each in episodes])
+    evicted, skipped = _to_evict(core, [len(each) for each in episodes], most)
     removed, episodes = core.table["id"][:evicted].tolist(), episodes[skipped:]
     plan = core.placement(rows)
     places = [plan.place(len(each)) for each in episodes]
@@ -60,17 +63,20 @@ def append(core: Core, spec: RowSpec, episodes: list[Finished], types: dict[str,
     return list(range(first, first + count))
 
 
-def _to_evict(core: Core, new: list[int]) -> tuple[int, int]:
+def _to_evict(core: Core, new: list[int], most: int | None) -> tuple[int, int]:
     """Say how many of the oldest episodes leave for new ones of some lengths, and how many of these at once."""
+    there = len(core.table)
+    count = 0 if most is None else max(there + len(new) - most, 0)
     if core.capacity is None:
-        return 0, 0
+        return min(count, there), max(count - there, 0)
     if max(new) > core.capacity:
         raise ConfigurationError(
             f"{max(new)} rows do not fit in capacity={core.capacity} rows: an episode is kept whole or not at all. "
             f"Give a larger capacity."
         )
-    excess, count, there = core.total + sum(new) - core.capacity, 0, len(core.table)
     lengths = core.table["length"]
+    excess = core.total + sum(new) - core.capacity
+    excess -= int(lengths[:count].sum()) + sum(new[: max(count - there, 0)])
     while excess > 0:
         excess -= int(lengths[count]) if count < there else new[count - there]
         count += 1

@@ -10,7 +10,7 @@ from jaxbuffers.episodes import records
 from jaxbuffers.episodes.table import FIXED, TYPES
 from jaxbuffers.errors import ConfigurationError, DtypeError
 
-_RESERVED = {*FIXED, *records.COLUMNS, "rowid", "oid", "_rowid_"}
+_RESERVED = {name.lower() for name in (*FIXED, *records.COLUMNS, "rowid", "oid", "_rowid_")}
 _PYTHON = {int: "int", float: "float", bool: "bool", str: "str"}
 
 
@@ -32,8 +32,9 @@ def check_name(name: Any, others: Mapping[str, str]) -> None:
     """Refuse a name that no column can have."""
     if not isinstance(name, str) or not name.isidentifier() or not name.isascii():
         raise ConfigurationError(f"a column needs a name of ASCII letters, digits and underscores, got {name!r}.")
-    taken = {other.lower() for other in (*_RESERVED, *others)}
-    if name.lower() in taken and name not in others:
+    if name in others:
+        return
+    if name.lower() in _RESERVED or name.lower() in {other.lower() for other in others}:
         raise ConfigurationError(f"no column can be called {name!r}: the catalog has one of that name already.")
 
 

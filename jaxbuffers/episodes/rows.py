@@ -11,6 +11,7 @@ from jaxbuffers.host import convert
 from jaxbuffers.host.checks import usable
 from jaxbuffers.row import RowSpec, check_leaf, field, show
 from jaxbuffers.texts import TextTable
+from jaxbuffers.texts.nested import flatten
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 
@@ -88,11 +89,23 @@ def leaves_of(
 
 def interned(spec: RowSpec, leaves: list[Any], texts: TextTable, mask: np.ndarray | None = None) -> list[np.ndarray]:
     """Return the leaves as arrays, texts as their ids; of rows that ``mask`` leaves out no text is stored."""
-    for i, path in enumerate(spec.paths):
-        if path in spec.texts and not isinstance(leaves[i], np.ndarray):
-            given = leaves[i] if mask is None else _masked(leaves[i], mask.tolist(), spec.shapes[i])
-            leaves[i] = texts.intern(given)
-    return leaves
+    if mask is not None:
+        for i, path in enumerate(spec.paths):
+            if path in spec.texts and not isinstance(leaves[i], np.ndarray):
+                leaves[i] = _masked(leaves[i], mask.tolist(), spec.shapes[i])
+    return all_interned(spec, [leaves], texts)[0]
+
+
+def all_interned(spec: RowSpec, episodes: list[list[Any]], texts: TextTable) -> list[list[np.ndarray]]:
+    """Return the leaves of episodes as arrays, texts as their ids: all are looked up together."""
+    named = [i for i, path in enumerate(spec.paths) if path in spec.texts]
+    places = [(leaves, i) for leaves in episodes for i in named if not isinstance(leaves[i], np.ndarray)]
+    given = [flatten(leaves[i]) for leaves, i in places]
+    ids, end = texts.intern([text for part in given for text in part.items]), 0
+    for (leaves, i), part in zip(places, given, strict=True):
+        begin, end = end, end + len(part.items)
+        leaves[i] = ids[begin:end].reshape(part.shape)
+    return episodes
 
 
 def check_flags(spec: RowSpec, leaves: list[np.ndarray]) -> None:

@@ -17,10 +17,9 @@ from jaxbuffers.episodes.appending import append
 from jaxbuffers.episodes.opening import opened
 from jaxbuffers.episodes.readable import Readable
 from jaxbuffers.episodes.rows import Finished
-from jaxbuffers.episodes.where import integer, integers, per_episode
+from jaxbuffers.episodes.where import integer, integers, once, per_episode
 from jaxbuffers.episodes.writer import EpisodeWriter
 from jaxbuffers.errors import (
-    ConfigurationError,
     ShapeError,
     StoreError,
     StructureError,
@@ -104,7 +103,12 @@ class EpisodeStore(Readable):
         return int(self.add_episodes([rows], [{} if metadata is None else metadata], stream=stream)[0])
 
     def add_episodes(
-        self, episodes: Sequence[Any], metadata: Sequence[Mapping[str, Any]] | None = None, *, stream: int = -1
+        self,
+        episodes: Sequence[Any],
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        stream: int = -1,
+        max_episodes: int | None = None,
     ) -> np.ndarray:
         """Store several whole episodes in one transaction, which takes hardly longer than one does for short ones.
 
@@ -112,9 +116,11 @@ class EpisodeStore(Readable):
           episodes: the rows of each, as for `add_episode`.
           metadata: columns of your own for each, if any.
           stream: where they come from.
+          max_episodes: how many the store may have then; the oldest leave in the same transaction. None for no limit.
 
         Returns:
-          Their ids, int64 ``[n]``. Those that come before as many rows as the capacity have left already.
+          Their ids, int64 ``[n]``. Those that come before as many rows as the capacity, or before ``max_episodes``,
+          have left already.
 
         Raises:
           StructureError, ShapeError, DtypeError, ConfigurationError, StoreError: as for `add_episode`, which says them
@@ -126,6 +132,7 @@ class EpisodeStore(Readable):
         array([0, 1])
         """
         number = integer("stream", stream, -1)
+        most = None if max_episodes is None else positive("max_episodes", max_episodes)
         if isinstance(episodes, Mapping) or isinstance(metadata, Mapping):
             raise StructureError("give a list of episodes, and a list of dicts as metadata; add_episode takes one.")
         if metadata is not None and len(metadata) != len(episodes):
@@ -140,9 +147,9 @@ class EpisodeStore(Readable):
             told: Sequence[Any] = [None] * len(episodes) if metadata is None else metadata
             given = [{} if each is None else each for each in told]
             self._settled(given)
-            arrays = [_rows.interned(spec, leaves, self.texts) for leaves in checked]
+            arrays = _rows.all_interned(spec, checked, self.texts)
             finished = [Finished(leaves, number, each) for leaves, each in zip(arrays, given, strict=True)]
-            return np.array(self._commit(spec, finished), np.int64)
+            return np.array(self._commit(spec, finished, most), np.int64)
 
     def writer(self, num_envs: int | None = None, *, metadata: dict[str, Any] | None = None) -> EpisodeWriter:
         """Return what takes the rows of parallel environments, as `Replay.add` does, and stores their episodes.
@@ -191,7 +198,7 @@ class EpisodeStore(Readable):
         """
         with self._section():
             self._refuse_readers()
-            wanted, types = _once(integers("ids", ids)), self._core.state.types
+            wanted, types = once(integers("ids", ids)), self._core.state.types
             at = self._core.table.find(wanted).tolist()
             if not columns or not at:
                 return
@@ -221,7 +228,7 @@ class EpisodeStore(Readable):
         """
         with self._section():
             self._refuse_readers()
-            wanted = _once(integers("ids", ids))
+            wanted = once(integers("ids", ids))
             self._core.table.find(wanted)
             self._core.remove(wanted.tolist())
 
@@ -286,13 +293,7 @@ class EpisodeStore(Readable):
             found.append(values)
         return found, types
 
-    def _commit(self, spec: RowSpec, episodes: list[Finished]) -> list[int]:
+    def _commit(self, spec: RowSpec, episodes: list[Finished], most: int | None = None) -> list[int]:
         found, types = self._settled([each.users for each in episodes])
         settled = [replace(each, users=values) for each, values in zip(episodes, found, strict=True)]
-        return append(self._core, spec, settled, types)
-
-
-def _once(ids: np.ndarray) -> np.ndarray:
-    if len(np.unique(ids)) < len(ids):
-        raise ConfigurationError("ids names an episode twice.")
-    return ids
+        return append(self._core, spec, settled, types, most)

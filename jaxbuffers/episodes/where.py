@@ -33,6 +33,13 @@ def metadata_of(table: Table) -> dict[str, np.ndarray]:
     return {name: table[name] for name in table.names()}
 
 
+def once(ids: np.ndarray) -> np.ndarray:
+    """Return ids; refuse them if one stands there twice."""
+    if len(np.unique(ids)) < len(ids):
+        raise ConfigurationError("ids names an episode twice.")
+    return ids
+
+
 def integers(name: str, values: Any) -> np.ndarray:
     """Return an int or some as int64 ``[n]``; refuse what is none."""
     refuse_masked(name, values)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxbuffers.errors import DtypeError, ShapeError
 from jaxbuffers.host.checks import usable
 from jaxbuffers.row import Path, TextField, check_leaf, refuse_masked, show
+from jaxbuffers.texts.nested import PLAIN
 
 
 def declared(fields: Any) -> Any:
@@ -120,7 +121,8 @@ def texts(path: Path, value: Any, shape: tuple[int, ...], lead: tuple[int, ...])
             raise ShapeError(
                 f"{show(path)} is text of shape {want}, got a list of {len(x)} for an axis of {want[depth]}."
             )
-        items = [fill(y, depth + 1) for y in x]
+        plain = depth + 1 == len(want) and PLAIN.issuperset(map(type, x))
+        items = list(x) if plain else [fill(y, depth + 1) for y in x]
         return items + [fill(_empty(want[depth + 1 :]), depth + 1)] * (want[depth] - len(x))
 
     return fill(value, 0)

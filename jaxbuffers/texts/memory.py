@@ -42,12 +42,14 @@ class MemoryStore(Owned):
         for i in self.ids():
             yield i, self.read([i])[i]
 
-    def find(self, key: bytes, data: bytes) -> int | None:
-        """Return the id of a text, by its digest and then its bytes."""
-        for i in self._found.get(key, ()):
-            if unsqueeze(self._data[i], self.compress) == data:
-                return i
-        return None
+    def find(self, keys: Mapping[bytes, bytes]) -> dict[bytes, int]:
+        """Return the ids of those texts that are here, by their digests and then their bytes."""
+        found = {}
+        for data, key in keys.items():
+            for i in self._found.get(key, ()):
+                if unsqueeze(self._data[i], self.compress) == data:
+                    found[data] = i
+        return found
 
     def pack(self, data: bytes) -> bytes:
         """Return a text as it will be kept."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxbuffers.errors import DtypeError, ShapeError, UnknownTextError
 
 NULL = -1  # no text
+PLAIN = frozenset({str, type(None)})  # the types of most items
 UNKNOWN = -2  # what a Remap returns for ids that it does not know
 
 
@@ -26,6 +27,8 @@ def flatten(texts: Any) -> Flat:
         return flatten(texts.tolist()) if texts.size else Flat(texts.shape, [])
     if not isinstance(texts, list | tuple):
         raise DtypeError(f"expected a str or a list of them, got {type(texts).__name__} {reprlib.repr(texts)}.")
+    if PLAIN.issuperset(map(type, texts)):
+        return Flat((len(texts),), list(texts))
     parts = [flatten(text) for text in texts]
     if len({part.shape for part in parts}) > 1:
         raise ShapeError("lists of texts have different lengths; fill them up with None.")

@@ -17,6 +17,7 @@ from jaxbuffers.texts.ids import Supply, claim
 
 PENDING = 2**24  # bytes that wait for a commit; when there are more, the next new text has them written
 MANY = 500  # ids in one query
+USUAL = 4096  # bytes that fit into a row of every SQLite
 OVERHEAD = 64  # bytes of a row of SQLite beside the text, and some to spare
 
 
@@ -80,17 +81,24 @@ class SqliteStore(Owned):
         for start in range(0, len(wanted), MANY):
             yield from self.read(wanted[start : start + MANY]).items()
 
-    def find(self, key: bytes, data: bytes) -> int | None:
-        """Return the id of a text, by its digest and then its bytes."""
-        for i in self._pending_ids.get(key, ()):
-            if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
-                return i
-        stored = [i for (i,) in self.file.query("SELECT id FROM texts WHERE digest = ?", key) if i not in self._freed]
-        return next((i for i, known in self.read(stored).items() if known == data), None)
+    def find(self, keys: Mapping[bytes, bytes]) -> dict[bytes, int]:
+        """Return the ids of those texts that are here, by their digests and then their bytes."""
+        found = {}
+        for data, key in keys.items():
+            for i in self._pending_ids.get(key, ()):
+                if i in self._pending and unsqueeze(self._pending[i], self.compress) == data:
+                    found[data] = i
+        asked = [key for data, key in keys.items() if data not in found]
+        stored = [i for (i,) in self._among("SELECT id FROM texts WHERE digest IN", asked)]
+        known = self.read(i for i in stored if i not in self._freed)
+        return {data: i for i, data in known.items() if data in keys} | found
 
     def pack(self, data: bytes) -> bytes:
         """Return a text as it will be kept."""
-        kept, most = squeeze(data, self.compress), self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
+        kept = squeeze(data, self.compress)
+        if len(kept) <= USUAL:
+            return kept
+        most = self.file.database.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) - OVERHEAD
         if len(kept) > most:
             raise self.file.kind.error(
                 f"{self.file.path} cannot hold a text of {len(kept)} bytes; SQLite takes up to {most}."
@@ -158,7 +166,7 @@ class SqliteStore(Owned):
     def read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         """Return the bytes of those ids that are here."""
         found, missing = {}, []
-        file = self.file
+        self.file  # noqa: B018 - raises where it belongs to another process
         for i in wanted:
             data = self._cache.get(i)
             if data is None and i in self._pending:
@@ -167,11 +175,9 @@ class SqliteStore(Owned):
                 found[i] = data
             elif i not in self._freed:
                 missing.append(i)
-        for start in range(0, len(missing), MANY):
-            some = missing[start : start + MANY]
-            for i, key, kept in file.query(f"SELECT id, digest, data FROM texts WHERE id IN ({_marks(some)})", *some):
-                found[i] = self._checked(i, key, kept)
-                self._cache.put(i, found[i])
+        for i, key, kept in self._among("SELECT id, digest, data FROM texts WHERE id IN", missing):
+            found[i] = self._checked(i, key, kept)
+            self._cache.put(i, found[i])
         return found
 
     def drop(self, gone: Iterable[int]) -> None:
@@ -179,10 +185,7 @@ class SqliteStore(Owned):
         self._refuse_readers()
         gone = list(gone)
         stored = [i for i in gone if i not in self._pending]
-        sizes: dict[int, int] = {}
-        for start in range(0, len(stored), MANY):  # all that can fail, first
-            some = stored[start : start + MANY]
-            sizes |= self.file.query(f"SELECT id, LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", *some)
+        sizes = dict(self._among("SELECT id, LENGTH(data) FROM texts WHERE id IN", stored))  # all that can fail, first
         for i in stored:
             self._cache.forget(i)
             self._freed[i] = sizes[i]
@@ -241,11 +244,7 @@ class SqliteStore(Owned):
 
         def work() -> None:
             database, freed = self.file.database, list(self._freed)
-            there = 0
-            for start in range(0, len(freed), MANY):
-                some = freed[start : start + MANY]
-                lengths = database.execute(f"SELECT LENGTH(data) FROM texts WHERE id IN ({_marks(some)})", some)
-                there += sum(length for (length,) in lengths)
+            there = sum(length for (length,) in self._among("SELECT LENGTH(data) FROM texts WHERE id IN", freed))
             database.executemany("DELETE FROM texts WHERE id = ?", [(i,) for i in freed])
             self._count(-there)
 
@@ -282,6 +281,11 @@ class SqliteStore(Owned):
     def _count(self, change: int) -> None:
         self.file.database.execute("UPDATE meta SET value = value + ? WHERE name = 'bytes'", (change,))
 
+    def _among(self, question: str, values: list[Any]) -> Iterator[tuple]:
+        """Go through the rows of a question that ends in IN, asked for some values at a time."""
+        for some in (values[start : start + MANY] for start in range(0, len(values), MANY)):
+            yield from self.file.query(f"{question} ({', '.join('?' * len(some))})", *some)
+
     def _checked(self, i: int, key: bytes, kept: bytes) -> bytes:
         data = checked(kept, key, self.compress)
         if data is None:
@@ -294,7 +298,3 @@ class SqliteStore(Owned):
         if self.file.read_only:
             what = f"{self.file.path} was opened with read_only=True"
             raise self.file.kind.error(f"{what}: no text can be stored or freed.")
-
-
-def _marks(values: list[int]) -> str:
-    return ", ".join("?" * len(values))

@@ -1,7 +1,7 @@
 """TextTable: texts on the host, each stored once, named by int32 ids in the rows."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from typing import Any
 
@@ -102,11 +102,11 @@ class TextTable:
           WrongProcessError: this process was forked from the one that made the table. Nothing is stored.
         """
         shape, flat = flatten(texts)
-        data = [None if text is None else encode(text) for text in flat]
+        data = {text: encode(text) for text in dict.fromkeys(flat) if text is not None}
         with self._store.lock:
-            ids = self._intern([x for x in data if x is not None])
-        named = iter(ids)
-        result = np.array([NULL if x is None else next(named) for x in data], np.int32).reshape(shape)
+            ids: dict[str | None, int] = dict(zip(data, self._intern(data.values()), strict=True))
+        ids[None] = NULL
+        result = np.array([ids[text] for text in flat], np.int32).reshape(shape)
         return result if shape else np.int32(result)
 
     def lookup(self, ids: Any) -> Any:
@@ -271,25 +271,22 @@ class TextTable:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _intern(self, texts: list[bytes]) -> list[int]:
-        store, found, new = self._store, [], {}
-        for data in texts:
-            key = digest(data)
-            i = store.find(key, data)
-            found.append(i)
-            if i is None:
-                new[data] = key
-        kept = {data: store.pack(data) for data in new}
-        if self.max_bytes is not None and new:
+    def _intern(self, texts: Collection[bytes]) -> list[int]:
+        store = self._store
+        keys = {data: digest(data) for data in texts}
+        found = store.find(keys)
+        kept = {data: store.pack(data) for data in keys if data not in found}
+        if self.max_bytes is not None and kept:
             size = sum(map(len, kept.values()))
             if store.nbytes + size > self.max_bytes:
                 raise TextTableFullError(
-                    f"{len(new)} new texts take {size} bytes, the table has {store.nbytes} of max_bytes="
+                    f"{len(kept)} new texts take {size} bytes, the table has {store.nbytes} of max_bytes="
                     f"{self.max_bytes}. Sweep it, or raise the limit."
                 )
-        store.reserve(len(new))
-        given = {data: store.add(key, kept[data]) for data, key in new.items()}
-        return [given[data] if i is None else i for i, data in zip(found, texts, strict=True)]
+        store.reserve(len(kept))
+        for data, packed in kept.items():
+            found[data] = store.add(keys[data], packed)
+        return [found[data] for data in texts]
 
     def _read(self, wanted: Iterable[int]) -> dict[int, bytes]:
         with self._store.lock:  # a text that is read is not freed meanwhile

@@ -1,6 +1,7 @@
 """Trajectories into a store: checked one by one, several in one transaction."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from jaxbuffers.trajectories import rows, screenshots
 from jaxbuffers.trajectories.screenshots import Screenshot
 from jaxbuffers.trajectories.trajectory import Trajectory
 
+TOGETHER = 64  # trajectories in one transaction
+
 
 class Rules(NamedTuple):
     """Which trajectories a pool takes, and how it looks at their screenshots.
@@ -22,6 +25,7 @@ class Rules(NamedTuple):
       capacity: how many it may have; None for no limit.
       invalid_pages: whether those of invalid pages are taken.
       compare: "bytes" or "pixels".
+      image_folder: where relative paths of screenshots begin.
     """
 
     messages: int
@@ -29,6 +33,7 @@ class Rules(NamedTuple):
     capacity: int | None
     invalid_pages: bool
     compare: str
+    image_folder: str
 
 
 class Line(NamedTuple):
@@ -92,21 +97,59 @@ def check(given: Any, rules: Rules, types: dict[str, str], unknown: str) -> Chec
         columns, types = users.settled(rows.columns_of(made), types)
     except (DtypeError, ConfigurationError) as error:
         raise TrajectoryError("type", "Trajectory", f"does not fit the columns of the pool: {error}") from error
-    return Checked(made, columns, types, _seen(made, rules.compare))
+    return Checked(made, columns, types, _seen(made, rules))
 
 
-def append(store: EpisodeStore, messages: int, some: Sequence[Checked]) -> list[int]:
-    """Store trajectories in one transaction; return their ids."""
-    ids = store.add_episodes([_rows(each, messages) for each in some], [each.columns for each in some])
-    return ids.tolist()
+def batches(
+    given: Iterable[Any],
+    rules: Rules,
+    types: dict[str, str],
+    unknown: str,
+    refuse: Callable[[Any, TrajectoryError], None],
+) -> Iterator[list[Checked | None]]:
+    """Check trajectories one by one; yield those to store in one transaction, with None for each that is not taken.
+
+    Args:
+      given: the trajectories, or what they can be made of.
+      rules: which are taken.
+      types: the columns of the catalog.
+      unknown: what to do with unknown keys.
+      refuse: called with what is not taken, and why. It may raise that, after those before it have been yielded.
+    """
+    waiting: list[Checked | None] = []
+    count = 0  # of their steps: a transaction is never more than the pool can hold
+    for each in given:
+        try:
+            checked = check(each, rules, types, unknown)
+        except TrajectoryError as error:
+            try:
+                refuse(each, error)
+            except TrajectoryError:
+                yield waiting
+                raise
+            waiting.append(None)
+            continue
+        count += len(checked.trajectory)
+        if len(waiting) >= TOGETHER or count > (rules.capacity or math.inf):
+            yield waiting
+            waiting, count = [], len(checked.trajectory)
+        waiting.append(checked)
+        types = checked.types
+    yield waiting
 
 
-def _seen(trajectory: Trajectory, compare: str) -> list[Screenshot | None]:
+def append(store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None) -> list[int]:
+    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids."""
+    episodes, columns = [_rows(each, messages) for each in some], [each.columns for each in some]
+    return store.add_episodes(episodes, columns, max_episodes=most).tolist()
+
+
+def _seen(trajectory: Trajectory, rules: Rules) -> list[Screenshot | None]:
     known: dict[str | None, Screenshot | None] = {}
     for step in trajectory.steps:
         path = step.observation.image_path
         if path not in known:
-            known[path] = screenshots.read(path, compare)
+            known[path] = screenshots.read(path, rules.compare, rules.image_folder)
     return [known[step.observation.image_path] for step in trajectory.steps]
 
 

@@ -30,6 +30,7 @@ class Drawn(abc.ABC):
 
     stores: list[EpisodeStore]
     _images: list[ImageFiles]
+    _image_folder: str
     _folder: str | None
     _known: tuple[Any, Steps] | None
     _cache: FieldCache
@@ -88,7 +89,7 @@ class Drawn(abc.ABC):
         path, digest = (held.texts.lookup(found[name][0, 0]) for name in ("image_path", "screenshot"))
         data = None if digest is None else self._images[store].get(digest)
         if data is None:
-            shown = screenshots.read(path, "bytes")
+            shown = screenshots.read(path, "bytes", self._image_folder)
             if shown is None:
                 raise StoreError(f"trajectory {id} has no screenshot of step {step} any more: {path!r} is no image.")
             data = shown.data

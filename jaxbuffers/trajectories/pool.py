@@ -1,10 +1,8 @@
 """TrajectoryPool: trajectories of web agents in an episode store, filtered, judged late, drawn by recency."""
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -20,7 +18,6 @@ from jaxbuffers.trajectories.image_files import ImageFiles
 from jaxbuffers.trajectories.lines import lines_of
 from jaxbuffers.trajectories.taking import Taken
 
-TOGETHER = 64  # trajectories in one transaction
 KEPT = 1000  # of those that were set aside
 
 
@@ -54,6 +51,7 @@ class TrajectoryPool(Drawn):
       unknown: "refuse" or "keep" keys of dictionaries that no component has.
       images: "paths" keeps the paths of screenshots, "bytes" the files themselves.
       compare: screenshots are the same if their "bytes" are, or their "pixels".
+      image_folder: where relative paths of screenshots begin; None for the working directory.
 
     Attributes:
       store: the `EpisodeStore`.
@@ -96,6 +94,7 @@ class TrajectoryPool(Drawn):
         unknown: str = "refuse",
         images: str = "paths",
         compare: str = "bytes",
+        image_folder: str | os.PathLike | None = None,
     ) -> None:
         self._settle(filter, include_reward_in_sample, shuffle, seed)
         self.max_trajectories = None if max_trajectories is None else positive("max_trajectories", max_trajectories)
@@ -116,7 +115,8 @@ class TrajectoryPool(Drawn):
         capacity = None if capacity is None else positive("capacity", capacity)
         store = folder.opened(path, capacity, messages)
         self.stores: list[EpisodeStore] = [store]
-        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare)
+        self._image_folder = os.fspath(image_folder or "")
+        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare, self._image_folder)
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
         self._evict()
 
@@ -129,6 +129,7 @@ class TrajectoryPool(Drawn):
         include_reward_in_sample: bool = True,
         shuffle: bool = False,
         seed: int = 0,
+        image_folder: str | os.PathLike | None = None,
     ) -> "TrajectoryPool":
         """Read a pool that other processes write, or all pools in a folder, as one. It is seen as it is now.
 
@@ -138,6 +139,7 @@ class TrajectoryPool(Drawn):
           include_reward_in_sample: see `TrajectoryPool`.
           shuffle: see `TrajectoryPool`.
           seed: see `TrajectoryPool`; processes that read the same draw the same with the same seed.
+          image_folder: see `TrajectoryPool`.
 
         Raises:
           StoreError: there is no pool.
@@ -151,7 +153,8 @@ class TrajectoryPool(Drawn):
         pool._join()
         if not pool.stores:
             raise StoreError(f"{os.fspath(path)} is no pool, and has none in it with trajectories yet.")
-        pool._rules = Rules(0, 1, None, False, "bytes")
+        pool._image_folder = os.fspath(image_folder or "")
+        pool._rules = Rules(0, 1, None, False, "bytes", pool._image_folder)
         return pool
 
     @property
@@ -194,27 +197,8 @@ class TrajectoryPool(Drawn):
           StoreError: they cannot be written; those before are stored.
         """
         ids: list[int] = []
-        given = iter(trajectories)
-        while some := list(islice(given, TOGETHER)):
-            waiting: list[Checked | None] = []
-            types = self.store.table().types
-            for each in some:
-                try:
-                    checked = adding.check(each, self._rules, types, self.unknown)
-                except TrajectoryError as error:
-                    if self.bad == "refuse":
-                        self._append(waiting)
-                        raise
-                    self.counts[error.reason] += 1
-                    self.set_aside = [*self.set_aside[1 - KEPT :], SetAside(each, error)]
-                    waiting.append(None)
-                    continue
-                if sum(map(_length, waiting)) + len(checked.trajectory) > (self._rules.capacity or math.inf):
-                    ids += self._append(waiting)  # a transaction is never more than the pool can hold
-                    waiting = []
-                waiting.append(checked)
-                types = checked.types
-            ids += self._append(waiting)
+        for some in adding.batches(trajectories, self._rules, self.store.table().types, self.unknown, self._refuse):
+            ids += self._append(some)
         return np.array(ids, np.int64)
 
     def from_jsonl(self, path: str | os.PathLike) -> np.ndarray:
@@ -283,18 +267,20 @@ class TrajectoryPool(Drawn):
         digests = set() if not len(self) else {*self.texts.lookup(np.unique(self.steps().field("screenshot")))}
         return freed + self._images[0].sweep({digest for digest in digests if digest is not None})
 
+    def _refuse(self, given: Any, error: TrajectoryError) -> None:
+        if self.bad == "refuse":
+            raise error
+        self.counts[error.reason] += 1
+        self.set_aside = [*self.set_aside[1 - KEPT :], SetAside(given, error)]
+
     def _append(self, checked: Sequence[Checked | None]) -> list[int]:
         good = [each for each in checked if each is not None]
         if good and self.images == "bytes":
             self._images[0].put({seen.digest: seen for each in good for seen in each.seen if seen is not None}.values())
-        stored = iter(adding.append(self.store, self._rules.messages, good) if good else [])
-        self._evict()
+        messages, most = self._rules.messages, self.max_trajectories
+        stored = iter(adding.append(self.store, messages, good, most) if good else [])
         return [-1 if each is None else next(stored) for each in checked]
 
     def _evict(self) -> None:
         if self.max_trajectories is not None and len(self.stores[0]) > self.max_trajectories:
             self.stores[0].evict(len(self.stores[0]) - self.max_trajectories)
-
-
-def _length(each: Checked | None) -> int:
-    return 0 if each is None else len(each.trajectory)

@@ -22,17 +22,18 @@ class Screenshot(NamedTuple):
     data: bytes
 
 
-def read(path: str | None, compare: str) -> Screenshot | None:
+def read(path: str | None, compare: str, folder: str = "") -> Screenshot | None:
     """Return the screenshot in a file; None if there is none, or it is no whole image.
 
     Args:
       path: of the file, or its ``file://`` address.
       compare: "bytes" for a digest of the file, "pixels" for one of the decoded image.
+      folder: where a relative path begins; "" for the working directory.
     """
     if not path:
         return None
     try:
-        with open(file_of(path), "rb") as file:
+        with open(os.path.join(folder, file_of(path)), "rb") as file:
             data = file.read()
     except (OSError, ValueError):
         return None

@@ -117,3 +117,19 @@ def test_images_are_read_from_their_paths(tmp_path):
     (tmp_path / "0-0.png").unlink()
     with pytest.raises(StoreError, match=r"0-0.png' is no image"):
         pool.image(0, 0)
+
+
+def test_relative_paths_begin_in_the_folder_that_was_named(tmp_path):
+    pytest.importorskip("PIL")
+    (tmp_path / "red.png").write_bytes(RED)
+    made = trajectory(steps=2, images=["red.png", "red.png"])
+    pool = TrajectoryPool(tmp_path / "pool", image_folder=tmp_path)
+    pool.add(made)
+    assert shown(pool) == [True, False]
+    assert pool.trajectory(0).steps[0].observation.image_path == "red.png"
+    assert pool.image(0, 1).tolist()[0][0] == [255, 0, 0]
+    pool.close()
+    with TrajectoryPool.open(tmp_path / "pool", image_folder=tmp_path) as reader:
+        assert reader.image(0, 0).tolist()[0][0] == [255, 0, 0]
+    with TrajectoryPool.open(tmp_path / "pool") as elsewhere, pytest.raises(StoreError, match=r"red.png"):
+        elsewhere.image(0, 0)
