@@ -20,7 +20,7 @@ import jaxbuffers as jb
 from benchmarks.timing import Result, race
 
 EPISODES, ROWS, IMAGE = 100, 150, (64, 64, 3)  # 184 MB of images
-BATCH, LENGTH, PER, ROUNDS = 16, 64, 10, 20
+BATCH, LENGTH, PER, ROUNDS = 16, 64, 5, 10
 _kept: list[Any] = []  # workers end with who holds them, and so do torchrl's files
 
 
