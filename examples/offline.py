@@ -9,8 +9,9 @@ out, so who begins with nothing never learns that there is a way. For each seed:
 
 1. A medium driver, who pushes the wrong way every third time, plays; Minari records; an `EpisodeStore` takes it in.
 2. TD3 + BC learns from the store alone. Worker processes read the batches, and a run that is killed goes on there.
-3. It goes on online, with half of every batch from the store and half from the ring of new experience.
-4. For comparison, the same learner begins online with nothing, for as many steps.
+3. It goes on online, with half of every batch from the store and half from the ring of new experience. It still
+   imitates what is in the batch: a policy that no longer does has soon forgotten the way out.
+4. For comparison, the same learner begins online with nothing, nor anybody to imitate, for as many steps.
 
 Fujimoto and Gu, "A Minimalist Approach to Offline Reinforcement Learning", 2021; Ball et al., "Efficient Online
 Reinforcement Learning with Offline Data", 2023 (RLPD: half and half, and LayerNorm in the critics; without its large
@@ -260,7 +261,8 @@ def draw(path: str, records: list[dict[str, Any]]) -> None:
         for name, style, label in (("medium", "--", "the data"), ("random", ":", "random policy")):
             axes.axhline(np.mean([record[name] for record in records]), color="0.3", linestyle=style, label=label)
         axes.set(title=title, xlabel=unit)
-        axes.legend(loc="center right")
+        axes.locator_params(axis="x", nbins=5)
+        axes.legend(loc="center right", bbox_to_anchor=(1, 0.71))
     both[0].set_ylabel(f"return, mean of {TRIAL} episodes")
     figure.suptitle(f"{ENV}: mean, best and worst of {len(records)} seeds")
     figure.savefig(path, dpi=110)
