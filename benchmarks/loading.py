@@ -1,10 +1,14 @@
-"""Batches read by workers: ours, a DataLoader over .npz files of episodes, and torchrl with a memmap storage."""
+"""Batches read by workers: ours, a DataLoader over .npz files of episodes, and torchrl with a memmap storage.
+
+torchrl is left out where it is not installed, as in ``benchmarks/store.py``, which says how to add it.
+"""
 
 import atexit
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,13 @@ import numpy as np
 import torch
 from tensordict import TensorDict
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from torchrl.data import LazyMemmapStorage, ReplayBuffer
-from torchrl.data.replay_buffers.samplers import SliceSampler
 
 import jaxbuffers as jb
 from benchmarks.timing import Result, race
 
 EPISODES, ROWS, IMAGE = 100, 150, (64, 64, 3)  # 184 MB of images
-BATCH, LENGTH, PER, ROUNDS = 16, 64, 10, 20
+BATCH, LENGTH, PER, ROUNDS = 16, 64, 5, 10
+TORCHRL = find_spec("torchrl") is not None
 _kept: list[Any] = []  # workers end with who holds them, and so do torchrl's files
 
 
@@ -29,7 +32,8 @@ def run() -> Iterator[Callable[[], Result]]:
     for workers in (0, 1, 2):
         for prefetch in (0, 2):
             yield lambda workers=workers, prefetch=prefetch: _against_files(workers, prefetch)
-    yield _against_torchrl
+    if TORCHRL:
+        yield _against_torchrl
 
 
 @lru_cache(maxsize=1)
@@ -38,9 +42,7 @@ def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="jaxbuffers-loading-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "files").mkdir()
-    storage = LazyMemmapStorage(EPISODES * ROWS, scratch_dir=folder / "torchrl")
-    sampler = SliceSampler(slice_len=LENGTH, traj_key="episode", cache_values=True, strict_length=True)
-    buffer = ReplayBuffer(storage=storage, sampler=sampler, batch_size=BATCH * LENGTH)
+    buffer = _torchrl(folder / "torchrl") if TORCHRL else None
     _kept.append(buffer)
     with jb.EpisodeStore(folder / "store") as store:
         for number in range(EPISODES):
@@ -52,9 +54,19 @@ def _folder() -> Path:
             }
             store.add_episode(rows)
             np.savez(folder / "files" / f"{number:07}.npz", **rows)
-            tensors = {name: torch.from_numpy(x) for name, x in rows.items()}
-            buffer.extend(TensorDict(tensors | {"episode": torch.full((ROWS,), number)}, [ROWS]))
+            if buffer is not None:
+                tensors = {name: torch.from_numpy(x) for name, x in rows.items()}
+                buffer.extend(TensorDict(tensors | {"episode": torch.full((ROWS,), number)}, [ROWS]))
     return folder
+
+
+def _torchrl(folder: Path) -> Any:
+    from torchrl.data import LazyMemmapStorage, ReplayBuffer
+    from torchrl.data.replay_buffers.samplers import SliceSampler
+
+    storage = LazyMemmapStorage(EPISODES * ROWS, scratch_dir=folder)
+    sampler = SliceSampler(slice_len=LENGTH, traj_key="episode", cache_values=True, strict_length=True)
+    return ReplayBuffer(storage=storage, sampler=sampler, batch_size=BATCH * LENGTH)
 
 
 class Files(IterableDataset):

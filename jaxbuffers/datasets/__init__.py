@@ -2,7 +2,8 @@
 
 from jaxbuffers.datasets.flat import from_arrays
 from jaxbuffers.datasets.imported import Imported
-from jaxbuffers.datasets.minari_data import from_minari, to_minari
+from jaxbuffers.datasets.minari_in import from_minari
+from jaxbuffers.datasets.minari_out import to_minari
 from jaxbuffers.datasets.parquet import to_parquet
 from jaxbuffers.datasets.spaces import space_fields
 from jaxbuffers.datasets.vault import from_vault

@@ -2,15 +2,19 @@
 
 import json
 import os
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from jaxbuffers.errors import StructureError
+from jaxbuffers.inspecting.of_checkpoint import cut, look_at_states
 from jaxbuffers.inspecting.report import Histogram, Report, Table, size_of
 from jaxbuffers.texts import TextTable
 
 SOME = 20  # texts to show
 LONGEST = 2**27  # bytes of a header
-BYTES = {"BOOL": 1, "U8": 1, "I8": 1}
+READ = {"F32": "<f4", "I32": "<i4"}  # what is looked into
 
 
 def look_at_texts(path: str) -> Report:
@@ -50,8 +54,30 @@ def look_at_arrays(path: str) -> Report:
         report.warnings.append(f"the file has {size:,} bytes, its header speaks of {ended:,}.")
     told = [("name", "dtype", "shape", "bytes"), *((*row[:3], size_of(row[3])) for row in rows)]
     report.tables.append(Table("Arrays", told))
-    report.facts += [(name, _told(value)) for name, value in words.items()]
+    if "jaxbuffers" in words and (said := _checkpoint(words["jaxbuffers"])) is not None:
+        report.title = f"Checkpoint {path}"
+        where = {name: (8 + length + each["data_offsets"][0], each) for name, each in header.items()}
+        readers = {name: partial(_array, path, *each) for name, each in where.items() if each[1]["dtype"] in READ}
+        look_at_states(report, said, readers)
+    else:
+        report.facts += [(name, _told(value)) for name, value in words.items()]
     return report
+
+
+def _checkpoint(words: str) -> dict[str, Any] | None:
+    """Return what a checkpoint says of itself; None where this is none."""
+    try:
+        said = json.loads(words)
+    except ValueError:
+        return None
+    known = isinstance(said, dict) and all(isinstance(said.get(name), dict) for name in ("versions", "made_by"))
+    return said if known else None
+
+
+def _array(path: str, start: int, entry: dict[str, Any]) -> np.ndarray:
+    """Read an array."""
+    dtype = np.dtype(READ[entry["dtype"]])
+    return np.fromfile(path, dtype, _span(entry) // dtype.itemsize, offset=start).reshape(entry["shape"])
 
 
 def _span(entry: dict[str, Any]) -> int:
@@ -67,8 +93,4 @@ def _told(value: str) -> str:
         return value
     if not isinstance(parsed, dict):
         return str(parsed)
-    return "\n".join(f"{name}: {_cut(json.dumps(each))}" for name, each in parsed.items())
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+    return "\n".join(f"{name}: {cut(json.dumps(each))}" for name, each in parsed.items())

@@ -116,7 +116,7 @@ def test_rows_are_aligned_as_everywhere_in_the_library():
 
 
 def test_some_episodes_in_several_batches(monkeypatch):
-    monkeypatch.setattr("jaxbuffers.datasets.minari_data.AT_ONCE", 2)
+    monkeypatch.setattr("jaxbuffers.datasets.minari_out.AT_ONCE", 2)
     store = jb.EpisodeStore()
     for i in range(6):
         flat = np.full((3 + i, 2), i, np.float32)

@@ -1,4 +1,4 @@
-"""Minari's data sets, in and out."""
+"""Minari's data sets, in."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,12 +9,8 @@ import numpy as np
 from jaxbuffers.checks import flag
 from jaxbuffers.datasets.imported import Imported, Pair, narrowed, needed, wide_dtype
 from jaxbuffers.datasets.spaces import space_fields
-from jaxbuffers.episodes.episode import StoredEpisode
-from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.errors import MissingFieldError, ShapeError, StructureError
-from jaxbuffers.row import Row, TextField, field, paths_of, with_paths
-
-AT_ONCE = 64  # episodes that are handed to Minari together
+from jaxbuffers.row import Row, TextField, paths_of
 
 
 def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False) -> Imported:
@@ -54,59 +50,6 @@ def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False
             yield _rows(episode, row, infos, narrow), {"minari_episode": number, **seed}
 
     return Imported(row, len(dataset), episodes)
-
-
-def to_minari(
-    store: EpisodeStore,
-    dataset_id: str,
-    *,
-    observation_space: Any = None,
-    action_space: Any = None,
-    infos: Sequence[str] = (),
-    where: Any = None,
-    **more: Any,
-) -> Any:
-    """Write episodes as a data set of Minari; needs the extra ``minari``.
-
-    Images are written as they are, without JPEG. The column ``seed``, where there is one, becomes Minari's.
-
-    Args:
-      store: with rows that have ``obs``, ``action``, ``reward``, ``is_last`` and ``is_terminal``, such as `Row`.
-      dataset_id: its name for Minari, such as ``"pendulum/medium-v0"``.
-      observation_space: of Gymnasium; None where ``env`` is given.
-      action_space: likewise.
-      infos: top-level names of ``extras`` to write as infos.
-      where: which episodes; see `EpisodeStore.episodes`.
-      **more: for ``minari.create_dataset_from_buffers``, such as ``env``, ``author`` and ``description``.
-
-    Returns:
-      The ``minari.MinariDataset``.
-
-    Raises:
-      StructureError: an episode has no step, or there is no episode.
-      MissingFieldError: the rows lack a field.
-    """
-    minari = needed("minari", "minari")
-    buffers: list[Any] = []
-    made = None
-
-    def write() -> Any:
-        if made is not None:
-            made.update_dataset_from_buffer(buffers)
-            return made
-        spaces = {"observation_space": observation_space, "action_space": action_space}
-        given = {name: space for name, space in spaces.items() if space is not None}
-        return minari.create_dataset_from_buffers(
-            dataset_id=dataset_id, buffer=buffers, jpeg_encoding=False, **given, **more
-        )
-
-    for episode in store.episodes(where):
-        buffers.append(_buffer(store, episode, infos))
-        if len(buffers) == AT_ONCE:
-            made, buffers = write(), []
-    if not buffers and made is None:
-        raise StructureError("there is no episode to write.")
-    return write() if buffers else made
 
 
 def _row(dataset: Any, infos: Sequence[str], narrow: bool) -> Row:
@@ -179,35 +122,3 @@ def _leaves(what: str, values: Any, described: Any, count: int, add: int, narrow
     except (ValueError, TypeError) as error:
         raise StructureError(f"{what!r} is not nested as its space says: {error}") from error
     return treedef.unflatten([leaf(*each) for each in zip(paths, leaves, given, strict=True)])
-
-
-def _buffer(store: EpisodeStore, episode: StoredEpisode, infos: Sequence[str]) -> Any:
-    """Return an episode as Minari takes it."""
-    minari = needed("minari.data_collector", "minari")
-    spec, rows, steps = store.spec, episode.rows, len(episode) - 1
-    assert spec is not None
-    spec.require(("obs", "action", "reward", "is_terminal"), "Minari")
-    if steps < 1:
-        raise StructureError(f"episode {episode.id} has one row and no step: leave it out with where=.")
-    decoded = {path: store.texts.lookup(leaf) for path, leaf in paths_of(rows).items() if path in spec.texts}
-    rows = with_paths(rows, decoded)
-    extras = field(rows, "extras", ())
-    for name in infos:
-        if not isinstance(extras, dict) or name not in extras:
-            raise MissingFieldError(f"the rows have no extras {name!r} to write as an info.")
-    ends = np.arange(steps) == steps - 1
-    terminated = bool(field(rows, "is_terminal")[-1])
-    return minari.EpisodeBuffer(
-        seed=episode.metadata.get("seed"),
-        observations=field(rows, "obs"),
-        actions=_each_leaf(lambda x: x[:-1], field(rows, "action")),
-        rewards=field(rows, "reward")[1:],
-        terminations=ends & terminated,
-        truncations=ends & (not terminated),
-        infos={name: extras[name] for name in infos},
-    )
-
-
-def _each_leaf(function: Any, tree: Any) -> Any:
-    """Map over arrays and lists of texts."""
-    return jax.tree.map(function, tree, is_leaf=lambda x: isinstance(x, list))
