@@ -33,7 +33,7 @@ import jaxbuffers as jb
 
 STEPS, NUM_ENVS, FIRST, TRIALS = 50, 4, 40, 32  # of an episode; episodes at once, at random first, to judge a policy
 NOISE = 0.3  # added to plans while learning
-UPDATES, BATCH, LENGTH = 50, 16, 20  # updates between episodes, from so many sequences of so many steps
+UPDATES, BATCH, LENGTH = 12, 16, 20  # updates for each new episode, from so many sequences of so many steps
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(2e-3))
 SHOWN, CONTEXT, ZOOM = range(0, 37, 3), 7, 6  # steps of a film, how many of them the model sees, pixels for a pixel
 
@@ -107,7 +107,8 @@ class PlaNet(NamedTuple):
         """Learn from the memory, then play and remember; at random while there is nothing to learn from."""
         keys, losses, act, count = split(key, 3), {}, at_random, FIRST
         if len(memory):
-            for update in split(keys[0], UPDATES):
+            new = FIRST if len(memory) == FIRST else NUM_ENVS
+            for update in split(keys[0], UPDATES * new):
                 sample, noise = split(update)
                 steps, _ = memory.sample(BATCH, LENGTH, time_first=True, key=sample)
                 run, losses = self.learn(run, steps, noise)
@@ -151,7 +152,7 @@ def film(model: WorldModel, episode: jb.planet.Episode) -> np.ndarray:
 
 def picture(path: str, title: str, returns: np.ndarray, random: float, final: float, films: list[np.ndarray]) -> None:
     """Draw the learning curve above the films."""
-    figure, (curve, *strips) = plt.subplots(3, figsize=(10, 8.5), height_ratios=(1.5, 1, 1), layout="constrained")
+    figure, (curve, *strips) = plt.subplots(3, figsize=(10, 8), height_ratios=(1.6, 1, 1), layout="constrained")
     number, last = np.arange(1, len(returns) + 1), min(20, len(returns))
     curve.axvspan(0, FIRST, color="0.93", label="played at random")
     curve.plot(number, returns, "o", color="C1", markersize=4, alpha=0.45, markeredgewidth=0, label="an episode")
@@ -162,17 +163,17 @@ def picture(path: str, title: str, returns: np.ndarray, random: float, final: fl
     curve.set(
         title=title, xlabel="episodes", ylabel=f"return, at most {STEPS}", xlim=(0, len(returns)), ylim=(0, STEPS)
     )
-    curve.legend(loc="lower right", ncols=2)
+    curve.legend(loc="lower right", framealpha=0.9)
     for axes, film, how in zip(strips, films, ("plans", "random forces"), strict=True):
         height, width = film.shape[0] / 2, film.shape[1] / len(SHOWN)
-        axes.imshow(film)
+        axes.imshow(film, interpolation="nearest")
         axes.axvline(width * sum(t < CONTEXT for t in SHOWN) - 0.5, color="C3", linewidth=2.5)
         axes.set_yticks([height / 2, 3 * height / 2], ["truth", "model"])
         axes.set_xticks(width * (np.arange(len(SHOWN)) + 0.5), [f"step {t}" for t in SHOWN], fontsize=8)
         axes.set_title(f"pushed by {how}: the model sees {CONTEXT} images, up to the line, and foresees the others")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
@@ -199,7 +200,7 @@ def train(planet: PlaNet, memory: jb.planet.Memory, saved: Checkpoints, chunks: 
 
 def main(argv: list[str] | None = None) -> None:
     """Learn, judge the plans and random forces from the same places, draw."""
-    parser = options(__doc__, "planet.png", episodes=280)
+    parser = options(__doc__, "planet.png", episodes=240)
     save_options(parser, every=5)
     args, started = parser.parse_args(argv), time.perf_counter()
     saved = Checkpoints(args, "model", episodes=args.episodes, seed=args.seed)
@@ -212,15 +213,19 @@ def main(argv: list[str] | None = None) -> None:
             run = train(planet, memory, saved, chunks, Run(params, OPTIMIZER.init(params)), key)
             returns = memory.store.metadata["return"]  # a column of the store: the curve needs no other record
     keys, acts = split(key(0)), (partial(planet.act, run.params, 0.0), at_random)
-    played = [play(act, places(split(keys[0], TRIALS)), keys[1]) for act in acts]
+    trials = places(split(keys[0], TRIALS))
+    played = [play(act, trials, keys[1]) for act in acts]
     final, random = (float(np.mean([np.sum(episode.reward) for episode in episodes])) for episodes in played)
     curve = " ".join(f"{part.mean():.1f}" for part in np.array_split(returns, max(1, len(returns) // FIRST)))
     print(
         f"{len(returns)} episodes in {time.perf_counter() - started:.0f} s; returns as they were learned from: {curve}"
     )
-    print(result := f"a puck seen as 32 x 32 images: return {final:.1f} over {TRIALS} episodes; random {random:.1f}")
-    model = nnx.merge(graph, run.params)
-    picture(args.out, result, returns, random, final, [film(model, episodes[0]) for episodes in played])
+    print(
+        result
+        := f"PlaNet on a puck, seen as 32 x 32 images: return {final:.1f} over {TRIALS} episodes; random {random:.1f}"
+    )
+    model, farthest = nnx.merge(graph, run.params), np.square(trials.position - trials.goal).sum(-1).argmax()
+    picture(args.out, result, returns, random, final, [film(model, episodes[farthest]) for episodes in played])
 
 
 if __name__ == "__main__":

@@ -7,15 +7,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax.lax import scan, top_k
-from jax.nn import relu, softplus
+from jax.nn import relu, sigmoid, softplus
 from jax.random import normal, split
 
 import jaxbuffers as jb
 
 ACTIONS = 2  # numbers in an action
 DETER, STOCH, UNITS = 96, 16, 96  # the two parts of a latent, and hidden units
-IMAGE_STD, REWARD_STD, FREE_NATS = 0.2, 0.1, 2.0  # how exact predictions should be; divergence that costs nothing
+IMAGE_STD, REWARD_STD, FREE_NATS = 0.1, 0.05, 2.0  # how exact predictions should be; divergence that costs nothing
 HORIZON, ITERATIONS, CANDIDATES, ELITES = 10, 5, 64, 8  # of plans
+
+
+def mlp(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Sequential:
+    """One hidden layer."""
+    return nnx.Sequential(nnx.Linear(inputs, UNITS, rngs=rngs), relu, nnx.Linear(UNITS, outputs, rngs=rngs))
 
 
 class WorldModel(nnx.Module):
@@ -26,10 +31,9 @@ class WorldModel(nnx.Module):
         # Convolutions whose stride is the size of their kernels: products of matrices, which CPUs are fast at.
         self.patches, self.encoder = linear(8 * 8 * 3, 48), linear(16 * 48, UNITS)
         self.decoder, self.pixels = linear(DETER + STOCH, 16 * 48), linear(48, 8 * 8 * 3)
-        self.inputs, self.memory = linear(STOCH + ACTIONS, UNITS), nnx.GRUCell(UNITS, DETER, rngs=rngs)
-        self.prior = nnx.List([linear(DETER, UNITS), linear(UNITS, 2 * STOCH)])
-        self.posterior = nnx.List([linear(DETER + UNITS, UNITS), linear(UNITS, 2 * STOCH)])
-        self.reward = nnx.List([linear(DETER + STOCH, UNITS), linear(UNITS, 1)])
+        self.inputs, self.gates = linear(STOCH + ACTIONS, UNITS), linear(DETER + UNITS, 3 * DETER)
+        self.prior, self.posterior = mlp(DETER, 2 * STOCH, rngs), mlp(DETER + UNITS, 2 * STOCH, rngs)
+        self.reward = mlp(DETER + STOCH, 1, rngs)
 
     def encode(self, image: Array) -> Array:
         """Map images uint8 [..., 32, 32, 3] to what is seen in them [..., UNITS]."""
@@ -45,11 +49,14 @@ class WorldModel(nnx.Module):
 
     def step(self, latent: Array, action: Array, seen: Array | None = None, noise: Any = 0.0) -> tuple:
         """Go on to the next latent: filtered if what is seen then is given, else imagined; without noise, the mean."""
-        x = relu(self.inputs(jnp.concatenate([latent[..., DETER:], action], -1)))
-        deter, _ = self.memory(latent[..., :DETER], x)
-        prior = posterior = gaussian(mlp(self.prior, deter))
+        deter, stoch = latent[..., :DETER], latent[..., DETER:]
+        x = relu(self.inputs(jnp.concatenate([stoch, action], -1)))
+        reset, new, update = jnp.split(self.gates(jnp.concatenate([deter, x], -1)), 3, -1)
+        update = sigmoid(update - 1)
+        deter = update * jnp.tanh(sigmoid(reset) * new) + (1 - update) * deter
+        prior = posterior = gaussian(self.prior(deter))
         if seen is not None:
-            posterior = gaussian(mlp(self.posterior, jnp.concatenate([deter, seen], -1)))
+            posterior = gaussian(self.posterior(jnp.concatenate([deter, seen], -1)))
         return jnp.concatenate([deter, posterior[0] + posterior[1] * noise], -1), prior, posterior
 
     def losses(self, steps: jb.planet.Steps, key: Array) -> dict[str, Array]:
@@ -65,7 +72,7 @@ class WorldModel(nnx.Module):
         _, (latents, prior, posterior) = scan(step, jnp.zeros((action.shape[1], DETER + STOCH)), inputs)
         off = {
             "image": (self.decode(latents) - image / 255.0).reshape(*action.shape[:2], -1) / IMAGE_STD,
-            "reward": (mlp(self.reward, latents[1:]) - steps.reward[..., None]) / REWARD_STD,
+            "reward": (self.reward(latents[1:]) - steps.reward[..., None]) / REWARD_STD,
         }
         losses = {name: 0.5 * jnp.square(x).sum(-1).mean() for name, x in off.items()}
         return losses | {"kl": jnp.maximum(FREE_NATS, divergence(posterior, prior)).mean()}
@@ -75,7 +82,7 @@ class WorldModel(nnx.Module):
 
         def step(latent: Array, action: Array) -> tuple[Array, Array]:
             latent, _, _ = self.step(latent, action)
-            return latent, mlp(self.reward, latent)[..., 0]
+            return latent, self.reward(latent)[..., 0]
 
         start = jnp.broadcast_to(latent, (len(actions), *latent.shape))
         return scan(step, start, actions.swapaxes(0, 1))[1].sum(0)
@@ -92,12 +99,6 @@ class WorldModel(nnx.Module):
         anything = jnp.zeros((HORIZON, ACTIONS)), jnp.ones((HORIZON, ACTIONS))
         (mean, _), _ = scan(improve, anything, split(key, ITERATIONS))
         return mean[0]
-
-
-def mlp(layers: nnx.List, x: Array) -> Array:
-    """One hidden layer."""
-    first, last = layers
-    return last(relu(first(x)))
 
 
 def gaussian(x: Array) -> tuple[Array, Array]:

@@ -163,5 +163,5 @@ def test_a_promise_is_the_sum_of_rewards_along_the_way():
         latent, total = start, 0.0
         for action in actions[i]:
             latent, _, _ = world.step(latent, action)
-            total += model.mlp(world.reward, latent)[0]
+            total += world.reward(latent)[0]
         np.testing.assert_allclose(world.promise(start, actions)[i], total, rtol=1e-4)
