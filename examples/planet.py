@@ -145,7 +145,8 @@ def film(model: WorldModel, episode: jb.planet.Episode) -> np.ndarray:
     for t, action in enumerate([np.zeros(2, np.float32), *episode.action[: SHOWN[-1]]]):
         latents.append(model.step(latents[-1], action, model.encode(images[t]) if t < CONTEXT else None)[0])
     foreseen = np.clip(model.decode(jnp.stack(latents[1:])), 0, 1)
-    frames = np.stack([images[SHOWN] / 255, foreseen[SHOWN]]).repeat(ZOOM, 2).repeat(ZOOM, 3)
+    frames = np.stack([images[SHOWN] / 255, foreseen[SHOWN]])
+    frames = (np.round(frames * 63) / 63).repeat(ZOOM, 2).repeat(ZOOM, 3)  # fewer colors, for a smaller file
     frames = np.pad(frames, ((0, 0), (0, 0), (ZOOM, ZOOM), (ZOOM, ZOOM), (0, 0)), constant_values=1)
     return np.vstack([np.hstack(strip) for strip in frames])
 
@@ -164,9 +165,9 @@ def picture(path: str, title: str, returns: np.ndarray, random: float, final: fl
         title=title, xlabel="episodes", ylabel=f"return, at most {STEPS}", xlim=(0, len(returns)), ylim=(0, STEPS)
     )
     curve.legend(loc="lower right", framealpha=0.9)
-    for axes, film, how in zip(strips, films, ("plans", "random forces"), strict=True):
-        height, width = film.shape[0] / 2, film.shape[1] / len(SHOWN)
-        axes.imshow(film, interpolation="nearest")
+    for axes, strip, how in zip(strips, films, ("plans", "random forces"), strict=True):
+        height, width = strip.shape[0] / 2, strip.shape[1] / len(SHOWN)
+        axes.imshow(strip, interpolation="nearest")
         axes.axvline(width * sum(t < CONTEXT for t in SHOWN) - 0.5, color="C3", linewidth=2.5)
         axes.set_yticks([height / 2, 3 * height / 2], ["truth", "model"])
         axes.set_xticks(width * (np.arange(len(SHOWN)) + 0.5), [f"step {t}" for t in SHOWN], fontsize=8)
@@ -216,14 +217,12 @@ def main(argv: list[str] | None = None) -> None:
     trials = places(split(keys[0], TRIALS))
     played = [play(act, trials, keys[1]) for act in acts]
     final, random = (float(np.mean([np.sum(episode.reward) for episode in episodes])) for episodes in played)
-    curve = " ".join(f"{part.mean():.1f}" for part in np.array_split(returns, max(1, len(returns) // FIRST)))
+    curve = " ".join(f"{returns[i : i + FIRST].mean():.1f}" for i in range(0, len(returns), FIRST))
     print(
-        f"{len(returns)} episodes in {time.perf_counter() - started:.0f} s; returns as they were learned from: {curve}"
+        f"{len(returns)} episodes in {time.perf_counter() - started:.0f} s; their returns, {FIRST} by {FIRST}: {curve}"
     )
-    print(
-        result
-        := f"PlaNet on a puck, seen as 32 x 32 images: return {final:.1f} over {TRIALS} episodes; random {random:.1f}"
-    )
+    result = f"PlaNet on a puck seen as images: return {final:.1f} over {TRIALS} episodes; random {random:.1f}"
+    print(result, flush=True)
     model, farthest = nnx.merge(graph, run.params), np.square(trials.position - trials.goal).sum(-1).argmax()
     picture(args.out, result, returns, random, final, [film(model, episodes[farthest]) for episodes in played])
 

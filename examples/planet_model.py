@@ -14,7 +14,7 @@ import jaxbuffers as jb
 
 ACTIONS = 2  # numbers in an action
 DETER, STOCH, UNITS = 96, 16, 96  # the two parts of a latent, and hidden units
-IMAGE_STD, REWARD_STD, FREE_NATS = 0.1, 0.05, 2.0  # how exact predictions should be; divergence that costs nothing
+IMAGE_STD, REWARD_STD, FREE_NATS = 0.2, 0.1, 2.0  # how exact predictions should be; divergence that costs nothing
 HORIZON, ITERATIONS, CANDIDATES, ELITES = 10, 5, 64, 8  # of plans
 
 

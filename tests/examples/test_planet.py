@@ -165,3 +165,24 @@ def test_a_promise_is_the_sum_of_rewards_along_the_way():
             latent, _, _ = world.step(latent, action)
             total += world.reward(latent)[0]
         np.testing.assert_allclose(world.promise(start, actions)[i], total, rtol=1e-4)
+
+
+@pytest.mark.long  # 300 updates
+def test_the_model_learns_to_see_what_it_has_not_been_shown(monkeypatch):
+    """Images of other episodes come back with a third of the error that the mean image has."""
+    monkeypatch.setattr(planet, "STEPS", 25)
+    world, params = nnx.split(model.WorldModel(nnx.Rngs(0)))
+    learner, state = planet.PlaNet(world), planet.Run(params, planet.OPTIMIZER.init(params))
+    shown, other = jb.planet.Memory(), jb.planet.Memory()
+    for i, memory in enumerate((shown, other)):
+        keys = jax.random.split(jax.random.key(i))
+        for episode in planet.play(planet.at_random, planet.places(jax.random.split(keys[0], 60)), keys[1]):
+            memory.append(episode)
+    for key in jax.random.split(jax.random.key(2), (300, 2)):
+        steps, _ = shown.sample(16, 8, time_first=True, key=key[0])
+        state, _ = learner.learn(state, steps, key[1])
+    steps, _ = other.sample(32, 8, time_first=True)
+    losses = nnx.merge(world, state.params).losses(steps, jax.random.key(3))
+    images = np.asarray(steps.observation) / 255
+    without = 0.5 * np.square((images - images.mean((0, 1))) / model.IMAGE_STD).sum((2, 3, 4)).mean()
+    assert losses["image"] < without / 3

@@ -117,8 +117,10 @@ PROGRAMS = {
         ["--steps", str(1600 + 10 * 16 * 30), "--save-every", "1"],
     ),
     "planet": (
-        "import planet; planet.FIRST, planet.UPDATES, planet.TRIALS = 8, 10, 2; planet.main()",
-        ["--episodes", str(8 + 4 * 29), "--save-every", "2"],
+        "import planet, planet_model; planet.FIRST, planet.UPDATES, planet.TRIALS, planet.STEPS, planet.LENGTH = "
+        "8, 2, 2, 12, 6; planet.SHOWN = range(0, 10, 3); planet_model.CANDIDATES, planet_model.ELITES = 16, 4; "
+        "planet.main()",
+        ["--episodes", str(8 + 4 * 59), "--save-every", "2"],
     ),
 }
 
@@ -126,7 +128,7 @@ PROGRAMS = {
 @pytest.mark.long  # processes that compile agents, again and again
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_that_are_killed_at_any_moment_end_with_the_same_bits(tmp_path, name, capsys):
-    """300 updates; SIGKILL and SIGTERM in turns, while it compiles, learns and saves."""
+    """Hundreds of updates; SIGKILL and SIGTERM in turns, while it compiles, learns and saves."""
     program, options = PROGRAMS[name]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "MPLBACKEND": "agg"}
     environment["PYTHONPATH"] = os.pathsep.join([str(EXAMPLES), *sys.path])
