@@ -33,7 +33,7 @@ import jaxbuffers as jb
 
 STEPS, NUM_ENVS, FIRST, TRIALS = 50, 4, 40, 32  # of an episode; episodes at once, at random first, to judge a policy
 NOISE = 0.3  # added to plans while learning
-UPDATES, BATCH, LENGTH = 12, 16, 20  # updates for each new episode, from so many sequences of so many steps
+UPDATES, BATCH, LENGTH = 50, 16, 20  # updates between episodes, from so many sequences of so many steps
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(2e-3))
 SHOWN, CONTEXT, ZOOM = range(0, 37, 3), 7, 6  # steps of a film, how many of them the model sees, pixels for a pixel
 
@@ -107,8 +107,7 @@ class PlaNet(NamedTuple):
         """Learn from the memory, then play and remember; at random while there is nothing to learn from."""
         keys, losses, act, count = split(key, 3), {}, at_random, FIRST
         if len(memory):
-            new = FIRST if len(memory) == FIRST else NUM_ENVS
-            for update in split(keys[0], UPDATES * new):
+            for update in split(keys[0], UPDATES):
                 sample, noise = split(update)
                 steps, _ = memory.sample(BATCH, LENGTH, time_first=True, key=sample)
                 run, losses = self.learn(run, steps, noise)
@@ -153,7 +152,7 @@ def film(model: WorldModel, episode: jb.planet.Episode) -> np.ndarray:
 
 def picture(path: str, title: str, returns: np.ndarray, random: float, final: float, films: list[np.ndarray]) -> None:
     """Draw the learning curve above the films."""
-    figure, (curve, *strips) = plt.subplots(3, figsize=(10, 8), height_ratios=(1.6, 1, 1), layout="constrained")
+    figure, (curve, *strips) = plt.subplots(3, figsize=(10, 7.8), height_ratios=(1.6, 1, 1), layout="constrained")
     number, last = np.arange(1, len(returns) + 1), min(20, len(returns))
     curve.axvspan(0, FIRST, color="0.93", label="played at random")
     curve.plot(number, returns, "o", color="C1", markersize=4, alpha=0.45, markeredgewidth=0, label="an episode")
@@ -201,7 +200,7 @@ def train(planet: PlaNet, memory: jb.planet.Memory, saved: Checkpoints, chunks: 
 
 def main(argv: list[str] | None = None) -> None:
     """Learn, judge the plans and random forces from the same places, draw."""
-    parser = options(__doc__, "planet.png", episodes=240)
+    parser = options(__doc__, "planet.png", episodes=280)
     save_options(parser, every=5)
     args, started = parser.parse_args(argv), time.perf_counter()
     saved = Checkpoints(args, "model", episodes=args.episodes, seed=args.seed)
