@@ -1,7 +1,7 @@
 """PlaNet: learn a model of the world from images, and plan in it; there is no policy to learn.
 
     pip install ".[examples]"
-    python examples/planet.py                # push a puck to a light, seen as 32 x 32 images: MINUTES on two CPU cores
+    python examples/planet.py                # push a puck to a light, seen in images: four minutes on two CPU cores
     python examples/planet.py --save run     # kill it at any moment, then --resume run
 
 Episodes go into a `jb.planet.Memory` on disk as they end, and the model (planet_model.py) learns from sequences of
