@@ -1,7 +1,7 @@
 """PlaNet: learn a model of the world from images, and plan in it; there is no policy to learn.
 
     pip install ".[examples]"
-    python examples/planet.py                # push a puck to a light, seen in images: four minutes on two CPU cores
+    python examples/planet.py                # push a puck to a light, seen in images: five minutes on two CPU cores
     python examples/planet.py --save run     # kill it at any moment, then --resume run
 
 Episodes go into a `jb.planet.Memory` on disk as they end, and the model (planet_model.py) learns from sequences of
@@ -33,7 +33,7 @@ import jaxbuffers as jb
 
 STEPS, NUM_ENVS, FIRST, TRIALS = 50, 4, 40, 32  # of an episode; episodes at once, at random first, to judge a policy
 NOISE = 0.3  # added to plans while learning
-UPDATES, BATCH, LENGTH = 50, 16, 20  # updates between episodes, from so many sequences of so many steps
+UPDATES, BATCH, LENGTH = 12, 16, 20  # updates for each new episode, from so many sequences of so many steps
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(2e-3))
 SHOWN, CONTEXT, ZOOM = range(0, 37, 3), 7, 6  # steps of a film, how many of them the model sees, pixels for a pixel
 
@@ -107,7 +107,8 @@ class PlaNet(NamedTuple):
         """Learn from the memory, then play and remember; at random while there is nothing to learn from."""
         keys, losses, act, count = split(key, 3), {}, at_random, FIRST
         if len(memory):
-            for update in split(keys[0], UPDATES):
+            new = FIRST if len(memory) == FIRST else NUM_ENVS
+            for update in split(keys[0], UPDATES * new):
                 sample, noise = split(update)
                 steps, _ = memory.sample(BATCH, LENGTH, time_first=True, key=sample)
                 run, losses = self.learn(run, steps, noise)
@@ -200,7 +201,7 @@ def train(planet: PlaNet, memory: jb.planet.Memory, saved: Checkpoints, chunks: 
 
 def main(argv: list[str] | None = None) -> None:
     """Learn, judge the plans and random forces from the same places, draw."""
-    parser = options(__doc__, "planet.png", episodes=280)
+    parser = options(__doc__, "planet.png", episodes=320)
     save_options(parser, every=5)
     args, started = parser.parse_args(argv), time.perf_counter()
     saved = Checkpoints(args, "model", episodes=args.episodes, seed=args.seed)

@@ -31,8 +31,7 @@ class WorldModel(nnx.Module):
         # Convolutions whose stride is the size of their kernels: products of matrices, which CPUs are fast at.
         self.patches, self.encoder = linear(8 * 8 * 3, 48), linear(16 * 48, UNITS)
         self.decoder, self.pixels = linear(DETER + STOCH, 16 * 48), linear(48, 8 * 8 * 3)
-        self.inputs = linear(STOCH + ACTIONS, UNITS)
-        self.gates, self.news = linear(DETER + UNITS, 2 * DETER), linear(DETER + UNITS, DETER)
+        self.inputs, self.gates = linear(STOCH + ACTIONS, UNITS), linear(DETER + UNITS, 3 * DETER)
         self.prior, self.posterior = mlp(DETER, 2 * STOCH, rngs), mlp(DETER + UNITS, 2 * STOCH, rngs)
         self.reward = mlp(DETER + STOCH, 1, rngs)
 
@@ -52,8 +51,9 @@ class WorldModel(nnx.Module):
         """Go on to the next latent: filtered if what is seen then is given, else imagined; without noise, the mean."""
         deter, stoch = latent[..., :DETER], latent[..., DETER:]
         x = relu(self.inputs(jnp.concatenate([stoch, action], -1)))
-        reset, keep = jnp.split(sigmoid(self.gates(jnp.concatenate([deter, x], -1))), 2, -1)
-        deter = keep * deter + (1 - keep) * jnp.tanh(self.news(jnp.concatenate([reset * deter, x], -1)))
+        reset, new, update = jnp.split(self.gates(jnp.concatenate([deter, x], -1)), 3, -1)
+        update = sigmoid(update - 1)
+        deter = update * jnp.tanh(sigmoid(reset) * new) + (1 - update) * deter
         prior = posterior = gaussian(self.prior(deter))
         if seen is not None:
             posterior = gaussian(self.posterior(jnp.concatenate([deter, seen], -1)))
