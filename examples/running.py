@@ -20,7 +20,12 @@ def options(doc: str, out: str, **more: Any) -> argparse.ArgumentParser:
     """Return a parser that says what the program does, and knows ``--seed``, ``--out`` and more."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(description=doc.split("\n")[0], formatter_class=formatter)
-    helps = {"env": "an environment of gymnax", "steps": "environment steps", "seeds": "how many to train at once"}
+    helps = {
+        "env": "an environment of gymnax",
+        "episodes": "to play",
+        "steps": "environment steps",
+        "seeds": "how many to train at once",
+    }
     for name, default in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=helps[name])
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
@@ -125,18 +130,24 @@ class Checkpoints:
             if (saved := said["about"]) != about:
                 raise SystemExit(f"{folder} holds the run {saved}, this would be {about}: give the same options.")
 
-    def newest(self, run: Any, record: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Return the run and the record that were saved last; these if there are none."""
+    def newest(self, run: Any, record: dict[str, Any], store: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Return the run and the record that were saved last; these if there are none.
+
+        An `EpisodeStore` loses the episodes that came later: the resumed run makes them again.
+        """
         if not self.manager or not self.manager.steps():
             return run, record
-        found = self.manager.restore(run)
+        found = self.manager.restore(run, store=store, later="drop")
         print(f"going on after chunk {found.step} of {self.folder}", flush=True)
         return found.tree, found.metadata["record"]
 
-    def save(self, chunk: int, run: Any, record: dict[str, Any], last: bool = False) -> None:
+    def save(
+        self, chunk: int, run: Any, record: dict[str, Any], last: bool = False, store: Any = None, wait: bool = False
+    ) -> None:
         """Save every so many chunks, and the last; the run may be donated right after."""
         if self.manager and (chunk % self.every == 0 or last):
-            self.manager.save(chunk, run, metadata={"about": self.about, "record": record}, background=True)
+            said = {"about": self.about, "record": record}
+            self.manager.save(chunk, run, store=store, metadata=said, background=not wait)
 
     def close(self) -> None:
         """Wait until all is on the disk."""

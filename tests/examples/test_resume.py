@@ -1,4 +1,4 @@
-"""examples/dqn.py and dreamer.py, interrupted anywhere and resumed: the same bits as without."""
+"""examples/dqn.py, dreamer.py and planet.py, interrupted anywhere and resumed: the same bits as without."""
 
 import argparse
 import importlib.util
@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import matplotlib.pyplot as plt
 import pytest
+from saved_runs import last, stored
 from tier import budget
 
 import jaxbuffers as jb
@@ -62,11 +63,6 @@ def run(folder, monkeypatch, option, until=None):
         except Killed:
             for each in kept:
                 each.close()
-
-
-def last(folder):
-    """The last checkpoint, all of its bytes."""
-    return max(folder.rglob("step-*"), key=lambda path: path.name).read_bytes()
 
 
 @pytest.mark.parametrize("places", budget([(4,)], [(2,), (4,), (7,), (2, 3, 7)]))
@@ -120,13 +116,19 @@ PROGRAMS = {
         "import dreamer; dreamer.CHUNK = 10; dreamer.TRIAL = 100; dreamer.main()",
         ["--steps", str(1600 + 10 * 16 * 30), "--save-every", "1"],
     ),
+    "planet": (
+        "import planet, planet_model; planet.FIRST, planet.UPDATES, planet.TRIALS, planet.STEPS, planet.LENGTH = "
+        "8, 2, 2, 12, 6; planet.SHOWN = range(0, 10, 3); planet_model.CANDIDATES, planet_model.ELITES = 16, 4; "
+        "planet.main()",
+        ["--episodes", str(8 + 4 * 59), "--save-every", "2"],
+    ),
 }
 
 
 @pytest.mark.long  # processes that compile agents, again and again
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_that_are_killed_at_any_moment_end_with_the_same_bits(tmp_path, name, capsys):
-    """300 updates; SIGKILL and SIGTERM in turns, while it compiles, learns and saves."""
+    """Hundreds of updates; SIGKILL and SIGTERM in turns, while it compiles, learns and saves."""
     program, options = PROGRAMS[name]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "MPLBACKEND": "agg"}
     environment["PYTHONPATH"] = os.pathsep.join([str(EXAMPLES), *sys.path])
@@ -170,3 +172,6 @@ def test_programs_that_are_killed_at_any_moment_end_with_the_same_bits(tmp_path,
     with capsys.disabled():
         print(f"\n{name}: {next(line for line in said.splitlines() if 'going on' in line)}, after 4 kills")
     assert last(tmp_path / "cut") == last(tmp_path / "whole")
+    if name == "planet":  # whose returns, plans and films are in the picture
+        assert stored(tmp_path / "cut") == stored(tmp_path / "whole")
+        assert (tmp_path / "cut.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
