@@ -159,7 +159,12 @@ def debug_checks(enabled: bool = True) -> Iterator[None]:
         _debug.reset(token)
 
 
+def debugging() -> bool:
+    """Whether `debug_checks` is on."""
+    return _debug.get()
+
+
 def check(condition: jax.Array, message: str, **values: Any) -> None:
     """Raise ``message`` where ``condition`` is False, but only under `debug_checks`."""
-    if _debug.get():
+    if debugging():
         checkify.check(condition, message, **values)

@@ -9,7 +9,7 @@ import pytest
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import Mixture
-from jaxbuffers.episodes.batch_axes import axes_of
+from jaxbuffers.batch_axes import axes_of
 from jaxbuffers.row import RowSpec
 
 from .test_mixture import ring_of
