@@ -16,7 +16,8 @@ from jaxbuffers.row import refuse_masked
 def check_mesh(mesh: object, axis: object) -> None:
     """Refuse what is no mesh of devices, and an axis that it does not have."""
     if not isinstance(mesh, Mesh):
-        raise ConfigurationError(f"mesh must be a jax.sharding.Mesh, got {mesh!r}. Write jax.make_mesh((8,), ('data',)).")
+        example = "jax.make_mesh((8,), ('data',))"
+        raise ConfigurationError(f"mesh must be a jax.sharding.Mesh, such as {example}; got {mesh!r}.")
     if axis not in mesh.axis_names:
         raise ConfigurationError(f"the mesh has no axis {axis!r}; it has {', '.join(map(repr, mesh.axis_names))}.")
 
@@ -66,8 +67,8 @@ def parts(what: str, index: Index, axis: int, shards: int) -> int:
     axis = axis if index.time.ndim > axis else 0
     if not index.time.ndim or index.time.shape[axis] % shards:
         raise ShapeError(
-            f"{what}: the index has shape {index.time.shape}, and axis {axis} of it must divide into {shards} parts, one "
-            f"for each shard. Fill it up with entries of time -1, which stand for no row."
+            f"{what}: the index has shape {index.time.shape}; its axis {axis} must divide into {shards} parts, one for "
+            f"each shard. Fill it up with entries of time -1, which stand for no row."
         )
     return axis
 

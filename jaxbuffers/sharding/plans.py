@@ -154,6 +154,7 @@ def _whole(shards: Shards, local: Replay, batch: Batch) -> Batch:
     return replace(batch, index=replace(batch.index, stream=stream), valid=_all(shards, batch.valid))
 
 
-def _batch_specs(shards: Shards, axes: Axes) -> Batch:
+def _batch_specs(shards: Shards, axes: Axes) -> Any:
     specs = jax.tree.unflatten(axes.structure, [shards.along(axis) for axis in axes.axes])
-    return Batch(data=specs["data"], index=specs["index"], probability=shards.along(0), valid=shards.whole)
+    each: dict[str, Any] = {"probability": shards.along(0), "valid": shards.whole}
+    return Batch(data=specs["data"], index=specs["index"], **each)

@@ -120,15 +120,19 @@ def _each(function: Callable[[PartitionSpec, Any], Any], specs: Any, tree: Any) 
 
 def stacked(tree: Tree) -> Tree:
     """Return the state of a shard with the axis of shards before all others."""
-    return jax.tree.map(_stacked, tree)
+    more = jax.tree.map(lambda x: lax.expand_dims(x, (0,)), tree)
+    return lax.platform_dependent(more, cpu=_as_it_lies, default=lambda same: same)
 
 
-def _stacked(x: jax.Array) -> jax.Array:
-    """Put an axis of size 1 before the others, and keep XLA from laying these out anew: that would copy the ring."""
-    more = lax.expand_dims(x, (0,))
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return more
-    return with_layout_constraint(more, Layout(tuple(range(more.ndim))))
+def _as_it_lies(tree: Tree) -> Tree:
+    """Keep XLA for CPU from laying out anew what has gained an axis of size 1, which would copy the ring."""
+
+    def pinned(x: jax.Array) -> jax.Array:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return x
+        return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+
+    return jax.tree.map(pinned, tree)
 
 
 def unstacked(tree: Tree) -> Tree:
