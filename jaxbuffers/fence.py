@@ -13,12 +13,14 @@ from jax import lax
 
 from jaxbuffers.batch import Batch
 from jaxbuffers.numerics.materialize import after
+from jaxbuffers.states.explicit import REPLAY, in_our_words
 from jaxbuffers.states.ownership import owned, unshared
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState
 
 
+@in_our_words(REPLAY)
 def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     """Make every later write to ``state`` wait until ``batch`` has been read.
 

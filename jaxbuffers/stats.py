@@ -6,10 +6,12 @@ import jax.numpy as jnp
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import field
 from jaxbuffers.samplers.reporting import under
+from jaxbuffers.states.explicit import REPLAY, in_our_words
 from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.storage.ring import Ring
 
 
+@in_our_words(REPLAY)
 def stats(state: ReplayState) -> dict[str, jax.Array]:
     """Describe a replay: a flat dict of arrays, under ``jit`` too.
 

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jaxbuffers import checks
 from jaxbuffers.batch import Batch, Data, Draw, Index, check_draw
 from jaxbuffers.batch_axes import Axes, axes_of
+from jaxbuffers.memory import allocated, room_on
 from jaxbuffers.replay import Replay
 from jaxbuffers.row import RowSpec
 from jaxbuffers.sharding import plans
@@ -99,10 +100,13 @@ class Sharded(Generic[Data]):
         Returns:
           A `ReplayState` whose leaves have an axis of shards before all others. ``dropped`` and ``adds`` have one
           number for each shard.
+
+        Raises:
+          OutOfMemoryError: the devices have no room for so many rows.
         """
         spec = RowSpec.of(row)
         checks.check_reachable(row, (*self.replay.view.fields, *self.replay.sampler.fields))
-        return self._run(plans.init, spec)
+        return allocated(lambda: self._run(plans.init, spec), self.replay, spec, self._room)
 
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
         """Append rows to every stream, or to those that ``mask`` names; see `Replay.add`.
@@ -206,6 +210,10 @@ class Sharded(Generic[Data]):
 
     def _run(self, plan: Planner, *settings: Any, to: tuple[Any, ...] = ()) -> Any:
         return self.shards.run(plan, (self.local, *settings), *to)
+
+    def _room(self) -> int | None:
+        mine = [device for device in self.mesh.devices.flat if device.process_index == jax.process_index()]
+        return room_on(mine, self.shards.count)
 
     def _ours(self, state: ReplayState) -> ReplayState:
         checks.check_state(state, ReplayState)
