@@ -48,16 +48,16 @@ def local_of(replay: Replay, shards: int, axis: str) -> dict[str, int]:
 
 def check_stacked(state: Any, shards: int, axis: str) -> None:
     """Refuse a state that is not stacked over so many shards."""
-    time = np.shape(state.ring.time)
-    if len(time) == 1:
+    each = np.shape(state.dropped)  # one number for each shard
+    if not each:
         raise ShapeError(
-            "the state is that of a plain Replay, not stacked over shards: begin with the init() of the jb.Sharded."
+            "the state is that of a plain Replay, and not one for each shard: begin with the init() of the jb.Sharded."
         )
-    if len(time) > 2:
-        raise ShapeError(f"the state is stacked twice, {time[0]} times over shards: it goes through jax.vmap.")
-    if time[0] != shards:
+    if len(each) > 1:
+        raise ShapeError(f"the state is stacked, {each[:-1]} times over all shards: it goes through jax.vmap.")
+    if each[0] != shards:
         raise ConfigurationError(
-            f"The state comes from another configuration: it has {time[0]} shards, the mesh axis {axis!r} has {shards}."
+            f"The state comes from another configuration: it has {each[0]} shards, the mesh axis {axis!r} has {shards}."
         )
 
 

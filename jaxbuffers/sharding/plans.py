@@ -12,7 +12,8 @@ from jaxbuffers.batch_axes import Axes
 from jaxbuffers.fence import fence as fence_one
 from jaxbuffers.replay import Replay
 from jaxbuffers.row import RowSpec, row_of
-from jaxbuffers.sharding.shards import Plan, Shards, stacked, unstacked
+from jaxbuffers.sharding.shards import Plan, Shards
+from jaxbuffers.sharding.stacking import listed, stacked, unstacked
 from jaxbuffers.stats import stats as stats_of_one
 
 
@@ -25,7 +26,7 @@ def add(shards: Shards, local: Replay, axis: int) -> Plan:
     """Add the rows that have the streams of a shard along ``axis``."""
 
     def on_shard(state: Any, rows: Any, mask: Any) -> Any:
-        return stacked(local.add(unstacked(state), rows, mask))
+        return stacked(local.add(unstacked(local, state), rows, mask))
 
     return Plan(on_shard, (shards.along(0), shards.along(axis), shards.along(axis)), shards.along(0))
 
@@ -34,7 +35,7 @@ def sample(shards: Shards, local: Replay, size: int, axes: Axes) -> Plan:
     """Draw ``size`` windows on every shard."""
 
     def on_shard(state: Any, key: jax.Array) -> Batch:
-        batch = local.sample(unstacked(state), jax.random.fold_in(key, shards.number()), size)
+        batch = local.sample(unstacked(local, state), jax.random.fold_in(key, shards.number()), size)
         return _whole(shards, local, replace(batch, probability=batch.probability / shards.count))
 
     return Plan(on_shard, (shards.along(0), shards.whole), _batch_specs(shards, axes))
@@ -45,7 +46,7 @@ def read(shards: Shards, local: Replay, axes: Axes) -> Plan:
 
     def on_shard(state: Any, draw: Draw, key: jax.Array) -> Batch:
         draw = replace(draw, stream=_here(shards, local, draw.stream))
-        batch = local.read(unstacked(state), draw, jax.random.fold_in(key, shards.number()))
+        batch = local.read(unstacked(local, state), draw, jax.random.fold_in(key, shards.number()))
         return _whole(shards, local, batch)
 
     ins = shards.along(0), shards.along(0), shards.whole
@@ -56,7 +57,9 @@ def update(shards: Shards, local: Replay, axis: int) -> Plan:
     """Write back the part of a batch that a shard has along ``axis``."""
 
     def on_shard(state: Any, index: Index, priority: Any, rows: Any) -> Any:
-        return stacked(local.update(unstacked(state), _local(shards, local, index), priority=priority, rows=rows))
+        return stacked(
+            local.update(unstacked(local, state), _local(shards, local, index), priority=priority, rows=rows)
+        )
 
     ins = shards.along(0), shards.along(axis), shards.along(0), shards.along(axis)
     return Plan(on_shard, ins, shards.along(0))
@@ -66,7 +69,7 @@ def get(shards: Shards, local: Replay, axis: int) -> Plan:
     """Read the rows of the part of an index that a shard has."""
 
     def on_shard(state: Any, index: Index) -> tuple[Any, jax.Array]:
-        return local.get(unstacked(state), _local(shards, local, index))
+        return local.get(unstacked(local, state), _local(shards, local, index))
 
     return Plan(on_shard, (shards.along(0), shards.along(axis)), shards.along(axis))
 
@@ -75,7 +78,7 @@ def age(shards: Shards, local: Replay, axis: int) -> Plan:
     """Tell the ages of the rows of the part of an index that a shard has."""
 
     def on_shard(state: Any, index: Index) -> jax.Array:
-        return local.age(unstacked(state), _local(shards, local, index))
+        return local.age(unstacked(local, state), _local(shards, local, index))
 
     return Plan(on_shard, (shards.along(0), shards.along(axis)), shards.along(axis))
 
@@ -84,26 +87,26 @@ def fence(shards: Shards, local: Replay, axes: Axes) -> Plan:
     """Let later writes wait for the reads of the shard's own part of a batch."""
 
     def on_shard(state: Any, batch: Batch) -> Any:
-        return stacked(fence_one(unstacked(state), batch))
+        return stacked(fence_one(unstacked(local, state), batch))
 
     return Plan(on_shard, (shards.along(0), _batch_specs(shards, axes)), shards.along(0))
 
 
 def size(shards: Shards, local: Replay) -> Plan:
     """Sum the rows present."""
-    return _sum(shards, local.size)
+    return _sum(shards, local, local.size)
 
 
 def count(shards: Shards, local: Replay) -> Plan:
     """Sum the legal windows."""
-    return _sum(shards, local.count)
+    return _sum(shards, local, local.count)
 
 
 def can_sample(shards: Shards, local: Replay, batch_size: int) -> Plan:
     """Ask whether every shard can draw its part of a batch."""
 
     def on_shard(state: Any) -> jax.Array:
-        return _all(shards, local.can_sample(unstacked(state), batch_size))
+        return _all(shards, local.can_sample(unstacked(local, state), batch_size))
 
     return Plan(on_shard, (shards.along(0),), shards.whole)
 
@@ -112,7 +115,7 @@ def stats(shards: Shards, local: Replay) -> Plan:
     """Describe every shard."""
 
     def on_shard(state: Any) -> Any:
-        return stacked(stats_of_one(unstacked(state)))
+        return listed(stats_of_one(unstacked(local, state)))
 
     return Plan(on_shard, (shards.along(0),), shards.along(0))
 
@@ -127,9 +130,9 @@ def strangers(shards: Shards, local: Replay, axis: int) -> Plan:
     return Plan(on_shard, (shards.along(axis),), shards.whole)
 
 
-def _sum(shards: Shards, verb: Callable[[Any], jax.Array]) -> Plan:
+def _sum(shards: Shards, local: Replay, verb: Callable[[Any], jax.Array]) -> Plan:
     def on_shard(state: Any) -> jax.Array:
-        return shards.total(verb(unstacked(state)))
+        return shards.total(verb(unstacked(local, state)))
 
     return Plan(on_shard, (shards.along(0),), shards.whole)
 

@@ -35,8 +35,8 @@ from jaxbuffers.storage.ring import Ring
 class Sharded(Generic[Data]):
     """A replay over many devices: a frozen configuration, compared by value, with the verbs of `Replay`.
 
-    Each of the S shards of a mesh axis holds a replay of its own, for E / S of the environments. Its state is stacked
-    on a leading axis, ``[S, ...]``, sharded over the mesh axis. Every verb is that of `local`, the replay of one shard,
+    Each of the S shards of a mesh axis holds a replay of its own, for E / S of the environments. Their states are one,
+    laid one after the other along the first axis of each array and sharded over the mesh axis. Every verb is that of `local`, the replay of one shard,
     under ``jax.shard_map``: rows, rings and batches never leave their device. ``add``, ``update``, ``get`` and
     ``fence`` communicate nothing; ``size``, ``count``, ``can_sample`` and ``batch.valid`` sum one number over the
     shards if they are used. Works on Auto and Explicit meshes, under ``jit``, ``vmap`` and ``scan``, in place where the
@@ -98,8 +98,8 @@ class Sharded(Generic[Data]):
           row: one row of one environment, as for `Replay.init`.
 
         Returns:
-          A `ReplayState` whose leaves have an axis of shards before all others. ``dropped`` and ``adds`` have one
-          number for each shard.
+          A `ReplayState` of the local states, one after the other along the first axis of each array: such as
+          ``ring.time`` int32 ``[E]``. ``dropped`` and ``adds`` are int32 ``[S]``, one number for each shard.
 
         Raises:
           OutOfMemoryError: the devices have no room for so many rows.

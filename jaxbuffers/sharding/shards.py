@@ -3,18 +3,15 @@
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
-from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxbuffers.errors import ConfigurationError, debugging
 from jaxbuffers.row import check_leaf, paths_of
-
-Tree = TypeVar("Tree")
 
 
 class Plan(NamedTuple):
@@ -116,28 +113,6 @@ def _each(function: Callable[[PartitionSpec, Any], Any], specs: Any, tree: Any) 
         return jax.tree.map(partial(function, spec), part)
 
     return jax.tree.map(branch, specs, tree, is_leaf=lambda each: isinstance(each, PartitionSpec))
-
-
-def stacked(tree: Tree) -> Tree:
-    """Return the state of a shard with the axis of shards before all others."""
-    more = jax.tree.map(lambda x: lax.expand_dims(x, (0,)), tree)
-    return lax.platform_dependent(more, cpu=_as_it_lies, default=lambda same: same)
-
-
-def _as_it_lies(tree: Tree) -> Tree:
-    """Keep XLA for CPU from laying out anew what has gained an axis of size 1, which would copy the ring."""
-
-    def pinned(x: jax.Array) -> jax.Array:
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return x
-        return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
-
-    return jax.tree.map(pinned, tree)
-
-
-def unstacked(tree: Tree) -> Tree:
-    """Return the state of a shard without the axis of shards."""
-    return jax.tree.map(lambda x: lax.squeeze(x, (0,)), tree)
 
 
 def check_holdable(state: Any) -> None:
