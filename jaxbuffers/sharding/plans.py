@@ -57,9 +57,8 @@ def update(shards: Shards, local: Replay, axis: int) -> Plan:
     """Write back the part of a batch that a shard has along ``axis``."""
 
     def on_shard(state: Any, index: Index, priority: Any, rows: Any) -> Any:
-        return stacked(
-            local.update(unstacked(local, state), _local(shards, local, index), priority=priority, rows=rows)
-        )
+        mine = unstacked(local, state), _local(shards, local, index)
+        return stacked(local.update(*mine, priority=priority, rows=rows))
 
     ins = shards.along(0), shards.along(axis), shards.along(0), shards.along(axis)
     return Plan(on_shard, ins, shards.along(0))

@@ -36,11 +36,12 @@ class Sharded(Generic[Data]):
     """A replay over many devices: a frozen configuration, compared by value, with the verbs of `Replay`.
 
     Each of the S shards of a mesh axis holds a replay of its own, for E / S of the environments. Their states are one,
-    laid one after the other along the first axis of each array and sharded over the mesh axis. Every verb is that of `local`, the replay of one shard,
-    under ``jax.shard_map``: rows, rings and batches never leave their device. ``add``, ``update``, ``get`` and
-    ``fence`` communicate nothing; ``size``, ``count``, ``can_sample`` and ``batch.valid`` sum one number over the
-    shards if they are used. Works on Auto and Explicit meshes, under ``jit``, ``vmap`` and ``scan``, in place where the
-    state is donated. Along the other axes of the mesh everything is replicated.
+    laid one after the other along the first axis of each array and sharded over the mesh axis. Every verb is that of
+    `local`, the replay of one shard, under ``jax.shard_map``: rows, rings and batches never leave their device.
+    ``add``, ``update``, ``get`` and ``fence`` communicate nothing; ``size``, ``count``, ``can_sample`` and
+    ``batch.valid`` sum one number over the shards if they are used. Works on Auto and Explicit meshes, under ``jit``,
+    ``vmap`` and ``scan``, in place where the state is donated. Along the other axes of the mesh everything is
+    replicated.
 
     **What is drawn.** Each shard draws B / S windows of its own, with the key ``jax.random.fold_in(key, shard)``. So
     every shard has the same part of a batch, however many windows it has. ``batch.probability`` is that of the whole

@@ -1,5 +1,7 @@
 """A sharded replay is, bit for bit, as many separate replays as it has shards, with keys folded by their numbers."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import pytest
 from contract.catalog import EVERYTHING, SAMPLERS, VIEWS, show
@@ -32,9 +34,7 @@ def test_every_sampler(view, sampler):
 
 @pytest.mark.long  # the largest program there is
 def test_all_samplers_in_one():
-    replay = jb.Replay(
-        capacity=9 * ENVS, num_envs=ENVS, batch_size=2 * len(SAMPLERS), view=VIEWS[10], sampler=EVERYTHING
-    )
+    replay = replace(whole_of(VIEWS[10], EVERYTHING), batch_size=2 * len(SAMPLERS))
     agree(jb.Sharded(replay, mesh_of(2)))
 
 

@@ -88,11 +88,11 @@ def test_states_of_others_are_refused():
         sharded.size(sharded.replay.init(row))
     with pytest.raises(ConfigurationError, match="it has 2 shards, the mesh axis 'data' has 4"):
         sharded_of(4).size(state)
-    with pytest.raises(ShapeError, match="goes through jax.vmap"):
+    with pytest.raises(ShapeError, match="through jax"):
         sharded.size(jax.tree.map(lambda x: x[None], state))
     with pytest.raises(ConfigurationError, match="another configuration"):
         sharded_of(sampler=jb.Prioritized()).size(state)
-    with pytest.raises(StructureError, match="must be a jb.ReplayState"):
+    with pytest.raises(StructureError, match="must be a jb"):
         sharded.size(None)
     with pytest.raises((ConfigurationError, ShapeError)):
         sharded.replay.size(state)
@@ -107,7 +107,7 @@ def test_debug_checks_look_into_shards_where_they_can():
         with jb.debug_checks():
             checked = checkify.checkify(lambda sharded=sharded, state=state: sharded.sample(state, jax.random.key(0)))
             if kind == TYPES[1]:
-                with pytest.raises(ConfigurationError, match="AxisType.Auto"):
+                with pytest.raises(ConfigurationError, match="to debug"):
                     checked()
             else:
                 assert "no legal window" in checked()[0].get()

@@ -17,14 +17,8 @@ from .meshes import mesh_of, needs_devices, over
 
 pytestmark = [needs_devices, pytest.mark.usefixtures("readable")]
 
-COLLECTIVE = re.compile("all-|collective-|reduce-scatter|send|recv|partition-id$")
-SAMPLERS = [
-    jb.Uniform(),
-    jb.Prioritized(),
-    jb.WithoutReplacement(),
-    jb.ByEpisode(),
-    jb.Weighted(lambda w: -w.age * 1.0),
-]
+COLLECTIVE = re.compile("all-|collective-|reduce-scatter|send|recv")
+SAMPLERS = [jb.Uniform(), jb.Prioritized(), jb.WithoutReplacement(), jb.ByEpisode(), jb.OnlineFirst(jb.RankBased())]
 
 
 def sharded_of(sampler, shards, kind, length=4096):
@@ -36,9 +30,7 @@ def collectives(fn, *args):
     """The collectives of a compiled program, each with the sizes of what it sends."""
     bodies = computations(jax.jit(fn).lower(*args).compile().as_text())
     made = [each for body in bodies.values() for each in body.values()]
-    return [
-        (each.opcode, each.sizes) for each in made if COLLECTIVE.match(each.opcode) and each.opcode != "partition-id"
-    ]
+    return [(each.opcode, each.sizes) for each in made if COLLECTIVE.match(each.opcode)]
 
 
 def learner(sharded):
