@@ -12,6 +12,7 @@ import jax
 from jax import lax
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.checks import check_one
 from jaxbuffers.numerics.materialize import after
 from jaxbuffers.states.explicit import REPLAY, in_our_words
 from jaxbuffers.states.ownership import owned, unshared
@@ -39,6 +40,7 @@ def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     >>> int(replay.size(state)), float(total)
     (2, 2.0)
     """
+    check_one("fence", state)
     read = jax.tree.leaves(lax.optimization_barrier((batch.data, batch.probability)))
     taken = owned(state)
     return unshared(replace(taken, ring=replace(taken.ring, time=after(taken.ring.time, *read))), state)

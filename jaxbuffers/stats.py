@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxbuffers.checks import check_one
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import field
 from jaxbuffers.samplers.reporting import under
@@ -43,6 +44,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     >>> int(found["rows"]), int(found["episodes"]), round(float(found["sampler/mean_uses"]), 3)
     (6, 4, 0.667)
     """
+    check_one("stats", state)
     given, state = state, owned(state)
     ring = state.ring
     found = {

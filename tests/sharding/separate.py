@@ -1,5 +1,7 @@
 """Separate replays, one for each shard, against which a sharded one is compared."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,14 +41,24 @@ def everything(replay, fence, shards=1):
     return turn
 
 
+@functools.cache
+def of_all(sharded):
+    return quick_jit(everything(sharded, sharded.fence, sharded.shards.count))
+
+
+@functools.cache
+def of_one(replay):
+    turn = everything(replay, jb.fence)
+    return quick_jit(lambda state, rows, mask, key, i: turn(state, rows, mask, jax.random.fold_in(key, i)))
+
+
 class Separate:
     """As many plain replays as there are shards, with keys folded by the number of each."""
 
     def __init__(self, sharded):
         self.replay, self.shards = sharded.local, sharded.mesh.shape[sharded.axis]
         self.axis = 1 if getattr(sharded.replay.view, "time_major", False) else 0
-        turn = everything(self.replay, jb.fence)
-        self.turn = quick_jit(lambda state, rows, mask, key, i: turn(state, rows, mask, jax.random.fold_in(key, i)))
+        self.turn = of_one(self.replay)
         self.states = [self.replay.init(ROW)] * self.shards
 
     def step(self, rows, mask, key):
@@ -89,7 +101,7 @@ def agree(sharded, turns=12, seed=0, rows_at=None, mask_at=None):
     rng = np.random.default_rng(seed)
     rows_at = rows_at or rows_for(sharded.replay)
     separate = Separate(sharded)
-    turn, state = quick_jit(everything(sharded, sharded.fence, separate.shards)), sharded.init(ROW)
+    turn, state = of_all(sharded), sharded.init(ROW)
     for step in range(turns):
         rows, key = jax.tree.map(np.asarray, rows_at(step)), jax.random.key(seed * 1000 + step)
         mask = rng.random(ENVS) < 0.85 if mask_at is None else mask_at(step)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import jax.numpy as jnp
+import numpy as np
 import pytest
 from contract.catalog import EVERYTHING, SAMPLERS, VIEWS, show
 from hypothesis import given, settings
@@ -54,14 +54,12 @@ def test_eight_devices():
     agree(jb.Sharded(replay, mesh_of(4, AxisType.Explicit, other=2)))
 
 
-@pytest.mark.long  # many turns, and the quick ones are above
-@settings(deadline=None, max_examples=budget(quick=5, long=40))
-@given(
-    seed=st.integers(0, 10_000),
-    masks=st.lists(st.lists(st.booleans(), min_size=ENVS, max_size=ENVS), min_size=1, max_size=40),
-    which=st.integers(0, 2),
-)
-def test_random_masks(seed, masks, which):
-    sampler = (jb.Uniform(), jb.Prioritized(), jb.WithoutReplacement())[which]
-    sharded = jb.Sharded(whole_of(VIEWS[7], sampler), mesh_of(2))
-    agree(sharded, len(masks), seed, mask_at=lambda step: jnp.array(masks[step]))
+MIXED = [(VIEWS[8], jb.Uniform()), (VIEWS[7], jb.Prioritized()), (VIEWS[7], jb.WithoutReplacement())]
+
+
+@pytest.mark.parametrize("view, sampler", long_but(MIXED, quick=[0]), ids=show)
+@settings(deadline=None, max_examples=budget(quick=4, long=40))
+@given(seed=st.integers(0, 10_000), masks=st.lists(st.lists(st.booleans(), min_size=ENVS, max_size=ENVS), max_size=25))
+def test_random_masks(view, sampler, seed, masks):
+    sharded = jb.Sharded(whole_of(view, sampler), mesh_of(2))
+    agree(sharded, len(masks), seed, mask_at=lambda step: np.array(masks[step]))

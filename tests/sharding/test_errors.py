@@ -94,8 +94,11 @@ def test_states_of_others_are_refused():
         sharded_of(sampler=jb.Prioritized()).size(state)
     with pytest.raises(StructureError, match="must be a jb"):
         sharded.size(None)
-    with pytest.raises((ConfigurationError, ShapeError)):
-        sharded.replay.size(state)
+    batch = sharded.sample(state, jax.random.key(0))
+    verbs = (sharded.replay.size, jb.stats, lambda state: jb.fence(state, batch))
+    for verb in (*verbs, lambda state: sharded_of(1).replay.size(sharded_of(1).init(row))):
+        with pytest.raises(ShapeError, match=r"to the jb\.Sharded that made it"):
+            verb(state)
 
 
 def test_debug_checks_look_into_shards_where_they_can():
