@@ -85,12 +85,12 @@ class Shards:
 
     def _placed(self, spec: PartitionSpec, x: Any) -> Any:
         here = NamedSharding(self.mesh, spec)
-        if not isinstance(x, jax.Array):
-            # Its owner may write to it while the transfer is under way.
-            return jax.device_put(np.array(x, copy=True), here)
-        if isinstance(x, jax.core.Tracer) or x.sharding.device_set == here.device_set:
+        if isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding.device_set == here.device_set):
             return x
-        return jax.device_put(x, here)
+        if not isinstance(x, jax.Array):
+            x = np.array(x, copy=True)  # its owner may write to it while the transfer is under way
+        # Over several processes, each has to give the same values, and jit takes them so.
+        return jax.device_put(x, here) if here.is_fully_addressable else x
 
     def _resharded(self, spec: PartitionSpec, x: jax.Array) -> jax.Array:
         return jax.sharding.reshard(x, NamedSharding(self.mesh, spec))
