@@ -39,6 +39,7 @@ from jaxbuffers.samplers import (
     WrappingSampler,
     importance_weights,
 )
+from jaxbuffers.sharding import Sharded
 from jaxbuffers.stats import stats
 from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
@@ -105,6 +106,7 @@ __all__ = [
     "Row",
     "Sampler",
     "Sequences",
+    "Sharded",
     "StoredEpisode",
     "TextTable",
     "TokenBatch",

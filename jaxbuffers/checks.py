@@ -124,13 +124,23 @@ def check_state(state: object, kind: type) -> None:
         raise StructureError(f"the state must be a jb.{kind.__name__}, got {_a(state)}.{hint}")
 
 
+def check_one(what: str, state: Any) -> None:
+    """Refuse the states of several replays in one, where those of one are meant."""
+    if np.ndim(state.dropped):
+        raise ShapeError(f"{what}: the state is stacked. It goes through jax.vmap, or to the jb.Sharded that made it.")
+
+
 def check_streams(state: Any, length: int, streams: int) -> None:
     """Refuse a state whose arrays are of other streams, or stacked."""
     axes = (*state.ring.blocks, *jax.tree.leaves(state.ring.words))[0].shape[:-2]
-    if axes == (length, streams) and state.ring.time.shape == (streams,):
+    stacked = len(axes) > 2 or np.ndim(state.dropped)
+    if axes == (length, streams) and state.ring.time.shape == (streams,) and not stacked:
         return
-    if len(axes) > 2:
-        raise ShapeError(f"the state is stacked, {axes} instead of {(length, streams)}: it goes through jax.vmap.")
+    if stacked:
+        raise ShapeError(
+            f"the state is stacked, {axes} instead of {(length, streams)}: it goes through "
+            f"jax.vmap, or to the jb.Sharded that made it."
+        )
     raise ConfigurationError(
         f"The state comes from another configuration: {axes[0]} rows of each of {axes[1]} streams; this replay has "
         f"{length} of each of {streams}."

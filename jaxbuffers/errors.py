@@ -128,6 +128,10 @@ class DamagedCheckpointError(CheckpointError):
     """The bytes of a checkpoint are not those that were written, or the file is no checkpoint."""
 
 
+class OutOfMemoryError(MemoryError):
+    """A replay does not fit on its device; says what would."""
+
+
 class WorkerError(RuntimeError):
     """A worker process that reads batches ahead has died."""
 
@@ -166,5 +170,5 @@ def debugging() -> bool:
 
 def check(condition: jax.Array, message: str, **values: Any) -> None:
     """Raise ``message`` where ``condition`` is False, but only under `debug_checks`."""
-    if _debug.get():
+    if debugging():
         checkify.check(condition, message, **values)

@@ -12,13 +12,16 @@ import jax
 from jax import lax
 
 from jaxbuffers.batch import Batch
+from jaxbuffers.checks import check_one
 from jaxbuffers.numerics.materialize import after
+from jaxbuffers.states.explicit import REPLAY, in_our_words
 from jaxbuffers.states.ownership import owned, unshared
 
 if TYPE_CHECKING:
     from jaxbuffers.replay import ReplayState
 
 
+@in_our_words(REPLAY)
 def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     """Make every later write to ``state`` wait until ``batch`` has been read.
 
@@ -37,6 +40,7 @@ def fence(state: "ReplayState", batch: Batch) -> "ReplayState":
     >>> int(replay.size(state)), float(total)
     (2, 2.0)
     """
+    check_one("fence", state)
     read = jax.tree.leaves(lax.optimization_barrier((batch.data, batch.probability)))
     taken = owned(state)
     return unshared(replace(taken, ring=replace(taken.ring, time=after(taken.ring.time, *read))), state)

@@ -1,7 +1,7 @@
 """Replay: a ring that remembers rows, a sampler that points at windows, a view that reads them."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal
+from typing import Any, ClassVar, Generic, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,14 @@ from jaxbuffers import checks
 from jaxbuffers.batch import Batch, Data, Draw, Index
 from jaxbuffers.checks import one_of, positive, settle
 from jaxbuffers.errors import check
+from jaxbuffers.memory import allocated, nbytes_of, room_on
 from jaxbuffers.numerics.materialize import after, materialize
 from jaxbuffers.row import RowSpec
 from jaxbuffers.samplers import Sampler, Uniform
 from jaxbuffers.state import ReplayState as ReplayState
 from jaxbuffers.state import empty, kind_of, one_more, told
 from jaxbuffers.states.eager import one_program
+from jaxbuffers.states.explicit import REPLAY
 from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.storage import writeback
 from jaxbuffers.storage.ring import Ring
@@ -28,8 +30,8 @@ from jaxbuffers.windows.legal import Legal
 class Replay(Generic[Data]):
     """A replay buffer: a frozen configuration, compared by value, with pure methods.
 
-    Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state
-    is donated; a state that is not donated stays usable. Lin (1992) introduced experience replay.
+    Every method works under ``jit``, ``vmap`` and ``scan``, and updates in place where its state is donated; a state
+    that is not donated stays usable. Over many devices: `Sharded`. Lin (1992) introduced experience replay.
 
     Args:
       capacity: rows kept, over all streams; a multiple of ``num_envs``.
@@ -58,6 +60,7 @@ class Replay(Generic[Data]):
     view: View[Data] = field(default_factory=Items)
     sampler: Sampler = field(default_factory=Uniform)
     layout: Literal["auto", "flat", "tiled"] = "auto"
+    _on_meshes: ClassVar[str] = REPLAY
 
     def __post_init__(self) -> None:
         settle(self, capacity=positive("capacity", self.capacity), batch_size=positive("batch_size", self.batch_size))
@@ -88,11 +91,15 @@ class Replay(Generic[Data]):
         Raises:
           MissingFieldError: a field that the view needs is not there.
           DtypeError: a leaf is not an array of a dtype that JAX can hold.
+          OutOfMemoryError: the device has no room for so many rows.
         """
         spec = RowSpec.of(row)
         self.view.check(spec)
         self.sampler.check(spec)
         checks.check_reachable(row, (*self.view.fields, *self.sampler.fields))
+        return allocated(lambda: self._empty(spec), self, spec, lambda: room_on(jnp.zeros(()).devices()))
+
+    def _empty(self, spec: RowSpec) -> ReplayState:
         tiled = self.layout == "tiled" or (self.layout == "auto" and jax.default_backend() == "tpu")
         windows = self.view.windows(Ring(spec, self.length, self.num_streams, tiled))
         sampler = self.sampler.init(windows)
@@ -180,14 +187,13 @@ class Replay(Generic[Data]):
           index: ``batch.index``. An index of another shape may be given with ``rows``; it only
             says which rows to replace.
           priority: float32 ``[B]``, for samplers that take one.
-          rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of
-            ``batch.mask`` and then those of the stored leaf. Where a row was sampled twice, the
-            entry that comes last in the batch is kept. Flags that decide which windows are legal
-            cannot be replaced.
+          rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of ``batch.mask`` and
+            then those of the stored leaf. Where a row was sampled twice, the entry that comes last in the batch is
+            kept. Flags that decide which windows are legal cannot be replaced.
 
         Returns:
-          The new state; ``dropped`` has grown by the number of stale rows. Entries with no row
-          behind them (``batch.mask`` False) are ignored and not counted.
+          The new state; ``dropped`` has grown by the number of stale rows. Entries with no row behind them
+          (``batch.mask`` False) are ignored and not counted.
 
         Raises:
           ShapeError: outside of ``jit``, if the index names streams that this replay does not have. Compiled,
@@ -271,11 +277,10 @@ class Replay(Generic[Data]):
           index: `Index` of any shape ``[*S]``.
 
         Returns:
-          The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows,
-          where the row has been overwritten, was never added or the address is not one.
+          The rows, leaves ``[*S, ...]``, and a mask bool ``[*S]``: False, with zeros in the rows, where the row has
+          been overwritten, was never added or the address is not one.
         """
-        index = checks.checked_index(index)
-        legal = self.legal(state)
+        index, legal = checks.checked_index(index), self.legal(state)
         present = legal.present(index.stream, index.time)
         return legal.read(index.stream, index.time, present), present
 
@@ -286,8 +291,7 @@ class Replay(Generic[Data]):
 
     def nbytes(self, row: Any) -> int:
         """Count the bytes that the state for rows like ``row`` takes, without allocating it."""
-        leaves = jax.tree.leaves(jax.eval_shape(lambda: self.init(row)))
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+        return nbytes_of(lambda: self.init(row))
 
     def _ours(self, state: ReplayState) -> ReplayState:
         """Return a state that this configuration made, its arrays in JAX's hands."""

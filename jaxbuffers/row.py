@@ -159,6 +159,15 @@ class RowSpec:
         return first[0]
 
 
+def row_of(spec: RowSpec) -> Any:
+    """Return what describes a row, as it is given to ``init``."""
+    leaves = zip(spec.paths, spec.shapes, spec.dtypes, strict=True)
+    return jax.tree.unflatten(
+        spec.treedef,
+        [TextField(s) if path in spec.texts else jax.ShapeDtypeStruct(s, dtype) for path, s, dtype in leaves],
+    )
+
+
 def check_leaf(path: Path, leaf: Any, shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
     """Check one leaf's trailing shape and dtype exactly; return its leading axes."""
     got = _shape(path, leaf)

@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+from jaxbuffers.checks import check_one
 from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import field
 from jaxbuffers.samplers.reporting import under
+from jaxbuffers.states.explicit import REPLAY, in_our_words
 from jaxbuffers.states.ownership import owned, unshared
 from jaxbuffers.storage.ring import Ring
 
 
+@in_our_words(REPLAY)
 def stats(state: ReplayState) -> dict[str, jax.Array]:
     """Describe a replay: a flat dict of arrays, under ``jit`` too.
 
@@ -41,6 +44,7 @@ def stats(state: ReplayState) -> dict[str, jax.Array]:
     >>> int(found["rows"]), int(found["episodes"]), round(float(found["sampler/mean_uses"]), 3)
     (6, 4, 0.667)
     """
+    check_one("stats", state)
     given, state = state, owned(state)
     ring = state.ring
     found = {

@@ -19,6 +19,7 @@ PAGES = [
     "docs/datasets.md",
     "docs/in-place.md",
     "docs/keeping.md",
+    "docs/many-devices.md",
     "docs/text.md",
     "docs/trajectories.md",
     "docs/vmap.md",

@@ -23,4 +23,4 @@ def _members(module: ModuleType) -> list[str]:
         return module.__all__
     public = {name: value for name, value in vars(module).items() if not name.startswith("_")}
     ours = [name for name, value in public.items() if getattr(value, "__module__", None) == module.__name__]
-    return [name for name in ours if name != "check"]
+    return [name for name in ours if name not in ("check", "debugging")]

@@ -100,10 +100,11 @@ class Recorder:
         if batched and (lead == () or any(shape[:1] != lead for shape in shapes)):
             one = "For a single environment without that axis say init(obs, batched=False)."
             raise ShapeError(f"obs must have leaves [E, ...] with one E; got shapes {shapes}. {one}")
-        # Each array its own, so that the state can be donated.
-        obs, reward = jax.tree.map(jnp.array, obs), jnp.zeros(lead, reward_dtype)
-        first, last, terminal, needs_reset = (jnp.full(lead, flag) for flag in (True, False, False, False))
-        return RecorderState(obs, reward, first, last, terminal, needs_reset, self._made_by)
+        obs = jax.tree.map(jnp.array, obs)  # each array its own, so that the state can be donated
+        like = jnp.zeros_like(jax.tree.leaves(obs)[0], jnp.bool_)  # on the devices of the observations
+        no = jnp.any(like, tuple(range(len(lead), like.ndim)))
+        flags = ~no, no, jnp.copy(no), jnp.copy(no)
+        return RecorderState(obs, jnp.zeros_like(no, reward_dtype), *flags, self._made_by)
 
     @verb
     def row(self, rec: RecorderState, action: Any, extras: Any = ()) -> Row:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch
-from jaxbuffers.episodes.batch_axes import Axes
+from jaxbuffers.batch_axes import Axes
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.host.batch import HostBatch
 from jaxbuffers.row import Path, dtype_of, paths_of, show

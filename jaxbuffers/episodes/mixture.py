@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.batch import Batch, Data, Index
+from jaxbuffers.batch_axes import Axes, axes_of
 from jaxbuffers.checks import check_key, positive
 from jaxbuffers.episodes import joining
-from jaxbuffers.episodes.batch_axes import Axes, axes_of
 from jaxbuffers.episodes.random_words import seed_of, words
 from jaxbuffers.episodes.sampled import StoreSource
 from jaxbuffers.episodes.shares import fractions_of, shares

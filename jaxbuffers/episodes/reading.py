@@ -14,7 +14,7 @@ from jaxbuffers.episodes.memory import MemoryCatalog
 from jaxbuffers.episodes.segments import Columns
 from jaxbuffers.episodes.table import Record, gone
 from jaxbuffers.errors import ConfigurationError, DamagedError, MissingFieldError
-from jaxbuffers.row import RowSpec, TextField, field
+from jaxbuffers.row import RowSpec, field, row_of
 
 
 def names_of(fields: Sequence[str]) -> list[str]:
@@ -41,15 +41,6 @@ def tree_of(spec: RowSpec, leaves: dict[int, Any], fields: Sequence[str] | None)
     """Put leaves into the containers of a row; with ``fields``, into a dict of these."""
     row = jax.tree.unflatten(spec.treedef, [leaves.get(i) for i in range(len(spec.paths))])
     return row if fields is None else {name: field(row, name) for name in fields}
-
-
-def row_of(spec: RowSpec) -> Any:
-    """Return what describes a row, as it is given to ``init``."""
-    leaves = zip(spec.paths, spec.shapes, spec.dtypes, strict=True)
-    return jax.tree.unflatten(
-        spec.treedef,
-        [TextField(s) if path in spec.texts else jax.ShapeDtypeStruct(s, dtype) for path, s, dtype in leaves],
-    )
 
 
 def part_of(spec: RowSpec, fields: Sequence[str]) -> RowSpec:

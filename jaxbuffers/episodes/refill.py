@@ -7,13 +7,12 @@ import jax
 import numpy as np
 
 from jaxbuffers.checks import check_part
-from jaxbuffers.episodes.reading import row_of
 from jaxbuffers.episodes.sampling import Where
 from jaxbuffers.episodes.where import chosen
 from jaxbuffers.errors import ConfigurationError, debug_checks
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.replay import Replay, ReplayState
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import RowSpec, row_of
 
 BYTES = 2**24  # of rows that are added at once
 

@@ -7,13 +7,12 @@ import numpy as np
 
 from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law
-from jaxbuffers.episodes.reading import row_of
 from jaxbuffers.episodes.sampling import Sampling, Where
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.window_draw import WindowDraw
 from jaxbuffers.episodes.window_reading import windows_of
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError, WrongProcessError
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import RowSpec, row_of
 from jaxbuffers.views import View
 
 

@@ -13,6 +13,7 @@ from jaxbuffers.checks import check_key, flag, one_of, positive
 from jaxbuffers.errors import ConfigurationError, ShapeError
 from jaxbuffers.numerics.permutation import permutation
 from jaxbuffers.row import check_leaf, paths_of, show
+from jaxbuffers.states.explicit import in_our_words
 from jaxbuffers.storage.bits import exactly, zero_where_not
 
 Remainder = Literal["error", "drop", "pad", "wrap"]
@@ -67,6 +68,7 @@ class Minibatches:
     def __iter__(self) -> Iterator[Minibatch]:
         return (self[i] for i in range(self.num_batches))
 
+    @in_our_words("Cut minibatches on each device by jax.shard_map, of its own environments")
     def take(self, index: jax.Array, mask: jax.Array) -> Minibatch:
         """Read the rows of one batch, a row of ``index`` and of ``mask``."""
 

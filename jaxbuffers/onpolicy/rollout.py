@@ -1,7 +1,7 @@
 """Rollout: what a policy has just done, all steps of all environments, to learn from once."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,10 @@ class Rollout:
 
     num_steps: int
     num_envs: int
+    _on_meshes: ClassVar[str] = (
+        "Shard the state like the data, state.replace(data=jax.device_put(state.data, NamedSharding(mesh, P(None, "
+        "axis))))"
+    )
 
     def __post_init__(self) -> None:
         settle(self, num_steps=positive("num_steps", self.num_steps), num_envs=positive("num_envs", self.num_envs))

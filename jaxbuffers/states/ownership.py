@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.row import check_leaf, paths_of
+from jaxbuffers.states import explicit
 
 Tree = TypeVar("Tree")
 P = ParamSpec("P")
@@ -24,6 +25,7 @@ def verb(method: Callable[P, R]) -> Callable[P, R]:
     """Decorate a method of a configuration whose first argument is a state.
 
     It gets what the configuration's ``_ours`` returns, the state checked and `owned`; what it returns is `unshared`.
+    What JAX says of arrays on Explicit meshes is said with the remedy that the configuration has, ``_on_meshes``.
     """
     name = list(inspect.signature(method).parameters)[1]
 
@@ -35,7 +37,13 @@ def verb(method: Callable[P, R]) -> Callable[P, R]:
             rest[0] = self._ours(rest[0])  # type: ignore[attr-defined]
         elif name in given:
             given[name] = self._ours(given[name])  # type: ignore[attr-defined]
-        return unshared(method(self, *rest, **given), args[1:], kwargs)  # type: ignore[arg-type]
+        try:
+            return unshared(method(self, *rest, **given), args[1:], kwargs)  # type: ignore[arg-type]
+        except Exception as error:
+            remedy = getattr(self, "_on_meshes", explicit.ANY)
+            if other := explicit.explained(error, method.__name__.removeprefix("_"), remedy, (rest, given)):
+                raise other from error
+            raise
 
     return wrapped
 

@@ -16,7 +16,7 @@ def write(ring: Ring, state: RingState, index: Index, rows: Any) -> tuple[RingSt
 
     The last of several entries for the same row wins, on every backend.
     """
-    new = _checked(ring, index, rows)
+    new = checked(ring, index, rows)
     time, stream = index.time.reshape(-1), index.stream.reshape(-1)
     wanted = time >= 0
     present = ring.present(state, time, stream)
@@ -27,7 +27,8 @@ def write(ring: Ring, state: RingState, index: Index, rows: Any) -> tuple[RingSt
     return state, jnp.sum(wanted & ~present, dtype=jnp.int32)
 
 
-def _checked(ring: Ring, index: Index, rows: Any) -> dict[int, jax.Array]:
+def checked(ring: Ring, index: Index, rows: Any) -> dict[int, jax.Array]:
+    """Return the new leaves by their number in the row; refuse what does not fit the rows or the index."""
     places = {path: i for i, path in enumerate(ring.spec.paths)}
     new: dict[int, jax.Array] = {}
     for path, leaf in paths_of(rows).items():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import jaxbuffers as jb
+from jaxbuffers.batch_axes import axes_of
 from jaxbuffers.episodes import Mixture
-from jaxbuffers.episodes.batch_axes import axes_of
 from jaxbuffers.row import RowSpec
 
 from .test_mixture import ring_of

@@ -6,10 +6,9 @@ from typing import NamedTuple
 import jax
 
 from jaxbuffers.batch import Batch
-from jaxbuffers.episodes.reading import row_of
 from jaxbuffers.errors import StructureError, debug_checks
 from jaxbuffers.replay import Replay
-from jaxbuffers.row import RowSpec, paths_of, show
+from jaxbuffers.row import RowSpec, paths_of, row_of, show
 from jaxbuffers.views import View
 
 

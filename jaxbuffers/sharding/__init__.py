@@ -1,0 +1,5 @@
+"""One replay over many devices."""
+
+from jaxbuffers.sharding.sharded import Sharded
+
+__all__ = ["Sharded"]

@@ -1,0 +1,122 @@
+"""Shards: one function on every shard of a mesh axis, its arguments placed as it wants them."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxbuffers.errors import ConfigurationError, debugging
+from jaxbuffers.row import check_leaf, paths_of
+
+
+class Plan(NamedTuple):
+    """What runs on a shard, and how its arguments and results lie over all of them.
+
+    Attributes:
+      function: of the parts that the shard has.
+      ins: a ``PartitionSpec`` for each argument, or a tree of them.
+      outs: likewise for what it returns.
+    """
+
+    function: Callable[..., Any]
+    ins: tuple[Any, ...]
+    outs: Any
+
+
+Planner = Callable[..., Plan]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of one axis of a mesh; along its other axes everything is replicated.
+
+    Attributes:
+      mesh: the devices.
+      axis: the name of the axis.
+    """
+
+    mesh: Mesh
+    axis: str
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self.mesh.shape[self.axis])
+
+    @property
+    def whole(self) -> PartitionSpec:
+        """An array of which every shard has all."""
+        return PartitionSpec()
+
+    def along(self, axis: int) -> PartitionSpec:
+        """An array of which every shard has one part along this axis."""
+        return PartitionSpec(*(None,) * axis, self.axis)
+
+    def number(self) -> jax.Array:
+        """Which shard this is, within a function that runs on one."""
+        return lax.axis_index(self.axis)
+
+    def total(self, x: jax.Array) -> jax.Array:
+        """Sum over all shards, within a function that runs on one: a collective."""
+        return lax.psum(x, self.axis)
+
+    def run(self, planner: Planner, settings: tuple[Hashable, ...], *args: Any) -> Any:
+        """Run what ``planner(self, *settings)`` plans, compiled once for equal settings.
+
+        Arrays outside of ``jit`` go to the devices of the mesh first, where they are not there yet.
+        """
+        plan, debug = planner(self, *settings), debugging()
+        if debug and self._explicit:
+            raise ConfigurationError(
+                "debug_checks() cannot look into the shards of an Explicit mesh, because checkify cannot. Make the "
+                "mesh with axis_types=(jax.sharding.AxisType.Auto,) to debug."
+            )
+        placed = [_each(self._placed, spec, arg) for spec, arg in zip(plan.ins, args, strict=True)]
+        return _run(self, planner, settings, debug, *placed)
+
+    @property
+    def _explicit(self) -> bool:
+        return AxisType.Explicit in self.mesh.axis_types
+
+    def _placed(self, spec: PartitionSpec, x: Any) -> Any:
+        here = NamedSharding(self.mesh, spec)
+        if isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding.device_set == here.device_set):
+            return x
+        if not isinstance(x, jax.Array):
+            x = np.array(x, copy=True)  # its owner may write to it while the transfer is under way
+        # Over several processes, each has to give the same values, and jit takes them so.
+        return jax.device_put(x, here) if here.is_fully_addressable else x
+
+    def _resharded(self, spec: PartitionSpec, x: jax.Array) -> jax.Array:
+        return jax.sharding.reshard(x, NamedSharding(self.mesh, spec))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _run(shards: Shards, planner: Planner, settings: tuple[Hashable, ...], debug: bool, *args: Any) -> Any:
+    plan = planner(shards, *settings)
+    if shards._explicit:  # where shard_map moves nothing by itself
+        args = tuple(_each(shards._resharded, spec, arg) for spec, arg in zip(plan.ins, args, strict=True))
+    # Views and samplers may come from elsewhere: nothing is asked of them about what varies between shards.
+    mapped = jax.shard_map(plan.function, mesh=shards.mesh, in_specs=plan.ins, out_specs=plan.outs, check_vma=False)
+    return mapped(*args)
+
+
+def _each(function: Callable[[PartitionSpec, Any], Any], specs: Any, tree: Any) -> Any:
+    """Apply a function to each array of a tree, and the spec of it or of the branch that it is on."""
+
+    def branch(spec: PartitionSpec, part: Any) -> Any:
+        return jax.tree.map(partial(function, spec), part)
+
+    return jax.tree.map(branch, specs, tree, is_leaf=lambda each: isinstance(each, PartitionSpec))
+
+
+def check_holdable(state: Any) -> None:
+    """Refuse a state with leaves of NumPy that JAX cannot hold as they are."""
+    for path, leaf in paths_of(state).items():
+        if not isinstance(leaf, jax.Array):
+            check_leaf(path, leaf, (), getattr(leaf, "dtype", np.dtype(float)))

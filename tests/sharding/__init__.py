@@ -1,0 +1,1 @@
+"""One replay over many devices."""

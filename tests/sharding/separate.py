@@ -1,0 +1,110 @@
+"""Separate replays, one for each shard, against which a sharded one is compared."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from contract.catalog import ROW, rows_for
+from oracle import quick_jit
+
+import jaxbuffers as jb
+
+from .meshes import part, same
+
+ENVS, LENGTH, BATCH = 4, 9, 8
+
+
+def whole_of(view, sampler):
+    return jb.Replay(capacity=LENGTH * ENVS, num_envs=ENVS, batch_size=BATCH, view=view, sampler=sampler)
+
+
+def everything(replay, fence, shards=1):
+    """All verbs in one program, with all that a learner gives back."""
+    takes_priority = getattr(replay, "replay", replay).sampler.takes_priority
+
+    def turn(state, rows, mask, key):
+        state = replay.add(state, rows, mask)
+        batch = replay.sample(state, key)
+        said = {
+            "batch": batch,
+            "get": replay.get(state, batch.index),
+            "age": replay.age(state, batch.index),
+            "size": replay.size(state),
+            "count": replay.count(state),
+            "can": replay.can_sample(state),
+        }
+        given = {"priority": 1 + shards * batch.probability} if takes_priority else {}  # that of one shard
+        given["rows"] = {"action": jnp.broadcast_to(jnp.int32(-1), batch.mask.shape)}
+        return replay.update(fence(state, batch), batch.index, **given), said
+
+    return turn
+
+
+@functools.cache
+def of_all(sharded):
+    return quick_jit(everything(sharded, sharded.fence, sharded.shards.count))
+
+
+@functools.cache
+def of_one(replay):
+    turn = everything(replay, jb.fence)
+    return quick_jit(lambda state, rows, mask, key, i: turn(state, rows, mask, jax.random.fold_in(key, i)))
+
+
+class Separate:
+    """As many plain replays as there are shards, with keys folded by the number of each."""
+
+    def __init__(self, sharded):
+        self.replay, self.shards = sharded.local, sharded.mesh.shape[sharded.axis]
+        self.axis = 1 if getattr(sharded.replay.view, "time_major", False) else 0
+        self.turn = of_one(self.replay)
+        self.states = [self.replay.init(ROW)] * self.shards
+
+    def step(self, rows, mask, key):
+        envs, said = self.replay.num_envs, []
+        for i in range(self.shards):
+            mine = slice(i * envs, (i + 1) * envs)
+            take = jax.tree.map(lambda x, mine=mine: x[mine], (rows, mask))
+            self.states[i], heard = self.turn(self.states[i], *take, key, i)
+            said.append(jax.tree.map(np.asarray, heard))
+        return said
+
+    def compare(self, state, said, expected):
+        """Everything a sharded replay says and remembers against the separate ones."""
+        envs, windows = self.replay.num_envs, self.replay.batch_size
+        for i, one in enumerate(expected):
+            same(part(state, self.states[i], self.shards, i), jax.tree.map(np.asarray, self.states[i]))
+            batch = one["batch"]
+            index = batch.index.replace(stream=batch.index.stream + np.int32(i * envs))
+            scaled = (batch.probability / np.float32(self.shards)).astype(np.float32)
+            wanted = batch.replace(index=index, probability=scaled)
+            mine = jax.tree.map(lambda x, i=i: _windows(x, i * windows, windows, self.axis), said["batch"])
+            same((mine.data, mine.index), (wanted.data, wanted.index))
+            same(np.asarray(said["batch"].probability)[i * windows : (i + 1) * windows], scaled)
+            for name in ("get", "age"):
+                same(jax.tree.map(lambda x, i=i: _windows(x, i * windows, windows, self.axis), said[name]), one[name])
+        assert int(said["size"]) == sum(int(one["size"]) for one in expected)
+        assert int(said["count"]) == sum(int(one["count"]) for one in expected)
+        assert bool(said["can"]) == all(bool(one["can"]) for one in expected)
+        assert bool(said["batch"].valid) == all(bool(one["batch"].valid) for one in expected)
+
+
+def _windows(x, first, count, axis):
+    x = np.asarray(x)
+    axis = axis if x.ndim > axis else 0
+    return x.take(range(first, first + count), axis) if x.ndim else x
+
+
+def agree(sharded, turns=12, seed=0, rows_at=None, mask_at=None):
+    """Run a sharded replay and separate ones side by side for more than a lap."""
+    rng = np.random.default_rng(seed)
+    rows_at = rows_at or rows_for(sharded.replay)
+    separate = Separate(sharded)
+    turn, state = of_all(sharded), sharded.init(ROW)
+    for step in range(turns):
+        rows, key = jax.tree.map(np.asarray, rows_at(step)), jax.random.key(seed * 1000 + step)
+        mask = rng.random(ENVS) < 0.85 if mask_at is None else mask_at(step)
+        state, said = turn(state, rows, mask, key)
+        separate.compare(state, said, separate.step(rows, mask, key))
+    return state

@@ -1,0 +1,65 @@
+"""A sharded replay is, bit for bit, as many separate replays as it has shards, with keys folded by their numbers."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contract.catalog import EVERYTHING, SAMPLERS, VIEWS, show
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType
+from tier import budget, long_but
+
+import jaxbuffers as jb
+
+from .meshes import TYPES, mesh_of, needs_devices
+from .separate import ENVS, agree, whole_of
+
+pytestmark = needs_devices
+
+# Each view with one sampler, each sampler with one view; in the quick tier three of them, of different shapes.
+OF_VIEWS = [(view, jb.Uniform()) for view in VIEWS]
+OF_SAMPLERS = [(VIEWS[10], sampler) for sampler in SAMPLERS]
+
+
+@pytest.mark.parametrize("view, sampler", long_but(OF_VIEWS, quick=[8]), ids=show)
+def test_every_view(view, sampler):
+    agree(jb.Sharded(whole_of(view, sampler), mesh_of(2)))
+
+
+@pytest.mark.parametrize("view, sampler", long_but(OF_SAMPLERS, quick=[10]), ids=show)
+def test_every_sampler(view, sampler):
+    agree(jb.Sharded(whole_of(view, sampler), mesh_of(2)))
+
+
+@pytest.mark.long  # the largest program there is
+def test_all_samplers_in_one():
+    replay = replace(whole_of(VIEWS[10], EVERYTHING), batch_size=2 * len(SAMPLERS))
+    agree(jb.Sharded(replay, mesh_of(2)))
+
+
+MESHES = [(shards, kind, other) for kind in TYPES for shards, other in ((4, 1), (2, 2), (1, 1))]
+
+
+@pytest.mark.parametrize("shards, kind, other", long_but(MESHES, quick=[4]))
+def test_every_kind_of_mesh(shards, kind, other):
+    agree(jb.Sharded(whole_of(VIEWS[1], jb.Uniform()), mesh_of(shards, kind, other)))
+
+
+@pytest.mark.long  # compiles for 8 devices
+def test_eight_devices():
+    replay = jb.Replay(capacity=4 * 9, num_envs=4, batch_size=8, view=VIEWS[9], sampler=jb.Prioritized())
+    with pytest.raises(jb.errors.ConfigurationError, match="num_envs=4 does not divide into the 8 shards"):
+        jb.Sharded(replay, mesh_of(8))
+    agree(jb.Sharded(replay, mesh_of(4, AxisType.Explicit, other=2)))
+
+
+MIXED = [(VIEWS[8], jb.Uniform()), (VIEWS[7], jb.Prioritized()), (VIEWS[7], jb.WithoutReplacement())]
+
+
+@pytest.mark.parametrize("view, sampler", long_but(MIXED, quick=[0]), ids=show)
+@settings(deadline=None, max_examples=budget(quick=4, long=40))
+@given(seed=st.integers(0, 10_000), masks=st.lists(st.lists(st.booleans(), min_size=ENVS, max_size=ENVS), max_size=25))
+def test_random_masks(view, sampler, seed, masks):
+    sharded = jb.Sharded(whole_of(view, sampler), mesh_of(2))
+    agree(sharded, len(masks), seed, mask_at=lambda step: np.array(masks[step]))
