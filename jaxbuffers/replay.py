@@ -39,9 +39,8 @@ class Replay(Generic[Data]):
       batch_size: B, windows in a sample unless `sample` is told otherwise.
       view: what a sample is.
       sampler: where to point.
-      layout: how rows lie in memory: ``"flat"`` without padding, ``"tiled"`` in whole 128-lane
-        tiles, as TPUs need (a small row then takes 512 bytes), or ``"auto"``, by the default
-        backend at the time of `init`.
+      layout: how rows lie in memory: ``"flat"`` without padding, ``"tiled"`` in whole 128-lane tiles, as TPUs need (a
+        small row then takes 512 bytes), or ``"auto"``, by the default backend at the time of `init`.
 
     Raises:
       ConfigurationError: for impossible sizes and unknown modes.
@@ -85,8 +84,7 @@ class Replay(Generic[Data]):
         """Allocate an empty replay for rows like ``row``.
 
         Args:
-          row: one row of one environment, no leading axes: arrays or ``jax.ShapeDtypeStruct``.
-            Its values are not used.
+          row: one row of one environment, no leading axes: arrays or ``jax.ShapeDtypeStruct``. Its values are not used.
 
         Raises:
           MissingFieldError: a field that the view needs is not there.
@@ -153,8 +151,7 @@ class Replay(Generic[Data]):
         size = positive("batch_size", self.batch_size if batch_size is None else batch_size)
         checks.check_key(key)
         draw = self.sampler.draw(state.sampler, self.legal(state), key, size)
-        enough = draw.valid.all()
-        check(enough, "sample: there is no legal window to draw, or too few for the sampler; see can_sample()")
+        check(draw.valid.all(), "sample: there is no legal window to draw, or too few for it; see can_sample()")
         # One key serves both: samplers draw its first words, views take theirs from far behind (`Reader.bits`).
         return self._read(state, draw, key)
 
@@ -184,8 +181,7 @@ class Replay(Generic[Data]):
 
         Args:
           state: any later state of the replay that was sampled.
-          index: ``batch.index``. An index of another shape may be given with ``rows``; it only
-            says which rows to replace.
+          index: ``batch.index``. An index of another shape may be given with ``rows``; it only says which rows to replace.
           priority: float32 ``[B]``, for samplers that take one.
           rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of ``batch.mask`` and
             then those of the stored leaf. Where a row was sampled twice, the entry that comes last in the batch is

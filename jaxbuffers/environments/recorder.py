@@ -116,8 +116,7 @@ class Recorder:
           extras: likewise.
         """
         _check_batched(action, extras, rec.is_first.shape)
-        axes = rec.is_first.ndim
-        flag = rec.is_first
+        flag, axes = rec.is_first, rec.is_first.ndim
         row = Row(rec.obs, action, rec.reward, flag, flag, flag, extras)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[axes:], x.dtype), row)
 
