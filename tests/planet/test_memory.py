@@ -204,6 +204,23 @@ def test_a_store_that_others_filled_is_a_memory_too(tmp_path):
         memory.sample(1, 1)
 
 
+def test_a_replay_of_transitions_draws_as_random_sample_does():
+    sampler = jb.WithoutReplacement()
+    replay = jb.HostReplay(
+        jb.Replay(10, num_envs=None, batch_size=5, view=jb.Items(), sampler=sampler), {"x": np.float32(0)}
+    )
+    seen = np.zeros(13, int)
+    for x in range(13):
+        replay.add({"x": np.float32(x)})
+        if x >= 5:
+            drawn = np.asarray(replay.sample().data["x"]).astype(int)
+            assert len(set(drawn.tolist())) == 5
+    for _ in range(200):
+        seen[np.asarray(replay.sample().data["x"]).astype(int)] += 1
+    defects = {"the oldest of those kept never comes": np.array([0.0, *[1 / 9] * 9])}
+    fits(seen[3:], np.full(10, 0.1), defects)
+
+
 @pytest.mark.parametrize(
     "call, error, words",
     [
