@@ -95,14 +95,13 @@ def test_a_store_is_reported_as_it_is(path):
     assert histograms["priority"].note == "1 of 4 without a value"
     strips = {each.title: each for each in report.strips}
     assert list(strips) == [
-        "obs.image, episode 3 (newest)",
-        "obs.image, episode 3 (highest return)",
+        "obs.image, episode 3 (newest, highest return)",
         "obs.image, episode 0 (lowest return)",
     ]
-    strip = strips["obs.image, episode 3 (newest)"]
+    strip = strips["obs.image, episode 3 (newest, highest return)"]
     assert strip.frames[:, 0, 0, 0].tolist() == [60 + t for t in range(9)]
     assert strip.captions == [f"row {t}" for t in range(9)]
-    assert report.texts[0][1].startswith("go <3> & back")
+    assert [text[:6] for _, text in report.texts] == ["go <3>", "go <3>", "go <0>", "go <0>"]
     assert not report.warnings
 
 
@@ -113,7 +112,7 @@ def test_the_page_needs_nothing_else_and_has_the_pictures(path):
     assert "<3>" not in html
     found = [base64.b64decode(each) for each in re.findall(r"data:image/png;base64,([^\"]+)", html)]
     pixels = [np.asarray(Image.open(io.BytesIO(each)))[0, 0, 0] for each in found]
-    assert pixels == [60 + t for t in range(9)] * 2 + list(range(4))
+    assert pixels == [60 + t for t in range(9)] + list(range(4))
 
     class Balanced(HTMLParser):
         open_tags = ()
@@ -190,6 +189,11 @@ def test_pictures_go_out_as_they_are():
     np.testing.assert_array_equal(as_pictures(first), np.moveaxis(first, 1, -1))
     np.testing.assert_array_equal(as_pictures(np.float32([[[0, 0.5, 1]]]))[0, 0, :, 0], [0, 128, 255])
     np.testing.assert_array_equal(as_pictures(np.float32([[[-2, 0, 2]]]))[0, 0, :, 0], [0, 128, 255])
+    odd = np.float32([[[-np.inf, -2, 0, np.nan, 2, np.inf]]])
+    np.testing.assert_array_equal(as_pictures(odd)[0, 0, :, 0], [0, 0, 128, 0, 255, 255])
+    wide = np.float64([[[-1.7e308, 0, 1.7e308]]])
+    np.testing.assert_array_equal(as_pictures(wide)[0, 0, :, 0], [0, 128, 255])
+    np.testing.assert_array_equal(as_pictures(np.full((1, 8, 9), np.nan)), np.zeros((1, 8, 9, 3)))
     assert as_pictures(np.zeros((2, 8, 9, 4), np.uint8)).shape == (2, 8, 9, 3)
     shapes = {
         (8, 8): True,
@@ -211,12 +215,59 @@ def test_pictures_go_out_as_they_are():
         (np.array([5.0, np.nan, np.inf, 5.0]), {"5": 2}),
         (np.arange(0, 40), {f"{x} to {x + 2}": 3 if x < 39 else 1 for x in range(0, 40, 3)}),
         (np.ma.MaskedArray([1, 9], [False, True]), {"1": 1}),
+        (np.array([1e30, 1e30]), {"1e+30": 2}),
+        (np.array([2**62]), {"4.612e+18": 1}),
+        (np.array([0.25]), {"0.25": 1}),
     ],
 )
 def test_histograms_count_every_value_once(values, counts):
     found = Histogram.of("x", values)
     assert dict(zip(found.labels(), found.counts.tolist(), strict=True)) == counts
     assert Histogram.of("x", np.array([np.nan])) is None
+
+
+@pytest.mark.parametrize(
+    "values", [[-1.7e308, 1.7e308], [1e16, 1e16 + 2], [0, 2**62], [1, 1 + 2e-16], [0.5, 16.5], [0, 5e-324]], ids=str
+)
+def test_histograms_of_any_numbers_count_all_and_say_where(values):
+    found = Histogram.of("x", np.array(values))
+    assert found.counts.sum() == 2
+    assert found.labels()[0].startswith(f"{values[0]:.4g} to ")
+    assert found.labels()[-1].endswith(f" to {values[1]:.4g}")
+
+
+def test_what_is_not_finite_is_counted_where_nothing_else_is():
+    store = jb.EpisodeStore()
+    store.add_episode({"x": np.full((3, 2), np.nan, np.float32), "reward": np.full(3, 1e30, np.float32)})
+    report = inspect(store)
+    assert table(report, "Fields of a row")["x"] == ("float32", "[2]", "24 B", "6 not finite")
+    assert dict(report.facts)["return"] == "3e+30 to 3e+30, mean 3e+30"
+
+
+def test_a_writer_may_let_episodes_go_meanwhile(path, monkeypatch):
+    with jb.EpisodeStore(path) as writer, jb.EpisodeStore(path, row=ROW, read_only=True) as reader:
+        known = reader.metadata
+        writer.evict(2)
+        monkeypatch.setattr(jb.EpisodeStore, "metadata", known)
+        report = inspect(reader)
+    assert ("left the store meanwhile", "episode 0") in report.facts
+    assert [strip.title for strip in report.strips] == ["obs.image, episode 3 (newest, highest return)"]
+    assert not report.warnings
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_texts_are_no_commands_to_the_terminal(tmp_path, capsys, monkeypatch, rich):
+    with jb.EpisodeStore(tmp_path / "s", row={"page\x1b[2J": jb.text}) as store:
+        store.add_episode({"page\x1b[2J": ["\x1b]0;title\x07red\ud800 \x9b31m \u0639 \U0001f469\u200d\U0001f680"]})
+    if not rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["inspect", str(tmp_path / "s")]) == 0
+    shown = capsys.readouterr().out
+    assert not set(shown) & set("\x1b\x07\x9b\ud800")
+    assert "red" in shown
+    assert "\u0639 \U0001f469\u200d\U0001f680" in shown
+    assert main(["inspect", str(tmp_path / "s"), "--html", str(tmp_path / "p.html")]) == 0
+    assert "red?" in (tmp_path / "p.html").read_text()
 
 
 def test_damage_is_named_and_the_command_fails(path, capsys):
@@ -250,12 +301,25 @@ def test_texts_arrays_and_what_is_neither(tmp_path, capsys, path):
     assert inspect(tmp_path / "run").warnings
     (segment,) = (path / "segments").glob("*.safetensors")
     assert "obs.image" in table(inspect(segment), "Arrays")
+    for header in (
+        {"w": {"dtype": "F32", "shape": [2], "data_offsets": ["0", "8"]}},
+        {"w": {"dtype": 3, "shape": [2], "data_offsets": [0, 8]}},
+        {"w": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}},
+        {"__metadata__": 3},
+        {"__metadata__": {"who": 3}},
+    ):
+        text = json.dumps(header).encode()
+        (tmp_path / "run").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+        with pytest.raises(jb.errors.StructureError, match="no file of arrays"):
+            inspect(tmp_path / "run")
     (tmp_path / "nothing").write_bytes(b"x" * 50)
     (tmp_path / "empty").mkdir()
     capsys.readouterr()
     for name, words in [("nothing", "StructureError"), ("missing", "there is nothing"), ("empty", "StoreError")]:
         assert main(["inspect", str(tmp_path / name)]) == 1
         assert words in capsys.readouterr().err
+    assert main(["inspect", str(path), "--html", str(tmp_path / "no" / "page.html")]) == 1
+    assert "No such file" in capsys.readouterr().err
     assert main(["inspect", str(path), "--html", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
