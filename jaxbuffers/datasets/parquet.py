@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from jaxbuffers.episodes.where import chosen, metadata_of
 from jaxbuffers.errors import ConfigurationError, DtypeError, EmptyReplayError, MissingFieldError, StructureError
 from jaxbuffers.row import RowSpec, field, paths_of
 
-AT_ONCE = 2**16  # rows of a group in the file
+AT_ONCE = 2**16  # rows of a group in the file, or fewer
+LARGE = 2**26  # bytes of a group from which it is written
 HELD = "biuf"  # kinds of dtypes that Arrow has
 
 
@@ -70,7 +71,7 @@ def to_parquet(
     kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
     schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
     top = _top(spec, names.values())
-    with parquet.ParquetWriter(os.fspath(rows), schema) as file:
+    with parquet.ParquetWriter(os.fspath(rows), schema) as file, _Groups(arrow, file) as groups:
         for episode in store.episodes(_mask(len(table), at), top):
             leaves = paths_of(episode.rows)
             held = {
@@ -81,8 +82,35 @@ def to_parquet(
                 leaf, texts = leaves[spec.paths[i]], spec.paths[i] in spec.texts
                 held[name] = store.texts.lookup(leaf) if texts else leaf
             arrays = [_array(arrow, held[each.name], each.type) for each in schema]
-            file.write_table(arrow.table(arrays, schema=schema), row_group_size=AT_ONCE)
+            groups.add(arrow.table(arrays, schema=schema))
     return list(names)
+
+
+class _Groups:
+    """Writes many small tables as few large groups of rows, which readers want."""
+
+    def __init__(self, arrow: Any, file: Any) -> None:
+        self._arrow, self._file = arrow, file
+        self._tables: list[Any] = []
+
+    def add(self, table: Any) -> None:
+        if sum(map(len, self._tables)) + len(table) > AT_ONCE:
+            self._write()
+        self._tables.append(table)
+        if sum(each.nbytes for each in self._tables) >= LARGE:
+            self._write()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self._write()
+
+    def _write(self) -> None:
+        if self._tables:
+            self._file.write_table(self._arrow.concat_tables(self._tables), row_group_size=AT_ONCE)
+            self._tables = []
 
 
 def _chosen_fields(spec: RowSpec, fields: Sequence[str] | None, size: int) -> dict[str, int]:

@@ -103,6 +103,19 @@ def test_rows_are_written_however_they_are_nested(tmp_path, rows, shown):
         assert {name: found[name] for name in shown} == {name: x.tolist() for name, x in shown.items()}
 
 
+def test_short_episodes_share_groups_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxbuffers.datasets.parquet.AT_ONCE", 7)
+    store = store_of(3, 4, 2, 6, 9)
+    to_parquet(store, tmp_path / "e", tmp_path / "r", fields=["place.x"])
+    file = parquet.ParquetFile(tmp_path / "r")
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert groups == [7, 2, 6, 7, 2]
+    assert file.read()["episode"].to_pylist() == [e for e, n in enumerate([3, 4, 2, 6, 9]) for _ in range(n)]
+    monkeypatch.setattr("jaxbuffers.datasets.parquet.LARGE", 1)
+    to_parquet(store_of(1, 1), tmp_path / "e", tmp_path / "r", fields=["place.x"])
+    assert parquet.ParquetFile(tmp_path / "r").num_row_groups == 2
+
+
 def test_what_an_episode_has_not_is_null(tmp_path):
     store = jb.EpisodeStore()
     store.add_episode({"x": Y}, {"level": 0.5})
