@@ -1,5 +1,8 @@
 """Loader: batches that worker processes read, made ahead and put on the device, from any step on."""
 
+import atexit
+import os
+import weakref
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -13,6 +16,14 @@ from jaxbuffers.loading.raw import RawBatch
 from jaxbuffers.loading.steps import StoreSteps
 
 Loaded = HostBatch | MixedBatch
+_open: "weakref.WeakSet[Loader]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Close what a program has left open, as long as Grain can still end its workers."""
+    for loader in list(_open):
+        loader._close_here()
 
 
 def iter_dataset(source: StoreSteps, *, workers: int = 0, ahead: int = 2) -> Any:
@@ -73,6 +84,8 @@ class Loader(Iterator[Loaded]):
         size = positive("prefetch", prefetch, minimum=0)
         self._making = _Making(source, self.workers, self._step, ahead)  # the thread does not keep this object alive
         self._prefetched = Prefetched(self._making, max(source.steps - self._step, 0), size) if size else None
+        self._process = os.getpid()
+        _open.add(self)
 
     @property
     def step(self) -> int:
@@ -89,6 +102,10 @@ class Loader(Iterator[Loaded]):
         if self._prefetched is not None:
             self._prefetched.close()
         self._making.close()
+
+    def _close_here(self) -> None:
+        if self._process == os.getpid():  # else it is a fork's copy, and the workers are another's
+            self.close()
 
     def __enter__(self) -> Self:
         return self
