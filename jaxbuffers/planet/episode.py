@@ -148,6 +148,7 @@ class Episode:
 
         Args:
           rows: leaves ``[T + 1, ...]`` of one episode, from `rows` or from anywhere else, such as ``store[id].rows``.
+            What is in ``extras`` besides terminals and infos has no place in an episode, and is left out.
         """
         rows = jax.tree.map(np.asarray, rows)
         extras = field(rows, "extras", ())
