@@ -133,6 +133,15 @@ def test_the_page_needs_nothing_else_and_has_the_pictures(path):
     assert parser.open_tags == ()
 
 
+def test_large_pictures_are_thinned_out_on_the_page():
+    picture = np.arange(1025 * 8, dtype=np.uint32).reshape(1, 1025, 8).astype(np.uint8)
+    store = jb.EpisodeStore()
+    store.add_episode({"x": picture})
+    (found,) = re.findall(r"data:image/png;base64,([^\"]+)", page(inspect(store)))
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found))))
+    np.testing.assert_array_equal(shown[..., 0], picture[0, ::3, ::3])
+
+
 @pytest.mark.long  # starts a browser
 def test_a_browser_shows_the_film_strip_and_has_nothing_to_say(path, tmp_path):
     browser = shutil.which("chromium") or pytest.skip("no chromium")
