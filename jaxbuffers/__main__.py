@@ -21,11 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         report = inspect(given.path, everything=given.all)
-    except (FileNotFoundError, StoreError, StructureError, TextFileError) as error:
+        if given.html:
+            Path(given.html).write_text(page(report), encoding="utf-8", errors="replace")
+    except (OSError, StoreError, StructureError, TextFileError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     if given.html:
-        Path(given.html).write_text(page(report), encoding="utf-8")
         print(f"wrote {given.html}")
     else:
         show(report)

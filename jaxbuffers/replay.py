@@ -181,7 +181,7 @@ class Replay(Generic[Data]):
 
         Args:
           state: any later state of the replay that was sampled.
-          index: ``batch.index``. An index of another shape may be given with ``rows``; it only says which rows to replace.
+          index: ``batch.index``. One of another shape may be given with ``rows``; it only says which rows to replace.
           priority: float32 ``[B]``, for samplers that take one.
           rows: the fields to replace, as a (nested) dict of stored names; leaves have the axes of ``batch.mask`` and
             then those of the stored leaf. Where a row was sampled twice, the entry that comes last in the batch is

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from jaxbuffers.checks import flag, one_of
+from jaxbuffers.checks import flag, number, one_of
 from jaxbuffers.datasets.flat_episode import breaks_in, rows_of, rows_of_steps
 from jaxbuffers.datasets.flat_files import Arrays, open_arrays
 from jaxbuffers.datasets.imported import Imported, Pair, wide_dtype
-from jaxbuffers.errors import DtypeError, MissingFieldError, ShapeError
-from jaxbuffers.row import Row, RowSpec, paths_of
+from jaxbuffers.errors import ConfigurationError, DtypeError, MissingFieldError, ShapeError
+from jaxbuffers.row import Row, RowSpec, paths_of, refuse_masked
 
 Layout = Literal["steps", "rows"]
 Breaks = Literal["refuse", "truncate"]
@@ -49,31 +49,36 @@ def from_arrays(
       breaks: what to do where ``next_observations[i]`` is not ``observations[i + 1]`` within an episode, as in files
         without ``timeouts``: refuse, or take it for an end by truncation.
       narrow: whether 64-bit types become 32-bit ones.
-      rewards: the reward of every step, for a source that has none.
+      rewards: the reward of every step, for a source that has none; one that has some is refused.
       extras: names of further arrays ``[N, ...]`` to keep in ``extras``, each with the observation of its entry; zero
         on a last row that ``layout="steps"`` adds. What is not named is not read.
-      names: what arrays are called in the source, where it is something else, such as ``dict(terminals="dones")``.
+      names: what arrays that are read are called in the source, where it is something else, such as
+        ``dict(terminals="dones")``.
 
     Returns:
       `Imported`, whose episodes have the column ``final_observation``, and `Row` rows.
 
     Raises:
       MissingFieldError, ShapeError, DtypeError, StructureError: the source is not like that; the array is named.
+      ConfigurationError: an option is none, or ``names`` speaks of an array that is not read.
     """
     one_of("layout", layout, ("steps", "rows"))
     one_of("breaks", breaks, ("refuse", "truncate"))
     flag("narrow", narrow)
     arrays = open_arrays(source)
-    called = _called(arrays, dict(names or {}))
+    optional = ("timeouts", "next_observations") if layout == "steps" else ("masks",)
+    called = _called(arrays, dict(names or {}), (*NEEDED, *optional, *extras))
     wanted = [name for name in NEEDED if name != "rewards" or rewards is None]
     for name in (*wanted, *extras):
         if name not in called:
             raise MissingFieldError(f"there is no array {name!r}; there are {', '.join(sorted(arrays))}.")
-    optional = ("timeouts", "next_observations") if layout == "steps" else ("masks",)
-    used = {name: _on_host(arrays[called[name]]) for name in (*wanted, *extras, *optional) if name in called}
+    used = {name: _on_host(name, arrays[called[name]]) for name in (*wanted, *extras, *optional) if name in called}
     count = _length(used)
     if rewards is not None:
-        used["rewards"] = np.full(count, rewards, np.float32)
+        if "rewards" in called:
+            raise ConfigurationError("the source has 'rewards': leave out rewards=.")
+        most = float(np.finfo(np.float32).max)
+        used["rewards"] = np.full(count, number("rewards", rewards, -most, most), np.float32)
     elif used["rewards"].shape != (count,) or used["rewards"].dtype.kind != "f":
         got = f"{used['rewards'].dtype}{list(used['rewards'].shape)}"
         raise DtypeError(f"'rewards' must be floats [{count}], got {got}.")
@@ -95,9 +100,11 @@ def from_arrays(
     return Imported(row, len(bounds), episodes)
 
 
-def _called(arrays: Arrays, names: dict[str, str]) -> dict[str, str]:
+def _called(arrays: Arrays, names: dict[str, str], read: tuple[str, ...]) -> dict[str, str]:
     """Return what arrays are called in the source, by the names that they have here."""
     for ours, theirs in names.items():
+        if ours not in read:
+            raise ConfigurationError(f"names= speaks of {ours!r}, which is not read; that is {', '.join(read)}.")
         if theirs not in arrays:
             raise MissingFieldError(
                 f"there is no array {theirs!r} for {ours!r}; there are {', '.join(sorted(arrays))}."
@@ -105,7 +112,9 @@ def _called(arrays: Arrays, names: dict[str, str]) -> dict[str, str]:
     return {name: name for name in arrays if name not in names.values()} | names
 
 
-def _on_host(tree: Any) -> Any:
+def _on_host(name: str, tree: Any) -> Any:
+    for leaf in jax.tree.leaves(tree):
+        refuse_masked(repr(name), leaf)
     return jax.tree.map(lambda x: np.asarray(x) if isinstance(x, jax.Array) else x, tree)
 
 

@@ -64,9 +64,12 @@ def _hdf5(path: str) -> Arrays:
         raise StructureError(f"{path} is no .hdf5 file, or a damaged one: {error}") from error
     found: dict[str, Any] = {}
 
-    def visit(name: str, each: Any) -> None:
-        if isinstance(each, h5py.Dataset):
-            found[name] = each
+    def visit(group: Any, within: tuple[Any, ...]) -> None:  # by every name, of links too, which visititems() is not
+        for name, each in group.items():
+            if isinstance(each, h5py.Dataset):
+                found["/".join((*(part for part, _ in within), name))] = each
+            elif isinstance(each, h5py.Group) and each != file and all(each != above for _, above in within):
+                visit(each, (*within, (name, each)))
 
-    file.visititems(visit)
+    visit(file, ())
     return found

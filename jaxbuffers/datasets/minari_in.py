@@ -109,7 +109,7 @@ def _leaves(what: str, values: Any, described: Any, count: int, add: int, narrow
     def leaf(path: tuple[str, ...], like: Any, value: Any) -> Any:
         name = ".".join((what, *path))
         if len(value) != count:
-            raise ShapeError(f"{name!r} has {len(value)} entries, expected {count} for {len(value) - 1 + add} steps.")
+            raise ShapeError(f"{name!r} has {len(value)} entries, expected {count} for {count - 1 + add} steps.")
         if isinstance(like, TextField):
             return [*value, *[None] * add]
         array = narrowed(name, value, narrow)

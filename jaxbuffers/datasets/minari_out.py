@@ -7,8 +7,10 @@ import jax
 import numpy as np
 
 from jaxbuffers.datasets.imported import needed
+from jaxbuffers.datasets.spaces import check_space
 from jaxbuffers.episodes.episode import StoredEpisode
 from jaxbuffers.episodes.store import EpisodeStore
+from jaxbuffers.episodes.where import chosen
 from jaxbuffers.errors import MissingFieldError, StructureError
 from jaxbuffers.row import field, paths_of, with_paths
 
@@ -42,10 +44,20 @@ def to_minari(
       The ``minari.MinariDataset``.
 
     Raises:
-      StructureError: an episode has no step, or there is no episode.
-      MissingFieldError: the rows lack a field.
+      StructureError: an episode has no step, or there is no episode. Nothing is written.
+      MissingFieldError: the rows lack a field. Nothing is written.
+      StructureError, ShapeError, DtypeError: the rows are not as the spaces say. Nothing is written.
     """
     minari = needed("minari", "minari")
+    table = store.table()
+    at = chosen(table, where)
+    if short := table["id"][at][table["length"][at] < 2].tolist():
+        raise StructureError(f"episode {short[0]} has one row and no step: leave it out with where=.")
+    if store.spec is not None:
+        store.spec.require(("obs", "action", "reward", "is_terminal"), "Minari")
+        for name, space in (("obs", observation_space), ("action", action_space)):
+            if space is not None:
+                check_space(store.spec, name, space)
     buffers: list[Any] = []
     made = None
 
@@ -73,9 +85,6 @@ def _buffer(store: EpisodeStore, episode: StoredEpisode, infos: Sequence[str]) -
     minari = needed("minari.data_collector", "minari")
     spec, rows, steps = store.spec, episode.rows, len(episode) - 1
     assert spec is not None
-    spec.require(("obs", "action", "reward", "is_terminal"), "Minari")
-    if steps < 1:
-        raise StructureError(f"episode {episode.id} has one row and no step: leave it out with where=.")
     decoded = {path: store.texts.lookup(leaf) for path, leaf in paths_of(rows).items() if path in spec.texts}
     rows = with_paths(rows, decoded)
     extras = field(rows, "extras", ())

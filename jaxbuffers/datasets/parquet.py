@@ -1,19 +1,21 @@
 """Parquet out: what is known of the episodes, and the small fields of their rows, for pandas, polars and DuckDB."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
 
 from jaxbuffers.checks import positive
 from jaxbuffers.datasets.imported import needed
+from jaxbuffers.episodes.reading import row_of
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.where import chosen, metadata_of
-from jaxbuffers.errors import DtypeError, EmptyReplayError, MissingFieldError, StructureError
-from jaxbuffers.row import RowSpec, paths_of
+from jaxbuffers.errors import ConfigurationError, DtypeError, EmptyReplayError, MissingFieldError, StructureError
+from jaxbuffers.row import RowSpec, field, paths_of
 
-AT_ONCE = 2**16  # rows of a group in the file
+AT_ONCE = 2**16  # rows of a group in the file, or fewer
+LARGE = 2**26  # bytes of a group from which it is written
 HELD = "biuf"  # kinds of dtypes that Arrow has
 
 
@@ -29,7 +31,8 @@ def to_parquet(
     """Write the columns of the catalog as one Parquet file, and fields of the rows as another; needs ``arrow``.
 
     The file of the rows has a line for each row: ``episode`` (its id), ``time`` (from 0), and the fields by their names
-    joined by dots; arrays as lists of fixed size, texts as strings. Where an episode has no value there is a null.
+    joined by dots (``value`` for a row that is one array); arrays as lists of fixed size, texts as strings. Where an
+    episode has no value there is a null; nor has the catalog another word for a NaN.
 
     Args:
       store: the episodes.
@@ -47,9 +50,13 @@ def to_parquet(
       MissingFieldError: there is no such field.
       DtypeError: Arrow cannot hold its dtype, such as bfloat16, or a text with half a surrogate pair.
       EmptyReplayError: the store does not know yet what a row is.
+      StructureError: two fields have one name in the file.
+      ConfigurationError: both files are one.
     """
     arrow, parquet = needed("pyarrow", "arrow"), needed("pyarrow.parquet", "arrow")
     size = positive("max_bytes", max_bytes)
+    if rows is not None and os.path.realpath(rows) == os.path.realpath(episodes):
+        raise ConfigurationError(f"{os.fspath(rows)} cannot be the file of the episodes and that of the rows.")
     table = store.table()
     at = chosen(table, where)
     columns = {name: _column(arrow, column[at]) for name, column in metadata_of(table).items()}
@@ -63,25 +70,54 @@ def to_parquet(
         return []
     kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
     schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
-    top = sorted({name.split(".")[0] for name in names})
-    with parquet.ParquetWriter(os.fspath(rows), schema) as file:
+    top = _top(spec, names.values())
+    with parquet.ParquetWriter(os.fspath(rows), schema) as file, _Groups(arrow, file) as groups:
         for episode in store.episodes(_mask(len(table), at), top):
-            leaves = {".".join(path): leaf for path, leaf in paths_of(episode.rows).items()}
+            leaves = paths_of(episode.rows)
             held = {
                 "episode": np.full(len(episode), episode.id, np.int64),
                 "time": np.arange(len(episode), dtype=np.int32),
             }
             for name, i in names.items():
-                texts = spec.paths[i] in spec.texts
-                held[name] = store.texts.lookup(leaves[name]) if texts else leaves[name]
+                leaf, texts = leaves[spec.paths[i]], spec.paths[i] in spec.texts
+                held[name] = store.texts.lookup(leaf) if texts else leaf
             arrays = [_named(arrow, held[each.name], each) for each in schema]
-            file.write_table(arrow.table(arrays, schema=schema), row_group_size=AT_ONCE)
+            groups.add(arrow.table(arrays, schema=schema))
     return list(names)
+
+
+class _Groups:
+    """Writes many small tables as few large groups of rows, which readers want."""
+
+    def __init__(self, arrow: Any, file: Any) -> None:
+        self._arrow, self._file = arrow, file
+        self._tables: list[Any] = []
+
+    def add(self, table: Any) -> None:
+        if sum(map(len, self._tables)) + len(table) > AT_ONCE:
+            self._write()
+        self._tables.append(table)
+        if sum(each.nbytes for each in self._tables) >= LARGE:
+            self._write()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self._write()
+
+    def _write(self) -> None:
+        if self._tables:
+            self._file.write_table(self._arrow.concat_tables(self._tables), row_group_size=AT_ONCE)
+            self._tables = []
 
 
 def _chosen_fields(spec: RowSpec, fields: Sequence[str] | None, size: int) -> dict[str, int]:
     """Return the numbers of the leaves to write, by their names."""
     known = {".".join(path) or "value": i for i, path in enumerate(spec.paths)}
+    if len(known) < len(spec.paths):
+        raise StructureError("two fields of the rows have the same name when it is joined by dots; rename one.")
     if {"episode", "time"} & set(known):
         raise StructureError("the rows have a field 'episode' or 'time', as the file calls where a row is; rename it.")
     if fields is None:
@@ -96,6 +132,13 @@ def _chosen_fields(spec: RowSpec, fields: Sequence[str] | None, size: int) -> di
         if spec.dtypes[known[name]].kind not in HELD:
             raise DtypeError(f"Arrow cannot hold {spec.dtypes[known[name]]}, the dtype of {name!r}; leave it out.")
     return {name: known[name] for name in fields}
+
+
+def _top(spec: RowSpec, leaves: Iterable[int]) -> list[str] | None:
+    """Return the top-level fields that have some leaves; None for all, where these have no names."""
+    if any(not path or field(row_of(spec), path[0]) is None for path in spec.paths):
+        return None
+    return sorted({spec.paths[i][0] for i in leaves})
 
 
 def _type(arrow: Any, spec: RowSpec, leaf: int) -> Any:
@@ -126,7 +169,9 @@ def _array(arrow: Any, values: Any, kind: Any) -> Any:
 def _column(arrow: Any, column: np.ndarray) -> Any:
     if isinstance(column, np.ma.MaskedArray):
         return arrow.array(column.data, mask=np.ma.getmaskarray(column))
-    return arrow.array(column.tolist(), arrow.string()) if column.dtype == object else arrow.array(column)
+    if column.dtype == object:
+        return arrow.array(column.tolist(), arrow.string())
+    return arrow.array(column, from_pandas=True)  # NaN is null: SQLite, and so the catalog, has no other word for it
 
 
 def _mask(count: int, at: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from jaxbuffers.datasets.imported import needed, wide_dtype
-from jaxbuffers.errors import ConfigurationError
-from jaxbuffers.row import text
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
+from jaxbuffers.row import RowSpec, TextField, paths_of, show, text
 
 
 def space_fields(space: Any, *, narrow: bool = False, name: str = "space") -> Any:
@@ -43,3 +43,24 @@ def space_fields(space: Any, *, narrow: bool = False, name: str = "space") -> An
         f"{name} is a {type(space).__name__}, whose values have no fixed shape: a row has Box, Discrete, "
         f"MultiDiscrete, MultiBinary, Text, and Dict and Tuple of these."
     )
+
+
+def check_space(spec: RowSpec, name: str, space: Any) -> None:
+    """Refuse a space whose values are not those of a field of rows.
+
+    Raises:
+      StructureError, ShapeError, DtypeError: they differ; the leaf is named.
+    """
+    wanted = {(name, *path): leaf for path, leaf in paths_of(space_fields(space, narrow=True, name=name)).items()}
+    rows = dict(zip(spec.paths, zip(spec.shapes, spec.dtypes, strict=True), strict=True))
+    rows = {path: leaf for path, leaf in rows.items() if path[:1] == (name,)}
+    texts = {path for path in rows if path in spec.texts}
+    if set(rows) != set(wanted) or texts != {path for path, leaf in wanted.items() if isinstance(leaf, TextField)}:
+        raise StructureError(
+            f"the rows' {name!r} is not nested as its space says, {space}: it has {', '.join(map(show, rows))}."
+        )
+    for path, (shape, dtype) in rows.items():
+        if shape != wanted[path].shape:
+            raise ShapeError(f"{show(path)} has shape {shape} in the rows, {wanted[path].shape} in its space, {space}.")
+        if path not in texts and not np.can_cast(dtype, wanted[path].dtype, "same_kind"):
+            raise DtypeError(f"{show(path)} is {dtype} in the rows, {wanted[path].dtype} in its space, {space}.")

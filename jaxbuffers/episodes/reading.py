@@ -30,10 +30,12 @@ def leaves_of(spec: RowSpec, fields: Sequence[str] | None) -> list[int]:
     if fields is None:
         return list(range(len(spec.paths)))
     fields = names_of(fields)
-    names = {path[0] if path else "" for path in spec.paths}
+    row = jax.tree.unflatten(spec.treedef, range(len(spec.paths)))
+    names = {path[0] for path in spec.paths if path and field(row, path[0]) is not None}  # a list's items have none
     for name in fields:
         if name not in names:
-            raise MissingFieldError(f"the rows have no field {name!r}; they have {', '.join(sorted(names))}.")
+            known = ", ".join(sorted(names)) or "none with a name"
+            raise MissingFieldError(f"the rows have no field {name!r}; they have {known}.")
     return [i for i, path in enumerate(spec.paths) if path and path[0] in fields]
 
 

@@ -19,12 +19,18 @@ def is_picture(shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def as_pictures(values: np.ndarray) -> np.ndarray:
-    """Return pictures as uint8 ``[n, H, W, 3]``; floats from the least to the greatest, as nobody says their range."""
+    """Return pictures as uint8 ``[n, H, W, 3]``; floats from the least to the greatest, as nobody says their range.
+
+    NaN is as the least; infinities are as the least and the greatest that is finite.
+    """
     if values.dtype != np.uint8:
-        numbers = np.nan_to_num(values.astype(np.float32))
-        low, high = float(numbers.min()), float(numbers.max())
+        numbers = values.astype(np.float64)
+        finite = numbers[np.isfinite(numbers)]
+        low, high = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
         low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
-        values = np.round((numbers - low) / (high - low) * 255).astype(np.uint8)
+        numbers = np.clip(np.where(np.isnan(numbers), low, numbers), low, high)
+        part = numbers / 2 - low / 2  # halves, as the whole may be more than a float can hold
+        values = np.round(part / (high / 2 - low / 2) * 255).astype(np.uint8)
     if values.ndim == 3:
         values = values[..., None]
     elif values.shape[-1] not in (1, 3, 4):

@@ -33,8 +33,9 @@ def inspect(what: str | os.PathLike | EpisodeStore, *, everything: bool = False,
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: there is nothing.")
     if os.path.isdir(path):
-        files = [name for name in sorted(os.listdir(path)) if name.endswith(".safetensors")]
-        if not any(_is_sqlite(os.path.join(path, name)) for name in os.listdir(path)) and files:
+        names = sorted(os.listdir(path))
+        files = [name for name in names if name.endswith(".safetensors") and os.path.isfile(os.path.join(path, name))]
+        if not any(_is_sqlite(os.path.join(path, name)) for name in names) and files:
             return look_at_arrays(os.path.join(path, files[-1]))
         with EpisodeStore(path, row=row, read_only=True) as store:
             return look_at_store(store, everything, progress)

@@ -13,6 +13,7 @@ from jaxbuffers.inspecting.report import Histogram, Report, Table, size_of
 from jaxbuffers.texts import TextTable
 
 SOME = 20  # texts to show
+AT_ONCE = 1000  # texts in memory
 LONGEST = 2**27  # bytes of a header
 READ = {"F32": "<f4", "I32": "<i4"}  # what is looked into
 
@@ -24,7 +25,10 @@ def look_at_texts(path: str) -> Report:
         report.facts += [("texts", f"{len(table):,}"), ("their bytes", size_of(table.nbytes))]
         report.facts.append(("on disk", size_of(os.path.getsize(path))))
         ids = table.ids()
-        lengths = Histogram.of("characters of a text", [len(text or "") for text in table.lookup(ids)])
+        parts = (ids[at : at + AT_ONCE] for at in range(0, len(ids), AT_ONCE))
+        lengths = Histogram.of(
+            "characters of a text", [len(text or "") for part in parts for text in table.lookup(part)]
+        )
         report.histograms += [] if lengths is None else [lengths]
         for i, text in zip(ids[-SOME:].tolist(), table.lookup(ids[-SOME:]), strict=True):
             report.texts.append((f"id {i}", text or ""))
@@ -45,8 +49,10 @@ def look_at_arrays(path: str) -> Report:
                 raise ValueError("its header has no length")
             header = json.loads(file.read(length))
         words = header.pop("__metadata__", {})
+        if not all(isinstance(word, str) for word in words.values()):
+            raise ValueError("its header says what is no text")
         rows = [(name, each["dtype"], str(each["shape"]), _span(each)) for name, each in header.items()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise StructureError(f"{path} is no file of arrays: {error}") from error
     report = Report(f"File of arrays {path}", [("arrays", f"{len(rows):,}"), ("on disk", size_of(size))])
     ended = 8 + length + max((each["data_offsets"][1] for each in header.values()), default=0)
@@ -82,14 +88,16 @@ def _array(path: str, start: int, entry: dict[str, Any]) -> np.ndarray:
 
 def _span(entry: dict[str, Any]) -> int:
     start, end = entry["data_offsets"]
-    return int(end) - int(start)
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end and isinstance(entry["dtype"], str)):
+        raise ValueError(f"its header has an entry {entry}")
+    return end - start
 
 
 def _told(value: str) -> str:
     """Return what a header says beside the arrays, JSON as lines of its first level."""
     try:
         parsed = json.loads(value)
-    except ValueError:
+    except (RecursionError, ValueError):
         return value
     if not isinstance(parsed, dict):
         return str(parsed)

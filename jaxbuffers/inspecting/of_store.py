@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxbuffers.episodes.store import EpisodeStore
-from jaxbuffers.errors import DamagedError
+from jaxbuffers.errors import DamagedError, UnknownEpisodeError
 from jaxbuffers.inspecting.frames import as_pictures, is_picture
 from jaxbuffers.inspecting.report import Histogram, Progress, Report, Strip, Table, age_of, size_of
 from jaxbuffers.row import RowSpec, paths_of
@@ -37,8 +37,8 @@ def look_at_store(store: EpisodeStore, everything: bool, progress: Progress) -> 
     if others := [name for name in columns if name not in OWN]:
         rows = [(name, _kind(columns[name]), _summary(columns[name])) for name in others]
         report.tables.append(Table("Columns of your own", [("name", "type", "values"), *rows]))
-    for episode in dict.fromkeys(_shown(columns)):
-        _show(report, store, spec, episode)
+    for number, why in _shown(columns).items():
+        _show(report, store, spec, number, why)
     return report
 
 
@@ -85,10 +85,8 @@ def _values(
     report.facts.append(("values looked at", f"of {some:,} of {len(columns['id']):,} episodes"))
     seen: dict[int, list[Any]] = {}
     for number in progress(ids.tolist(), "reading episodes", some):
-        try:
-            rows = store[number].rows
-        except DamagedError as error:
-            report.warnings.append(str(error))
+        rows = _rows(report, store, number)
+        if rows is None:
             continue
         for i, leaf in enumerate(paths_of(rows).values()):
             if spec.paths[i] in spec.texts or leaf.dtype.kind == "c":
@@ -106,45 +104,59 @@ def _fields(spec: RowSpec, count: int, seen: dict[int, list[Any]]) -> Table:
     for i, (path, dtype, shape) in enumerate(zip(spec.paths, spec.dtypes, spec.shapes, strict=True)):
         size = dtype.itemsize * int(np.prod(shape)) * count
         values = ""
-        if i in seen and seen[i][0] <= seen[i][1]:
+        if i in seen:
             low, high, odd = seen[i]
-            values = f"{_short(low)} to {_short(high)}" + (f", {odd:,} not finite" if odd else "")
+            told = [f"{_short(low)} to {_short(high)}"] if low <= high else []
+            values = ", ".join(told + [f"{odd:,} not finite"] * (odd > 0))
         kind = "text" if path in spec.texts else dtype.name
         rows.append((".".join(path) or "(the row)", kind, str(list(shape)), size_of(size), values))
     return Table("Fields of a row", rows)
 
 
-def _shown(columns: dict[str, np.ndarray]) -> list[tuple[str, int]]:
-    """Choose episodes to show: the newest one, and those of the highest and the lowest return."""
+def _shown(columns: dict[str, np.ndarray]) -> dict[int, str]:
+    """Choose episodes to show, and say why: the newest one, and those of the highest and the lowest return."""
     ids, returns = columns["id"], columns["return"]
-    chosen = [("newest", int(ids[-1]))]
+    chosen = [("newest", -1)]
     if np.isfinite(returns).any():
-        chosen += [
-            ("highest return", int(ids[np.nanargmax(returns)])),
-            ("lowest return", int(ids[np.nanargmin(returns)])),
-        ]
-    return chosen
+        chosen += [("highest return", int(np.nanargmax(returns))), ("lowest return", int(np.nanargmin(returns)))]
+    shown: dict[int, str] = {}
+    for why, at in chosen:
+        number = int(ids[at])
+        shown[number] = f"{shown[number]}, {why}" if number in shown else why
+    return shown
 
 
-def _show(report: Report, store: EpisodeStore, spec: RowSpec, which: tuple[str, int]) -> None:
-    """Show frames and texts of an episode."""
-    why, number = which
+def _rows(report: Report, store: EpisodeStore, number: int) -> Any:
+    """Return the rows of an episode; None, with a warning, where they are damaged, or were let go meanwhile."""
     try:
-        rows = store[number].rows
-    except DamagedError:
-        return  # it was named before
+        return store[number].rows
+    except DamagedError as error:
+        if str(error) not in report.warnings:
+            report.warnings.append(str(error))
+    except UnknownEpisodeError:
+        gone = ("left the store meanwhile", f"episode {number}")
+        if gone not in report.facts:
+            report.facts.append(gone)
+    return None
+
+
+def _show(report: Report, store: EpisodeStore, spec: RowSpec, number: int, why: str) -> None:
+    """Show frames and texts of an episode."""
+    rows = _rows(report, store, number)
+    if rows is None:
+        return
     for i, leaf in enumerate(paths_of(rows).values()):
         name = ".".join(spec.paths[i]) or "row"
         if is_picture(spec.shapes[i], spec.dtypes[i]) and spec.paths[i] not in spec.texts:
             at = np.unique(np.linspace(0, len(leaf) - 1, FRAMES).astype(int))
             captions = [f"row {t}" for t in at.tolist()]
             report.strips.append(Strip(f"{name}, episode {number} ({why})", as_pictures(leaf[at]), captions))
-        elif spec.paths[i] in spec.texts and why == "newest":
+        elif spec.paths[i] in spec.texts:
             for t in sorted({0, len(leaf) - 1}):
                 words = store.texts.lookup(leaf[t])
                 for one in [words] if isinstance(words, str | None) else words:
                     if one is not None:
-                        report.texts.append((f"{name}, episode {number}, row {t}", one))
+                        report.texts.append((f"{name}, episode {number} ({why}), row {t}", one))
 
 
 def _kind(column: np.ndarray) -> str:
@@ -175,6 +187,9 @@ def _bytes_in(path: str) -> int:
     total = 0.0
     for folder, _, names in os.walk(path):
         for name in names:
-            found = os.stat(os.path.join(folder, name))
+            try:
+                found = os.stat(os.path.join(folder, name))
+            except FileNotFoundError:  # another process has compacted the store
+                continue
             total += getattr(found, "st_blocks", found.st_size / 512) * 512
     return int(total)

@@ -10,6 +10,7 @@ import numpy as np
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterator[T]]
 BINS = 16
+EXACT = 2.0**50  # whole numbers up to here have neighbors half way, in floats
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Histogram:
       edges: float ``[n + 1]``.
       counts: int ``[n]``.
       note: what is not among them.
+      whole: whether the values are whole numbers, and the edges lie half way between such.
     """
 
     title: str
     edges: np.ndarray
     counts: np.ndarray
     note: str = ""
+    whole: bool = False
 
     @classmethod
     def of(cls, title: str, values: Any) -> "Histogram | None":
@@ -43,19 +46,25 @@ class Histogram:
         if not len(array):
             return None
         low, high = float(array.min()), float(array.max())
-        if (array == np.round(array)).all():  # bins of so many whole numbers each
+        whole = bool((array == np.round(array)).all()) and max(-low, high) < EXACT
+        if whole:  # bins of so many whole numbers each
             step = max(int(np.ceil((high - low + 1) / BINS)), 1)
             edges = np.arange(low - 0.5, high + step, step)
+        elif low == high:
+            edges = np.array([low, high])
         else:
-            edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+            part = np.linspace(0, 1, BINS + 1)
+            edges = np.maximum.accumulate(np.clip(low * (1 - part) + high * part, low, high))
         missing = len(values) - len(array)
         note = f"{missing} of {len(values)} without a value" if missing else ""
-        return cls(title, edges, np.histogram(array, edges)[0], note)
+        return cls(title, edges, np.histogram(array, edges)[0], note, whole)
 
     def labels(self) -> list[str]:
         """Return what lies in each bin, in words."""
         step = self.edges[1] - self.edges[0]
-        if (self.edges % 1 == 0.5).all():
+        if self.edges[0] == self.edges[-1]:
+            return [f"{self.edges[0]:.4g}"]
+        if self.whole:
             first = [f"{edge + 0.5:.0f}" for edge in self.edges[:-1]]
             return first if step == 1 else [f"{x} to {float(x) + step - 1:.0f}" for x in first]
         return [f"{low:.4g} to {high:.4g}" for low, high in pairwise(self.edges)]

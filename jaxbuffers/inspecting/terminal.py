@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
+from unicodedata import category
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def show(report: Report, console: Any = None) -> None:
         try:
             from rich.console import Console
         except ImportError:
-            print("\n".join(plain(report)))
+            print("\n".join(map(visible, plain(report))))
             return
         console = Console()
     _rich(report, console)
@@ -72,7 +73,12 @@ def bars(histogram: Histogram) -> list[tuple[str, str, str]]:
 def shortened(text: str) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join(text.split())
-    return line if len(line) <= LONG else f"{line[:LONG]} ... ({len(text):,} characters)"
+    return visible(line) if len(line) <= LONG else f"{visible(line[:LONG])} ... ({len(text):,} characters)"
+
+
+def visible(text: str) -> str:
+    """Return a text without characters that a terminal takes for commands, or cannot be told."""
+    return "".join(c if c == "\n" or category(c) not in ("Cc", "Cs") else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -84,12 +90,12 @@ def _rich(report: Report, console: Any) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console.rule(Text(report.title, style="bold"), align="left")
+    console.rule(Text(visible(report.title), style="bold"), align="left")
     for warning in report.warnings:
-        console.print(Text(f"warning: {warning}", style="bold red"))
+        console.print(Text(visible(f"warning: {warning}"), style="bold red"))
     facts = Grid.grid(padding=(0, 2))
     for name, value in report.facts:
-        facts.add_row(Text(name, style="cyan"), Text(value))
+        facts.add_row(Text(visible(name), style="cyan"), Text(visible(value)))
     console.print(facts)
     for table in report.tables:
         console.print(_grid(table, Grid, Text))
@@ -100,9 +106,9 @@ def _rich(report: Report, console: Any) -> None:
         if histogram.note:
             console.print(Text(histogram.note, style="dim"))
     for where, text in report.texts:
-        console.print(Text.assemble(("\n" + where, "cyan"), "\n", shortened(text)))
+        console.print(Text.assemble(("\n" + visible(where), "cyan"), "\n", shortened(text)))
     for strip in report.strips:
-        console.print(Text(f"\n{strip.title}", style="bold"))
+        console.print(Text(visible(f"\n{strip.title}"), style="bold"))
         for line in _strip(strip, console.width, Text):
             console.print(line, no_wrap=True, crop=True)
 
@@ -112,7 +118,7 @@ def _grid(table: Table, grid: Any, text: Any) -> Any:
     for name in table.rows[0]:
         made.add_column(name)
     for row in table.rows[1:]:
-        made.add_row(*map(text, row))
+        made.add_row(*(text(visible(cell)) for cell in row))
     return made
 
 

@@ -1,6 +1,8 @@
 """Loader: batches that worker processes read, made ahead and put on the device, from any step on."""
 
-import itertools
+import atexit
+import os
+import weakref
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -14,6 +16,14 @@ from jaxbuffers.loading.raw import RawBatch
 from jaxbuffers.loading.steps import StoreSteps
 
 Loaded = HostBatch | MixedBatch
+_open: "weakref.WeakSet[Loader]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Close what a program has left open, as long as Grain can still end its workers."""
+    for loader in list(_open):
+        loader._close_here()
 
 
 def iter_dataset(source: StoreSteps, *, workers: int = 0, ahead: int = 2) -> Any:
@@ -38,7 +48,8 @@ class Loader(Iterator[Loaded]):
     With workers it is a pipeline of Grain (extra ``grain``), which spawns them: the program's main module must be
     importable, with ``if __name__ == "__main__":`` around what it does. `step` is all there is to save: another loader
     with ``start=step`` goes on with the very next batch. Use it in a ``with`` statement or `close` it: workers end with
-    it.
+    it. Without workers it goes on after Ctrl-C with the batch that was interrupted; on a terminal Ctrl-C ends the
+    workers, too, and then another loader goes on.
 
     Args:
       source: the batches.
@@ -48,7 +59,8 @@ class Loader(Iterator[Loaded]):
       prefetch: how many batches are put on the device while it computes; 0 for none, and no thread.
 
     Raises:
-      WorkerError: a worker has died; raised by ``next``, in the place of its batch.
+      WorkerError: a worker has died; raised by ``next``, in the place of its batch, as are errors of the reading, and
+        again whenever a batch is asked for.
 
     >>> import numpy as np, jaxbuffers as jb
     >>> store = jb.EpisodeStore()
@@ -68,10 +80,12 @@ class Loader(Iterator[Loaded]):
         if not isinstance(source, StoreSteps):
             raise ConfigurationError(f"a Loader takes jb.loading.StoreSteps, got {source!r}.")
         self.source, self.workers = source, positive("workers", workers, minimum=0)
-        self._step = positive("start", start, minimum=0)
-        self._raw = _raw(source, self.workers, self._step, positive("ahead", ahead))
+        self._step, ahead = positive("start", start, minimum=0), positive("ahead", ahead)
         size = positive("prefetch", prefetch, minimum=0)
-        self._prefetched = Prefetched(self._make, max(source.steps - self._step, 0), size) if size else None
+        self._making = _Making(source, self.workers, self._step, ahead)  # the thread does not keep this object alive
+        self._prefetched = Prefetched(self._making, max(source.steps - self._step, 0), size) if size else None
+        self._process = os.getpid()
+        _open.add(self)
 
     @property
     def step(self) -> int:
@@ -79,7 +93,7 @@ class Loader(Iterator[Loaded]):
         return self._step
 
     def __next__(self) -> Loaded:
-        batch = self._make(0) if self._prefetched is None else next(self._prefetched)
+        batch = self._making(0) if self._prefetched is None else next(self._prefetched)
         self._step += 1
         return batch
 
@@ -87,9 +101,11 @@ class Loader(Iterator[Loaded]):
         """End the workers, and read nothing more."""
         if self._prefetched is not None:
             self._prefetched.close()
-        if hasattr(self._raw, "close"):
-            self._raw.close()
-        self._raw = iter(())
+        self._making.close()
+
+    def _close_here(self) -> None:
+        if self._process == os.getpid():  # else it is a fork's copy, and the workers are another's
+            self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -97,14 +113,60 @@ class Loader(Iterator[Loaded]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _make(self, _: int) -> Loaded:
+
+class _Making:
+    """Makes batch after batch. What was read stays here until its batch is made, so that Ctrl-C loses none.
+
+    An error of the reading ends it, and comes again whenever a batch is asked for.
+    """
+
+    def __init__(self, source: StoreSteps, workers: int, start: int, ahead: int) -> None:
+        self._source = source
+        self._raw: Iterator[RawBatch] = _InTurn(source, start)
+        if workers:
+            self._raw = iter(_grain(source, workers, start, ahead) if start < len(source) else ())
+        self._taken: RawBatch | None = None
+        self._error: Exception | None = None
+
+    def __call__(self, _: int) -> Loaded:
+        if self._taken is None:
+            self._taken = self._take()
+        batch = self._source.read(self._taken)
+        self._taken = None
+        return batch
+
+    def close(self) -> None:
+        if hasattr(self._raw, "close"):
+            self._raw.close()
+        self._raw, self._taken, self._error = iter(()), None, None
+
+    def _take(self) -> RawBatch:
+        if self._error is not None:
+            raise self._error
         try:
-            raw = next(self._raw)
-        except RuntimeError as error:
-            if "terminated unexpectedly" in str(error):
-                raise WorkerError(f"a worker process has died while reading: {error}") from error
+            return next(self._raw)
+        except StopIteration:
             raise
-        return self.source.read(raw)
+        except Exception as error:
+            self._error = error
+            if isinstance(error, RuntimeError) and "terminated unexpectedly" in str(error):
+                self._error = WorkerError(f"a worker process has died while reading: {error}")
+                raise self._error from error
+            raise
+
+
+class _InTurn(Iterator[RawBatch]):
+    """The batches of a source from some step on, each read when it is asked for."""
+
+    def __init__(self, source: StoreSteps, start: int) -> None:
+        self._source, self._step = source, start
+
+    def __next__(self) -> RawBatch:
+        if self._step >= len(self._source):
+            raise StopIteration
+        raw = self._source[self._step]
+        self._step += 1
+        return raw
 
 
 class _From:
@@ -118,12 +180,6 @@ class _From:
 
     def __getitem__(self, step: int) -> RawBatch:
         return self._source[self._start + step]
-
-
-def _raw(source: StoreSteps, workers: int, start: int, ahead: int) -> Iterator[Any]:
-    if not workers:
-        return (source[step] for step in itertools.takewhile(lambda step: step < len(source), itertools.count(start)))
-    return iter(_grain(source, workers, start, ahead)) if start < len(source) else iter(())
 
 
 def _grain(source: StoreSteps, workers: int, start: int, ahead: int) -> Any:

@@ -52,6 +52,8 @@ class StoreWindows(Source):
     def __getitems__(self, numbers: Sequence[int]) -> RawBatch:
         """Read the rows around several windows, in their order."""
         wanted = np.array([self._checked(number) for number in numbers], np.int64)
+        if not len(wanted):
+            raise IndexError("no window was asked for: name one or more.")
         source = np.searchsorted(self._ends, wanted, side="right")
         pieces, places = [], []
         for part in np.unique(source).tolist():

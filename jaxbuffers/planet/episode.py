@@ -49,7 +49,7 @@ class Episode:
         self.reward: list[Any] = []
         self.terminal: list[bool] = []
         self.info: dict[str, list[Any]] = {}
-        self.first_info: dict[str, Any] = dict(info or {})
+        self.first_info: dict[str, Any] = {name: _copied(value) for name, value in (info or {}).items()}
         self.closed = False
 
     def __len__(self) -> int:
@@ -93,12 +93,13 @@ class Episode:
         ):
             terminal = bool(terminal)
         flag("terminal", terminal)
+        more = {name: _copied(value) for name, value in (info or {}).items()}
         self._action_spec = action_spec
         self.action.append(_own(action))
         self.observation.append(_own(observation))
         self.reward.append(reward)
         self.terminal.append(terminal)
-        for name, value in (info or {}).items():
+        for name, value in more.items():
             self.info.setdefault(name, []).append(value)
 
     def terminate(self) -> None:
@@ -147,6 +148,7 @@ class Episode:
 
         Args:
           rows: leaves ``[T + 1, ...]`` of one episode, from `rows` or from anywhere else, such as ``store[id].rows``.
+            What is in ``extras`` besides terminals and infos has no place in an episode, and is left out.
         """
         rows = jax.tree.map(np.asarray, rows)
         extras = field(rows, "extras", ())
@@ -190,6 +192,11 @@ def _like(spec: RowSpec, tree: Any, name: str) -> None:
 def _own(tree: Any) -> Any:
     """Return a copy, as environments may write to the arrays that they have returned."""
     return jax.tree.map(np.array, tree)
+
+
+def _copied(tree: Any) -> Any:
+    """Return a copy of the arrays of an info, and of nothing else: it may be anything."""
+    return jax.tree.map(lambda x: np.array(x) if isinstance(x, np.ndarray) else x, tree)
 
 
 def _at(tree: Any, t: int) -> Any:

@@ -12,10 +12,10 @@ from jaxbuffers.checks import check_key, flag, positive
 from jaxbuffers.episodes.epoch_order import in_order
 from jaxbuffers.episodes.laws import EpisodesByLength
 from jaxbuffers.episodes.random_words import fraction_of, seed_of, words
-from jaxbuffers.episodes.sampling import Sampling
+from jaxbuffers.episodes.sampling import ATTEMPTS, Sampling
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.window_draw import WindowDraw
-from jaxbuffers.errors import ConfigurationError, EmptyReplayError
+from jaxbuffers.errors import ConfigurationError, EmptyReplayError, UnknownEpisodeError
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.planet.episode import Episode
 from jaxbuffers.row import field
@@ -98,11 +98,14 @@ class Memory:
     def append(self, episode: Episode) -> int:
         """Store an episode, which is closed thereby, then let the oldest ones go while there are too many.
 
+        What cannot be stored stays open if it was.
+
         Returns:
           Its id in the store.
 
         Raises:
           ConfigurationError: it has more steps than are kept. Nothing is stored.
+          IncompleteError: it has no step yet. Nothing is stored.
           StructureError, ShapeError, DtypeError: its rows are not like those of the others. Nothing is stored.
           StoreError: it cannot be written. Nothing is stored, and nothing has left.
         """
@@ -110,8 +113,13 @@ class Memory:
             raise ConfigurationError(f"append() takes a jb.planet.Episode, got a {type(episode).__name__}.")
         if self.steps is not None and episode.size > self.steps:
             raise ConfigurationError(f"the episode has {episode.size} steps, the memory keeps steps={self.steps}.")
+        closed = episode.closed
         episode.terminate()
-        number = self.store.add_episode(episode.rows(self._info))
+        try:
+            number = self.store.add_episode(episode.rows(self._info))
+        except BaseException:
+            episode.closed = closed
+            raise
         self._evict()
         return number
 
@@ -150,6 +158,7 @@ class Memory:
 
         Raises:
           EmptyReplayError: there is no such episode, or without replacement there are fewer than B.
+          MissingFieldError: the path is of a store whose rows are not like those of an `Episode`.
         """
         size, steps = positive("batch_size", batch_size), positive("length", length)
         flag("time_first", time_first)
@@ -157,11 +166,17 @@ class Memory:
         key = self._key() if key is None else key
         check_key(key)
         view = Sequences(steps + 1, "within", time_major=time_first)
-        if replace:
-            draw = self._sampling.draw(view, size, seed_of(key), EQUALLY)
-        else:
-            draw = self._distinct(view, size, steps, key)
-        rows = self._sampling.read(view, draw, key).data
+        if self.store.spec is not None:
+            self.store.spec.require(("obs", "action", "reward", "is_terminal"), "Memory")
+        for attempt in range(ATTEMPTS):
+            seed = (*seed_of(key), attempt) if attempt else seed_of(key)
+            draw = self._draw(view, size, steps, replace, seed)
+            try:
+                rows = self._sampling.read(view, draw, key).data
+                break
+            except UnknownEpisodeError:  # another thread has let an episode go between the two: draw others
+                if attempt == ATTEMPTS - 1:
+                    raise
         return _steps(rows, time_first), jnp.asarray((draw.length - 1).astype(np.int32))
 
     def sample_episodes(
@@ -211,15 +226,17 @@ class Memory:
         self._drawn += 1
         return key
 
-    def _distinct(self, view: Sequences, size: int, steps: int, key: jax.Array) -> WindowDraw:
-        """Draw windows of different episodes."""
+    def _draw(self, view: Sequences, size: int, steps: int, replace: bool, seed: tuple[int, ...]) -> WindowDraw:
+        """Draw windows; without replacement of different episodes."""
+        if replace:
+            return self._sampling.draw(view, size, seed, EQUALLY)
         chances = self._sampling.chances(view, EQUALLY)
         count = len(chances.episode)
         if size > count:
             raise EmptyReplayError(
                 f"{size} different episodes were asked for; of {len(self)}, {count} have {steps} steps or more."
             )
-        random = words((*seed_of(key), 0), 1 + size)
+        random = words((*seed, 0), 1 + size)
         at = in_order(int(random[0]), 0, count, np.arange(size))
         start = chances.kind.start_in(fraction_of(chances.windows[at], random[1:]))
         probability = (1 / count / chances.windows[at]).astype(np.float32)  # of a single draw
@@ -234,5 +251,6 @@ def _steps(rows: Any, time_first: bool) -> Steps:
         return x[1:] if time_first else x[:, 1:]
 
     action = jax.tree.map(lambda x: x[..., None] if x.ndim == 2 else x, before(field(rows, "action")))
-    terminal = field(rows, "extras")["terminal"]
+    extras = field(rows, "extras", ())
+    terminal = extras["terminal"] if isinstance(extras, dict) and "terminal" in extras else field(rows, "is_terminal")
     return Steps(field(rows, "obs"), action, after(field(rows, "reward")), after(terminal))

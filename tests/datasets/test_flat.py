@@ -93,11 +93,15 @@ def test_files_are_read_as_arrays_are(tmp_path):
         for name, array in arrays.items():
             file[name] = array
         file["infos/qpos"] = np.arange(6, dtype=np.float32)
+        file["infos/again"] = h5py.SoftLink("/infos")
+        file["goals"] = file["infos/qpos"]  # one array by two names
+        file["nowhere"] = h5py.SoftLink("/no")
     for name in ("data.npz", "data.hdf5"):
         for (rows, _), (wanted, _) in zip(from_arrays(tmp_path / name), from_arrays(arrays), strict=True):
             jax.tree.map(np.testing.assert_array_equal, rows, wanted)
-    pairs = from_arrays(tmp_path / "data.hdf5", extras=["infos/qpos"])
-    assert [rows.extras["infos/qpos"].tolist() for rows, _ in pairs] == [[0, 1, 0], [2, 3, 4, 5, 0]]
+    pairs = from_arrays(tmp_path / "data.hdf5", extras=["infos/qpos", "goals"])
+    for name in ("infos/qpos", "goals"):
+        assert [rows.extras[name].tolist() for rows, _ in pairs] == [[0, 1, 0], [2, 3, 4, 5, 0]]
     assert pairs.row.extras["infos/qpos"].dtype == np.float32
 
 
@@ -196,6 +200,16 @@ def changed(name, change):
             {"names": {"terminals": "dones"}},
             jb.errors.MissingFieldError,
             "'dones' for 'terminals'",
+        ),
+        (lambda arrays: None, {"names": {"timeout": "timeouts"}}, jb.errors.ConfigurationError, "'timeout', which is"),
+        (lambda arrays: None, {"rewards": 1.0}, jb.errors.ConfigurationError, "has 'rewards'"),
+        (without("rewards"), {"rewards": np.nan}, jb.errors.ConfigurationError, "rewards must be a number"),
+        (without("rewards"), {"rewards": 1e39}, jb.errors.ConfigurationError, "rewards must be a number"),
+        (
+            changed("actions", lambda x: np.ma.masked_array(x, x == 0)),
+            {},
+            jb.errors.DtypeError,
+            "'actions' is a masked",
         ),
         (lambda arrays: None, {"layout": "ogbench"}, jb.errors.ConfigurationError, "layout"),
         (lambda arrays: None, {"breaks": True}, jb.errors.ConfigurationError, "breaks"),

@@ -156,7 +156,11 @@ def test_malformed_data_sets_are_named():
     for changes, error, words in [
         ({"terminations": early}, jb.errors.StructureError, "'terminations' of episode 0 is True at step 0 of 3"),
         ({"truncations": early[:2]}, jb.errors.ShapeError, "'truncations' of episode 0"),
-        ({"actions": np.zeros((2, 2), np.float32)}, jb.errors.ShapeError, "'actions' has 2 entries, expected 3"),
+        (
+            {"actions": np.zeros((2, 2), np.float32)},
+            jb.errors.ShapeError,
+            "'actions' has 2 entries, expected 3 for 3 steps",
+        ),
         ({"observations": np.zeros(4)}, jb.errors.StructureError, "'observations' is not nested as"),
         ({"infos": {}}, jb.errors.MissingFieldError, "no info 't'"),
     ]:
@@ -175,7 +179,7 @@ def test_a_data_set_without_episodes_is_named():
         from_minari(made.filter_episodes(lambda episode: False))
 
 
-def test_what_minari_cannot_hold_is_named():
+def test_what_minari_cannot_hold_is_named(monkeypatch):
     store = jb.EpisodeStore()
     space = SPACES.Box(-9, 9, (2,), np.float32)
     with pytest.raises(jb.errors.StructureError, match="no episode"):
@@ -186,7 +190,27 @@ def test_what_minari_cannot_hold_is_named():
     store.add_episode(jax.tree.map(lambda x: np.asarray(x)[-1:], rows).replace(is_first=np.array([True])))
     with pytest.raises(jb.errors.StructureError, match="episode 0 has one row"):
         to_minari(store, "ours/none-v0", observation_space=space, action_space=space)
+    monkeypatch.setattr("jaxbuffers.datasets.minari_out.AT_ONCE", 1)
+    before = jb.EpisodeStore()
+    before.add_episode(rows)
+    before.add_episode(store[0].rows)  # the first one is not written either
+    with pytest.raises(jb.errors.StructureError, match="episode 1 has one row"):
+        to_minari(before, "ours/none-v0", observation_space=space, action_space=space)
     store.delete(0)
     store.add_episode(rows)
     with pytest.raises(jb.errors.MissingFieldError, match="no extras 't'"):
         to_minari(store, "ours/none-v0", observation_space=space, action_space=space, infos=["t"])
+    for other, error, words in [
+        (SPACES.Dict(a=space), jb.errors.StructureError, "'obs' is not nested as its space says"),
+        (
+            SPACES.Box(-9, 9, (3,), np.float32),
+            jb.errors.ShapeError,
+            r"leaf 'obs' has shape \(2,\) in the rows, \(3,\) in",
+        ),
+        (SPACES.MultiDiscrete([3, 3]), jb.errors.DtypeError, "leaf 'obs' is float32 in the rows, int32 in"),
+    ]:
+        with pytest.raises(error, match=words):
+            to_minari(store, "ours/none-v0", observation_space=other, action_space=space)
+    with pytest.raises(jb.errors.StructureError, match="'action' is not nested"):
+        to_minari(store, "ours/none-v0", observation_space=space, action_space=SPACES.Text(3))
+    assert "ours/none-v0" not in minari.list_local_datasets()

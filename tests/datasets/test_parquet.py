@@ -83,6 +83,50 @@ def test_some_episodes_and_large_fields_where_they_are_named(tmp_path):
     assert to_parquet(store_of(2), tmp_path / "only.parquet") == []
 
 
+X, Y = np.arange(6, dtype=np.float32).reshape(3, 2), np.arange(3, dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    "rows, shown",
+    [
+        (X, {"value": X}),
+        ([X, Y], {"0": X, "1": Y}),
+        ({"a.b": X, "c": {"d": Y}}, {"a.b": X, "c.d": Y}),
+    ],
+)
+def test_rows_are_written_however_they_are_nested(tmp_path, rows, shown):
+    store = jb.EpisodeStore()
+    store.add_episode(rows)
+    for fields in (None, list(shown)):
+        assert sorted(to_parquet(store, tmp_path / "e", tmp_path / "r", fields=fields)) == sorted(shown)
+        found = parquet.read_table(tmp_path / "r").to_pydict()
+        assert {name: found[name] for name in shown} == {name: x.tolist() for name, x in shown.items()}
+
+
+def test_short_episodes_share_groups_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxbuffers.datasets.parquet.AT_ONCE", 7)
+    store = store_of(3, 4, 2, 6, 9)
+    to_parquet(store, tmp_path / "e", tmp_path / "r", fields=["place.x"])
+    file = parquet.ParquetFile(tmp_path / "r")
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert groups == [7, 2, 6, 7, 2]
+    assert file.read()["episode"].to_pylist() == [e for e, n in enumerate([3, 4, 2, 6, 9]) for _ in range(n)]
+    monkeypatch.setattr("jaxbuffers.datasets.parquet.LARGE", 1)
+    to_parquet(store_of(1, 1), tmp_path / "e", tmp_path / "r", fields=["place.x"])
+    assert parquet.ParquetFile(tmp_path / "r").num_row_groups == 2
+
+
+def test_what_an_episode_has_not_is_null(tmp_path):
+    store = jb.EpisodeStore()
+    store.add_episode({"x": Y}, {"level": 0.5})
+    store.add_episode({"x": Y}, {"name": "b", "count": 1})
+    to_parquet(store, tmp_path / "e")
+    found = parquet.read_table(tmp_path / "e").to_pydict()
+    assert {name: found[name] for name in ("return", "level", "name", "count")} == {
+        "return": [None, None], "level": [0.5, None], "name": [None, "b"], "count": [None, 1],
+    }  # fmt: skip
+
+
 def test_fields_that_cannot_be_written_are_named(tmp_path):
     paths = tmp_path / "e.parquet", tmp_path / "r.parquet"
     with pytest.raises(jb.errors.DtypeError, match="bfloat16, the dtype of 'low'"):
@@ -96,3 +140,9 @@ def test_fields_that_cannot_be_written_are_named(tmp_path):
     store.add_episode({"time": np.zeros(2)[:, None].astype(np.float32)})
     with pytest.raises(jb.errors.StructureError, match="'episode' or 'time'"):
         to_parquet(store, *paths)
+    store = jb.EpisodeStore()
+    store.add_episode({"a.b": Y, "a": {"b": X}})
+    with pytest.raises(jb.errors.StructureError, match="the same name"):
+        to_parquet(store, *paths)
+    with pytest.raises(jb.errors.ConfigurationError, match="the file of the episodes and that of the rows"):
+        to_parquet(store_of(2), paths[0], tmp_path / "." / "e.parquet")

@@ -109,6 +109,14 @@ def test_windows_outside_of_an_episode_are_refused(make):
         store["a"]
 
 
+def test_the_items_of_a_list_are_no_fields():
+    store = jb.EpisodeStore()
+    store.add_episode([np.zeros(3, np.float32), np.ones(3, np.int32)])
+    for ask in (lambda: next(iter(store.episodes(None, ["0"]))), lambda: store.select(["0"]).spec):
+        with pytest.raises(MissingFieldError, match="no field '0'; they have none with a name"):
+            ask()
+
+
 WRONG = {
     "a dtype": (plain(reward=np.zeros(4, np.int32)), DtypeError, "leaf 'reward' has dtype int32, expected float32"),
     "a shape": (plain(obs=np.zeros((4, 5, 2), np.uint8)), ShapeError, "leaf 'obs' has shape"),

@@ -3,75 +3,24 @@
 import base64
 import builtins
 import io
-import json
 import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from html.parser import HTMLParser
 
-import jax
-import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 
 import jaxbuffers as jb
 from jaxbuffers.__main__ import main
 from jaxbuffers.inspecting import inspect
-from jaxbuffers.inspecting.frames import as_pictures, is_picture, png
 from jaxbuffers.inspecting.page import page
-from jaxbuffers.inspecting.report import Histogram
 from jaxbuffers.inspecting.terminal import plain, progress
 
+from .stores import ROW, table
+
 Image = pytest.importorskip("PIL.Image")
-ROW = jb.Row(
-    obs={
-        "image": np.zeros((9, 12, 3), np.uint8),
-        "speed": np.zeros(2, np.float32),
-        "low": np.zeros((), ml_dtypes.bfloat16),
-        "mission": jb.text,
-    },
-    action=np.int32(0),
-    reward=np.float32(0),
-    is_first=np.bool_(0),
-    is_last=np.bool_(0),
-    is_terminal=np.bool_(0),
-)
-LENGTHS = (4, 7, 2, 9)
-
-
-def rows_of(number, length):
-    time = np.arange(length)
-    image = np.broadcast_to((20 * number + time)[:, None, None, None], (length, 9, 12, 3)).astype(np.uint8)
-    speed = np.stack([time - 3, time * 0], 1).astype(np.float32)
-    speed[0, 1] = np.nan if number == 1 else 0
-    return jb.Row(
-        obs={
-            "image": image, "speed": speed, "low": time.astype(ml_dtypes.bfloat16),
-            "mission": [f"go <{number}> & back, {'far ' * 100 * number}"] * length,
-        },
-        action=time.astype(np.int32),
-        reward=np.full(length, number, np.float32),
-        is_first=time == 0,
-        is_last=time == length - 1,
-        is_terminal=(time == length - 1) & (number % 2 == 0),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def path(tmp_path):
-    with jb.EpisodeStore(tmp_path / "store", row=ROW) as store:
-        for number, length in enumerate(LENGTHS):
-            columns = {"priority": number / 2, "level": number, "name": f"n{number}"} if number else {}
-            store.add_episode(rows_of(number, length), columns)
-    return tmp_path / "store"
-
-
-def table(report, title):
-    (found,) = [each for each in report.tables if each.title == title]
-    return {row[0]: row[1:] for row in found.rows[1:]}
 
 
 def test_a_store_is_reported_as_it_is(path):
@@ -98,14 +47,13 @@ def test_a_store_is_reported_as_it_is(path):
     assert histograms["priority"].note == "1 of 4 without a value"
     strips = {each.title: each for each in report.strips}
     assert list(strips) == [
-        "obs.image, episode 3 (newest)",
-        "obs.image, episode 3 (highest return)",
+        "obs.image, episode 3 (newest, highest return)",
         "obs.image, episode 0 (lowest return)",
     ]
-    strip = strips["obs.image, episode 3 (newest)"]
+    strip = strips["obs.image, episode 3 (newest, highest return)"]
     assert strip.frames[:, 0, 0, 0].tolist() == [60 + t for t in range(9)]
     assert strip.captions == [f"row {t}" for t in range(9)]
-    assert report.texts[0][1].startswith("go <3> & back")
+    assert [text[:6] for _, text in report.texts] == ["go <3>", "go <3>", "go <0>", "go <0>"]
     assert not report.warnings
 
 
@@ -116,7 +64,7 @@ def test_the_page_needs_nothing_else_and_has_the_pictures(path):
     assert "<3>" not in html
     found = [base64.b64decode(each) for each in re.findall(r"data:image/png;base64,([^\"]+)", html)]
     pixels = [np.asarray(Image.open(io.BytesIO(each)))[0, 0, 0] for each in found]
-    assert pixels == [60 + t for t in range(9)] * 2 + list(range(4))
+    assert pixels == [60 + t for t in range(9)] + list(range(4))
 
     class Balanced(HTMLParser):
         open_tags = ()
@@ -135,6 +83,15 @@ def test_the_page_needs_nothing_else_and_has_the_pictures(path):
     parser = Balanced()
     parser.feed(html)
     assert parser.open_tags == ()
+
+
+def test_large_pictures_are_thinned_out_on_the_page():
+    picture = np.arange(1025 * 8, dtype=np.uint32).reshape(1, 1025, 8).astype(np.uint8)
+    store = jb.EpisodeStore()
+    store.add_episode({"x": picture})
+    (found,) = re.findall(r"data:image/png;base64,([^\"]+)", page(inspect(store)))
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(found))))
+    np.testing.assert_array_equal(shown[..., 0], picture[0, ::3, ::3])
 
 
 @pytest.mark.long  # starts a browser
@@ -183,43 +140,30 @@ def test_long_work_shows_how_far_it_is_and_leaves_nothing_out(rich, capsys, monk
     assert not shown.out
 
 
-def test_pictures_go_out_as_they_are():
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (11, 13, 3), np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(picture)))), picture)
-    gray = rng.integers(0, 256, (2, 8, 9), np.uint8)
-    np.testing.assert_array_equal(as_pictures(gray), np.repeat(gray[..., None], 3, -1))
-    first = rng.integers(0, 256, (2, 3, 8, 9), np.uint8)
-    np.testing.assert_array_equal(as_pictures(first), np.moveaxis(first, 1, -1))
-    np.testing.assert_array_equal(as_pictures(np.float32([[[0, 0.5, 1]]]))[0, 0, :, 0], [0, 128, 255])
-    np.testing.assert_array_equal(as_pictures(np.float32([[[-2, 0, 2]]]))[0, 0, :, 0], [0, 128, 255])
-    assert as_pictures(np.zeros((2, 8, 9, 4), np.uint8)).shape == (2, 8, 9, 3)
-    shapes = {
-        (8, 8): True,
-        (7, 8): False,
-        (8, 9, 3): True,
-        (3, 8, 9): True,
-        (8, 9, 2): False,
-        (8,): False,
-        (4, 8): False,
-    }
-    assert {shape: is_picture(shape, np.dtype(np.uint8)) for shape in shapes} == shapes
-    assert not is_picture((8, 8), np.dtype(np.int32))
+def test_a_writer_may_let_episodes_go_meanwhile(path, monkeypatch):
+    with jb.EpisodeStore(path) as writer, jb.EpisodeStore(path, row=ROW, read_only=True) as reader:
+        known = reader.metadata
+        writer.evict(2)
+        monkeypatch.setattr(jb.EpisodeStore, "metadata", known)
+        report = inspect(reader)
+    assert ("left the store meanwhile", "episode 0") in report.facts
+    assert [strip.title for strip in report.strips] == ["obs.image, episode 3 (newest, highest return)"]
+    assert not report.warnings
 
 
-@pytest.mark.parametrize(
-    "values, counts",
-    [
-        (np.array([1, 1, 3]), {"1": 2, "2": 0, "3": 1}),
-        (np.array([5.0, np.nan, np.inf, 5.0]), {"5": 2}),
-        (np.arange(0, 40), {f"{x} to {x + 2}": 3 if x < 39 else 1 for x in range(0, 40, 3)}),
-        (np.ma.MaskedArray([1, 9], [False, True]), {"1": 1}),
-    ],
-)
-def test_histograms_count_every_value_once(values, counts):
-    found = Histogram.of("x", values)
-    assert dict(zip(found.labels(), found.counts.tolist(), strict=True)) == counts
-    assert Histogram.of("x", np.array([np.nan])) is None
+@pytest.mark.parametrize("rich", [True, False])
+def test_texts_are_no_commands_to_the_terminal(tmp_path, capsys, monkeypatch, rich):
+    with jb.EpisodeStore(tmp_path / "s", row={"page\x1b[2J": jb.text}) as store:
+        store.add_episode({"page\x1b[2J": ["\x1b]0;title\x07red\ud800 \x9b31m \u0639 \U0001f469\u200d\U0001f680"]})
+    if not rich:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert main(["inspect", str(tmp_path / "s")]) == 0
+    shown = capsys.readouterr().out
+    assert not set(shown) & set("\x1b\x07\x9b\ud800")
+    assert "red" in shown
+    assert "\u0639 \U0001f469\u200d\U0001f680" in shown
+    assert main(["inspect", str(tmp_path / "s"), "--html", str(tmp_path / "p.html")]) == 0
+    assert "red?" in (tmp_path / "p.html").read_text()
 
 
 def test_damage_is_named_and_the_command_fails(path, capsys):
@@ -230,87 +174,6 @@ def test_damage_is_named_and_the_command_fails(path, capsys):
     segment.write_bytes(data)
     assert main(["inspect", str(path), "--all"]) == 1
     assert "episode 3" in capsys.readouterr().out.replace("\n", " ")
-
-
-def test_texts_arrays_and_what_is_neither(tmp_path, capsys, path):
-    with jb.TextTable(tmp_path / "texts.sqlite") as texts:
-        texts.intern(["open the door", "go", "go"])
-        texts.commit()
-    report = inspect(tmp_path / "texts.sqlite")
-    assert dict(report.facts)["texts"] == "2"
-    assert sorted(text for _, text in report.texts) == ["go", "open the door"]
-    header = {
-        "__metadata__": {"who": json.dumps({"a": 1, "b": [2]})},
-        "w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-    }
-    text = json.dumps(header).encode()
-    (tmp_path / "run").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
-    report = inspect(tmp_path / "run")
-    assert table(report, "Arrays") == {"w": ("F32", "[2]", "8 B")}
-    assert dict(report.facts)["who"] == "a: 1\nb: [2]"
-    assert not report.warnings
-    (tmp_path / "run").write_bytes(len(text).to_bytes(8, "little") + text + bytes(7))
-    assert inspect(tmp_path / "run").warnings
-    (segment,) = (path / "segments").glob("*.safetensors")
-    assert "obs.image" in table(inspect(segment), "Arrays")
-    (tmp_path / "nothing").write_bytes(b"x" * 50)
-    (tmp_path / "empty").mkdir()
-    capsys.readouterr()
-    for name, words in [("nothing", "StructureError"), ("missing", "there is nothing"), ("empty", "StoreError")]:
-        assert main(["inspect", str(tmp_path / name)]) == 1
-        assert words in capsys.readouterr().err
-    assert main(["inspect", str(path), "--html", str(tmp_path / "page.html")]) == 0
-    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
-
-
-def learned(key, sampler):
-    """A replay of 20 rows, some of whose windows have other priorities than at first."""
-    replay = jb.Replay(16, num_envs=2, batch_size=4, view=jb.Items(), sampler=sampler)
-    state = replay.init({"x": jnp.float32(0)})
-    for _ in range(5):
-        state = replay.add(state, {"x": jnp.zeros(2)})
-    batch = replay.sample(state, key)
-    return replay.update(state, batch.index, priority=jnp.array([2.0, 3.0, 5.0, 9.0]))
-
-
-def test_a_checkpoint_shows_its_states_and_their_priorities(tmp_path, capsys):
-    sampler = jb.Prioritized(alpha=0.5)
-    seeds = jax.vmap(partial(learned, sampler=sampler))(jax.random.split(jax.random.key(0), 2))
-    tree = {"agent": {"replay": seeds}, "ranks": learned(jax.random.key(1), jb.RankBased()), "lr": 0.5}
-    with jb.checkpoint.Manager(tmp_path / "run") as manager:
-        manager.save(7, tree, metadata={"curve": list(range(1000))})
-    report = inspect(tmp_path / "run")
-    facts = dict(report.facts)
-    assert report.title.startswith("Checkpoint ")
-    assert (facts["rows in agent.replay"], facts["rows in ranks"]) == ("20", "10")
-    assert "jaxbuffers" in facts["saved by"]
-    assert facts["metadata"].startswith('{"curve": [0, 1, 2')
-    assert len(facts["metadata"]) < 300
-    (states,) = [each for each in report.tables if each.title == "States"]
-    assert {row[0] for row in states.rows[1:]} == {"agent.replay", "", "ranks"}
-    assert [row[2] for row in states.rows if row[1] == "sampler" and "Prioritized" in row[2]]
-    (weights,) = report.histograms  # the counts of RankBased are none
-    assert weights.title == "priorities in agent.replay.sampler.tree.0"
-    kept = np.asarray(seeds.sampler.tree[0])
-    assert weights.counts.sum() == (kept > 0).sum() == 20  # of both seeds; padding is none
-    assert weights.edges[[0, -1]] == pytest.approx([kept[kept > 0].min(), kept.max()])
-    assert weights.counts[-1] == (kept > weights.edges[-2]).sum() >= 1
-    assert main(["inspect", str(tmp_path / "run")]) == 0
-    assert "priorities in" in capsys.readouterr().out
-    assert "priorities in agent.replay" in page(report)
-
-
-@pytest.mark.parametrize("words", ["[1]", "{}", '{"versions": 1, "made_by": {}}', "no JSON"])
-def test_a_file_that_only_looks_like_a_checkpoint_is_one_of_arrays(tmp_path, words):
-    header = {
-        "__metadata__": {"jaxbuffers": words},
-        "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-    }
-    text = json.dumps(header).encode()
-    (tmp_path / "file").write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
-    report = inspect(tmp_path / "file")
-    assert "jaxbuffers" in dict(report.facts)
-    assert [each.title for each in report.tables] == ["Arrays"]
 
 
 def test_an_empty_store_and_one_in_memory():

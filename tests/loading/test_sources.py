@@ -165,6 +165,7 @@ def test_what_leaves_or_comes_meanwhile(tmp_path):
             "must be a multiple",
         ),
         (lambda s: StoreSteps(s, VIEW, 1, steps=3)[3], IndexError, "step 3 of 3"),
+        (lambda s: StoreWindows(s, VIEW).__getitems__([]), IndexError, "no window was asked for"),
         (lambda s: pickle.dumps(StoreWindows(s, VIEW)), jb.errors.WrongProcessError, "in memory cannot be sent"),
         (lambda s: Loader(s), jb.errors.ConfigurationError, "StoreSteps"),
         (lambda s: together([]), jb.errors.StructureError, "one or more"),

@@ -3,6 +3,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from tier import long_but
@@ -61,6 +63,22 @@ def test_an_error_in_a_worker_is_that_error(store):
     store.delete(0)
     with Loader(steps, workers=1) as loader, pytest.raises(jb.errors.UnknownEpisodeError, match="episode 0"):
         next(loader)
+
+
+@pytest.mark.long  # starts a program, and that its workers
+def test_a_program_may_end_without_closing_its_loader(store, tmp_path):
+    pytest.importorskip("grain")
+    (tmp_path / "program.py").write_text(
+        "import sys, jaxbuffers as jb\n"
+        "if __name__ == '__main__':\n"
+        "    loader = jb.loading.Loader(jb.loading.StoreSteps(sys.argv[1], jb.Items(), 4), workers=1)\n"
+        "    next(loader)\n"
+        "    sys.exit(3)\n"
+    )
+    program = [sys.executable, str(tmp_path / "program.py"), store.path]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
 
 
 def test_grain_shuffles_windows(store):

@@ -20,11 +20,12 @@ def test_it_begins_with_one_observation_and_grows_by_steps():
 
 def test_arrays_are_copied_as_environments_write_to_them():
     shown = np.zeros(2, np.float32)
-    made = jb.planet.Episode(shown)
+    made = jb.planet.Episode(shown, info={"speed": {"now": shown}})
     shown += 1
-    made.append(shown, shown, 0.0, False)
+    made.append(shown, shown, 0.0, False, {"speed": {"now": shown}})
     shown += 1
     assert [each.tolist() for each in (*made.observation, *made.action)] == [[0, 0], [1, 1], [1, 1]]
+    assert made.rows().extras["info"]["speed"]["now"].tolist() == [[0, 0], [1, 1]]
 
 
 def test_rows_are_aligned_as_everywhere_in_the_library():

@@ -162,6 +162,63 @@ def test_a_failed_append_loses_nothing():
     with pytest.raises(jb.errors.StructureError, match="obs"):
         memory.append(other)
     assert len(memory) == 2
+    begun = jb.planet.Episode(observation(0, 0))
+    with pytest.raises(jb.errors.IncompleteError, match="no step"):
+        memory.append(begun)
+    assert not other.closed
+    begun.append(action(0, 0), observation(0, 1), 0.0, False)  # it goes on
+    memory.append(begun)
+    assert begun.closed
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_episodes_that_another_thread_lets_go_are_drawn_anew(monkeypatch, replace):
+    memory = filled(3, 3, episodes=2)
+    draw, left = memory._draw, [4, 5]
+
+    def drawn(*args):  # what is drawn is gone before it is read
+        found = draw(*args)
+        if left:
+            memory.append(episode(left[0], 3))
+            memory.append(episode(left[1], 3))
+            left.clear()
+        return found
+
+    monkeypatch.setattr(memory, "_draw", drawn)
+    steps, lengths = memory.sample(2, 3, replace=replace)
+    assert {number for number, _ in check(steps, lengths, [(4, 3), (5, 3)], 3)} <= {4, 5}
+
+
+def test_a_store_that_others_filled_is_a_memory_too(tmp_path):
+    rows = episode(2, 5).rows()
+    with jb.EpisodeStore(tmp_path / "s") as store:
+        last = np.arange(6) == 5
+        store.add_episode(rows.replace(extras=(), is_last=last, is_terminal=last))
+    with jb.planet.Memory(path=tmp_path / "s") as memory:
+        steps, lengths = memory.sample(2, 5)
+        assert steps.terminal.tolist() == [[False] * 4 + [True]] * 2
+        assert lengths.tolist() == [5, 5]
+    with jb.EpisodeStore(tmp_path / "other") as store:
+        store.add_episode({"obs": np.zeros(3, np.float32), "is_first": np.arange(3) == 0, "is_last": np.arange(3) == 2})
+    with jb.planet.Memory(path=tmp_path / "other") as memory, pytest.raises(ValueError, match="'action'"):
+        memory.sample(1, 1)
+
+
+def test_a_replay_of_transitions_draws_as_random_sample_does():
+    sampler = jb.WithoutReplacement()
+    replay = jb.HostReplay(
+        jb.Replay(10, num_envs=None, batch_size=5, view=jb.Items(), sampler=sampler), {"x": np.float32(0)}
+    )
+    seen = np.zeros(13, int)
+    for x in range(13):
+        replay.add({"x": np.float32(x)})
+        if x >= 5:
+            drawn = np.asarray(replay.sample().data["x"]).astype(int)
+            assert len(set(drawn.tolist())) == 5
+    for _ in range(200):
+        seen[np.asarray(replay.sample().data["x"]).astype(int)] += 1
+    defects = {"the oldest of those kept never comes": np.array([0.0, *[1 / 9] * 9])}
+    fits(seen[3:], np.full(10, 0.1), defects)
 
 
 @pytest.mark.parametrize(
