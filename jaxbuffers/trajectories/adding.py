@@ -40,7 +40,7 @@ class Line(NamedTuple):
     """A line of a file, so that what is wrong with it is said with its place."""
 
     place: str
-    text: str
+    text: bytes
 
 
 class Checked(NamedTuple):

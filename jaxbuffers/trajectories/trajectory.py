@@ -94,7 +94,7 @@ class Trajectory(Component):
       process: which process collected it.
       policy_version: of the policy that acted.
       group_id: the same for all attempts that are compared with one another.
-      columns: whatever else is known of it, each an int, a float, a bool or a str.
+      columns: whatever else is known of it, each an int of 64 bits, a finite float, a bool or a str.
       extra: other keys, where they were kept.
 
     >>> from jaxbuffers.trajectories import Action, Observation, Response, Step, Task, Trajectory
@@ -199,14 +199,14 @@ class Trajectory(Component):
         return strict_json.dumps_ascii(self.to_dict())
 
     @classmethod
-    def from_json(cls, line: str, unknown: str = "refuse") -> "Trajectory":
-        """Make a trajectory of a line of JSON.
+    def from_json(cls, line: str | bytes, unknown: str = "refuse") -> "Trajectory":
+        """Make a trajectory of a line of JSON, its text or its bytes in UTF-8.
 
         Raises:
           TrajectoryError: it is no JSON, or no trajectory; naming the step and the field.
         """
         try:
-            data = strict_json.loads(line)
+            data = strict_json.loads(line.decode() if isinstance(line, bytes) else line)
         except ValueError as error:
             raise TrajectoryError("value", "Trajectory", f"is no JSON: {error}.") from error
         return cls.from_dict(data, unknown)

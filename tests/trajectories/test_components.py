@@ -57,7 +57,7 @@ STEPS = st.builds(
 )  # fmt: skip
 TRAJECTORIES = st.builds(
     Trajectory, st.lists(STEPS, min_size=1, max_size=2), maybe(INT64), maybe(INT64), maybe(INT64), maybe(NAME),
-    st.dictionaries(TEXT, st.none() | INT64 | st.booleans() | TEXT, max_size=2), UNKNOWN,
+    st.dictionaries(TEXT, st.none() | INT64 | st.booleans() | REWARD | TEXT, max_size=2), UNKNOWN,
 )  # fmt: skip
 
 
@@ -131,11 +131,22 @@ WRONG = {  # where: (what, place, reason)
     "reward NaN": (lambda: Reward(math.nan), "Reward.reward", "value"),
     "reward too exact": (lambda: Reward(2**53 + 1), "Reward.reward", "value"),
     "reward too large": (lambda: Reward(10**400), "Reward.reward", "value"),
+    "reward too long": (lambda: Reward(10**5000), "Reward.reward", "value"),
+    "int too long": (lambda: Task("", task_id=10**5000), "Task.task_id", "value"),
+    "int too long in JSON": (lambda: Action({"x": [10**5000]}), "Action.action['x'][0]", "value"),
+    "int too long as text": (lambda: Task([10**5000]), "Task.task_name", "type"),
+    "prompt too large": (lambda: Response("", raw_prompt="[1e999]"), "Response.raw_prompt", "prompt"),
     "blocked": (lambda: Reward(1, is_blocked=1), "Reward.is_blocked", "type"),
     "extra": (lambda: Reward(1, extra={"reward": 2}), "Reward.extra", "value"),
     "no steps": (lambda: Trajectory([]), "Trajectory.steps", "short"),
     "no step": (lambda: Trajectory([3]), "Trajectory.steps[0]", "type"),
     "columns": (lambda: Trajectory(trajectory().steps, columns={"a": [1]}), "Trajectory.columns['a']", "type"),
+    "NaN in columns": (
+        lambda: Trajectory(trajectory().steps, columns={"a": math.nan}), "Trajectory.columns['a']", "value",
+    ),
+    "int of 65 bits in columns": (
+        lambda: Trajectory(trajectory().steps, columns={"a": 2**63}), "Trajectory.columns['a']", "value",
+    ),
 }  # fmt: skip
 
 
