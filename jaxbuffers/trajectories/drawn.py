@@ -81,7 +81,7 @@ class Drawn(abc.ABC):
         """Return a screenshot, uint8 ``[H, W, 3]``: as it was kept, or out of its file.
 
         Raises:
-          StoreError: there is none, or it cannot be decoded.
+          StoreError: there is none, its file shows something else by now, or it cannot be decoded.
           UnknownEpisodeError: there is no such trajectory.
         """
         held = self.stores[store]
@@ -92,6 +92,8 @@ class Drawn(abc.ABC):
             shown = screenshots.read(path, "bytes", self._image_folder)
             if shown is None:
                 raise StoreError(f"trajectory {id} has no screenshot of step {step} any more: {path!r} is no image.")
+            if digest is not None and digest not in screenshots.digests(shown.data):
+                raise StoreError(f"{path!r} is another image than trajectory {id} saw in step {step}: it was replaced.")
             data = shown.data
         return screenshots.decoded(data, str(path))
 
