@@ -37,7 +37,8 @@ class TrajectoryPool(Drawn):
 
     Args:
       path: a folder, made where there is none; None to keep everything in memory.
-      capacity: steps to keep; the oldest trajectories leave, whole, when new ones come. None for no limit.
+      capacity: steps to keep; the oldest trajectories leave, whole, when new ones come. None for no limit. Neither it
+        nor ``max_trajectories`` is recorded: each opening says them, and what is too much leaves with the next.
       max_trajectories: trajectories to keep, in the same way.
       filter: what to learn from where nothing else is said: by default `trajectories.successful` and not
         `trajectories.same_screenshot`.
@@ -118,7 +119,6 @@ class TrajectoryPool(Drawn):
         self._image_folder = os.fspath(image_folder or "")
         self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare, self._image_folder)
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
-        self._evict()
 
     @classmethod
     def open(
@@ -280,7 +280,3 @@ class TrajectoryPool(Drawn):
         messages, most = self._rules.messages, self.max_trajectories
         stored = iter(adding.append(self.store, messages, good, most) if good else [])
         return [-1 if each is None else next(stored) for each in checked]
-
-    def _evict(self) -> None:
-        if self.max_trajectories is not None and len(self.stores[0]) > self.max_trajectories:
-            self.stores[0].evict(len(self.stores[0]) - self.max_trajectories)
