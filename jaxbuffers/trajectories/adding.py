@@ -118,7 +118,15 @@ def batches(
     """
     waiting: list[Checked | None] = []
     count = 0  # of their steps: a transaction is never more than the pool can hold
-    for each in given:
+    source = iter(given)
+    while True:
+        try:
+            each = next(source)
+        except StopIteration:
+            break
+        except Exception:
+            yield waiting
+            raise
         try:
             checked = check(each, rules, types, unknown)
         except TrajectoryError as error:
@@ -138,9 +146,15 @@ def batches(
     yield waiting
 
 
-def append(store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None) -> list[int]:
-    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids."""
-    episodes, columns = [_rows(each, messages) for each in some], [each.columns for each in some]
+def append(
+    store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None, used_until: int | None
+) -> list[int]:
+    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids.
+
+    Each says for which step trajectories were taken last, so that it is known when those have left.
+    """
+    said = {} if used_until is None else {"used_until": used_until}
+    episodes, columns = [_rows(each, messages) for each in some], [each.columns | said for each in some]
     return store.add_episodes(episodes, columns, max_episodes=most).tolist()
 
 

@@ -38,7 +38,7 @@ class successful(_Named):
 
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:
-        reward = steps.columns["reward"]
+        reward = steps.reward
         return (reward >= self.threshold) & (reward != PENDING)
 
 
@@ -49,7 +49,7 @@ class judged(_Named):
 
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:
-        return steps.columns["reward"] != PENDING
+        return steps.reward != PENDING
 
 
 @final

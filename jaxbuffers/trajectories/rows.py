@@ -31,6 +31,7 @@ COLUMNS: dict[str, type] = {  # of every pool, whatever its trajectories have
     "policy_version": int,
     "used_at": int,
     "used_with": int,
+    "used_until": int,  # the last step for which trajectories had been taken when it came
 }
 NAMED = ("difficulty", "task_id", "group_id")  # ints or texts, whichever the first trajectory has
 OF_TASK = ("task_name", "domain", "subdomain", "website", "attempt_level", "max_steps", "trajectory_index")

@@ -118,7 +118,7 @@ def test_numbers_too_large_for_a_float_are_refused(digits):
         {"action": "click", "coordinate": [large]},
         f"click({'9' * digits}, 2)",
     ):
-        with pytest.raises(ResponseError, match="^arguments"):
+        with pytest.raises(ResponseError, match=r"^arguments"):
             parse_action(written)
 
 

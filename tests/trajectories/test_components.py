@@ -183,6 +183,11 @@ def test_what_is_missing_or_unknown_is_named_by_its_step_and_field():
     assert kept.to_dict() == data
     del data["task"]["task_name"]
     assert caught(data, unknown="keep") == ("Trajectory.steps[0].observation.task.task_name", "missing")
+    data = json.loads(json.dumps(whole))
+    data["steps"][1]["observation"]["task"] = {"task_name": "another"}
+    assert caught(data) == ("Trajectory.steps[1].observation.task", "value")
+    data["steps"][1]["observation"]["task"] = whole["task"]
+    assert Trajectory.from_dict(data) == trajectory()
     assert caught(whole | {"steps": 3}) == ("Trajectory.steps", "type")
     assert caught(3) == ("Trajectory", "type")
     with pytest.raises(ConfigurationError, match="unknown must be one of 'refuse', 'keep'"):

@@ -302,7 +302,7 @@ def test_judgements_come_late_and_last(tmp_path):
         for wrong in ("1", None, float("nan")):
             with pytest.raises(TrajectoryError, match="reward must be"):
                 pool.judge(1, reward=wrong, again=True)
-        with pytest.raises(TrajectoryError, match="evaluation cannot be stored: .* surrogate"):
+        with pytest.raises(TrajectoryError, match=r"evaluation cannot be stored: .* surrogate"):
             pool.judge(4, reward=0, evaluation="\ud800")
         assert pool.trajectory(4).pending
         with pytest.raises(ConfigurationError, match="pending"):

@@ -91,6 +91,17 @@ def test_readers_see_what_comes_later_and_new_processes(tmp_path):
             assert [one.task.task_name for one in reader] == ["task 1", "task 0"]
 
 
+def test_a_column_of_two_types_spoils_no_other(tmp_path):
+    for name, score in (("a", 1), ("b", 0.5)):
+        with TrajectoryPool(tmp_path / name) as writer:
+            writer.add(trajectory(0, 2, columns={"score": score}))
+    with TrajectoryPool.open(tmp_path) as reader:
+        assert len(reader.get_training_samples()) == 4
+        for asked in (lambda: reader.metadata, lambda: reader.steps().column("score")):
+            with pytest.raises(StoreError, match="column 'score' is float in one store and int in another"):
+                asked()
+
+
 def test_a_pool_that_is_linked_into_a_folder_is_one_pool(tmp_path):
     with TrajectoryPool(tmp_path / "elsewhere") as writer:
         writer.add(trajectory(0, 2))
