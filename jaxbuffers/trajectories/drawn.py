@@ -10,7 +10,14 @@ import numpy as np
 
 from jaxbuffers.checks import flag, one_of, positive
 from jaxbuffers.episodes import EpisodeStore
-from jaxbuffers.errors import ConfigurationError, StoreError, UnknownEpisodeError, UnknownTextError, WrongProcessError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    ShapeError,
+    StoreError,
+    UnknownEpisodeError,
+    UnknownTextError,
+    WrongProcessError,
+)
 from jaxbuffers.texts import TextTable
 from jaxbuffers.trajectories import folder, recency, rows, screenshots
 from jaxbuffers.trajectories.filters import Filter
@@ -230,6 +237,9 @@ class Drawn(abc.ABC):
         if not isinstance(chosen, Filter):
             raise ConfigurationError(f"filter must be a Filter, got {chosen!r}.")
         mask = chosen.mask(steps)
+        if mask.shape != (len(steps),) or mask.dtype != np.bool_:
+            got = f"{mask.dtype}{list(mask.shape)}"
+            raise ShapeError(f"the mask of {chosen!r} must be one bool for each step, [{len(steps)}], got {got}.")
         return mask if pending else mask & judged().mask(steps)
 
     def _rank(self, steps: Steps, place: np.ndarray, rank_by: str) -> np.ndarray:

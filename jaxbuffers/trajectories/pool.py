@@ -47,7 +47,7 @@ class TrajectoryPool(Drawn):
       seed: of all that is drawn, where no other is given: draw after draw is another.
       prompt_messages: how many messages a prompt may have; a pool on disk keeps what it was made with. None for 16.
       min_steps: how many steps a trajectory must have.
-      invalid_pages: whether to take trajectories of pages that could not be opened.
+      invalid_pages: whether to take trajectories of pages that could not be opened; see `trajectories.invalid_page`.
       bad: "refuse" raises for trajectories that cannot be taken, "set_aside" counts them and goes on.
       unknown: "refuse" or "keep" keys of dictionaries that no component has.
       images: "paths" keeps the paths of screenshots, "bytes" the files themselves.
@@ -114,11 +114,13 @@ class TrajectoryPool(Drawn):
         flag("invalid_pages", invalid_pages)
         messages = None if prompt_messages is None else positive("prompt_messages", prompt_messages)
         capacity = None if capacity is None else positive("capacity", capacity)
+        self._image_folder = os.fspath(image_folder or "")
         store = folder.opened(path, capacity, messages)
         self.stores: list[EpisodeStore] = [store]
         self._used_until = taking.last_step(store.table())
-        self._image_folder = os.fspath(image_folder or "")
-        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare, self._image_folder)
+        prompt = folder.messages_of(store)
+        keep = images == "bytes"
+        self._rules = Rules(prompt, min_steps, capacity, invalid_pages, compare, self._image_folder, keep)
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
 
     @classmethod
@@ -155,7 +157,6 @@ class TrajectoryPool(Drawn):
         if not pool.stores:
             raise StoreError(f"{os.fspath(path)} is no pool, and has none in it with trajectories yet.")
         pool._image_folder = os.fspath(image_folder or "")
-        pool._rules = Rules(0, 1, None, False, "bytes", pool._image_folder)
         return pool
 
     @property
@@ -199,7 +200,8 @@ class TrajectoryPool(Drawn):
           Exception: whatever the iterable raises; those that came before are stored.
         """
         ids: list[int] = []
-        for some in adding.batches(trajectories, self._rules, self.store.table().types, self.unknown, self._refuse):
+        types = self.store.table().types
+        for some in adding.batches(trajectories, self._rules, types, self.unknown, self._refuse):
             with self._turn:
                 ids += self._append(some)
         return np.array(ids, np.int64)

@@ -57,7 +57,7 @@ def row(messages: int) -> dict[str, Any]:
 
 
 def invalid_page(trajectory: Trajectory) -> bool:
-    """Whether it says that its page could not be opened: one step without a screenshot, or so called."""
+    """Whether it says that its page could not be opened; see `predicates.invalid_page`."""
     if len(trajectory) != 1:
         return False
     step = trajectory.steps[0]

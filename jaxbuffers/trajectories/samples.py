@@ -76,7 +76,7 @@ class Samples(Sequence[dict[str, Any]]):
             found |= {"trajectory_reward": float(self._reward[i]), "same_as_next_screenshot": bool(self._same[i])}
         if self._tokens is not None:
             tokens = self._tokens[self.source[i]]
-            found |= {"action_tokens": tokens[response], "message_tokens": [tokens[m] for m in prompt]}
+            found |= {"action_tokens": tokens[response].copy(), "message_tokens": [tokens[m].copy() for m in prompt]}
         return found
 
     @override

@@ -15,7 +15,7 @@ MISSING = -(2**63)  # stands for no iteration and no process, before all others
 
 
 class Steps:
-    """All steps, trajectory after trajectory: by iteration, process, and order of storing.
+    """All steps, trajectory after trajectory: by iteration, process, and order of storing. Its arrays are read-only.
 
     Attributes:
       source: int64 ``[n]``, which store each trajectory is in.
@@ -38,6 +38,8 @@ class Steps:
         self.trajectory = np.repeat(np.arange(len(ids)), self.lengths)
         begins = np.cumsum(self.lengths) - self.lengths
         self.step = np.arange(len(self.trajectory)) - begins[self.trajectory]
+        for array in (self.source, self.ids, self.lengths, self.trajectory, self.step):
+            array.flags.writeable = False
 
     def __len__(self) -> int:
         """How many steps there are."""
@@ -88,7 +90,10 @@ class Steps:
 
     def _ordered(self, name: str) -> np.ma.MaskedArray:
         if name not in self._held:
-            self._held[name] = self._joined(name)[self._order]
+            column = self._joined(name)[self._order]
+            column.harden_mask()
+            column.flags.writeable = False  # filters of the user's see it, and later draws too
+            self._held[name] = column
         return self._held[name]
 
     def _joined(self, name: str) -> np.ma.MaskedArray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbuffers.errors import StoreError
-from jaxbuffers.trajectories import Trajectory, TrajectoryPool
+from jaxbuffers.trajectories import Trajectory, TrajectoryPool, adding
 from trajectories.images import png
 from trajectories.made import trajectory
 
@@ -107,6 +107,16 @@ def test_images_are_kept_as_bytes_once_and_decoded(tmp_path, where):
             pool.sweep()
             assert len([file for file in (path / "images").rglob("*") if file.is_file()]) == 1
             assert pool.image(1, 0).shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize(("images", "transactions"), [("paths", 1), ("bytes", 2)])
+def test_only_so_many_bytes_of_images_wait_in_memory(tmp_path, monkeypatch, images, transactions):
+    many = [of(tmp_path, RED, RED, BLUE), of(tmp_path, BLUE), of(tmp_path, RED, BLUE), of(tmp_path, RED)]
+    monkeypatch.setattr(adding, "IMAGES", 2 * len(RED + BLUE))
+    pool = TrajectoryPool(images=images)
+    before = pool.store.table().revision
+    assert pool.extend(many).tolist() == [0, 1, 2, 3]
+    assert pool.store.table().revision - before == transactions
 
 
 def test_images_are_read_from_their_paths(tmp_path):
