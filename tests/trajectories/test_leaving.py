@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from jaxbuffers.errors import UnknownEpisodeError, WrongProcessError
-from jaxbuffers.trajectories import TrajectoryPool, by_step
+from jaxbuffers.errors import ConfigurationError, EmptyReplayError, UnknownEpisodeError, WrongProcessError
+from jaxbuffers.trajectories import TrajectoryPool, by_step, judging, taking
 from trajectories.made import trajectory
 
 
@@ -91,6 +91,46 @@ def test_a_learner_draws_while_an_actor_adds_and_the_oldest_leave(tmp_path):
             over.set()
             actor.join()
             reader.close()
+
+
+def between(monkeypatch, module, name, call):
+    """Have another thread make a call as soon as a function is called, and return what it raised, if anything."""
+    function, raised, threads = getattr(module, name), [], []
+
+    def other():
+        try:
+            call()
+        except (ConfigurationError, EmptyReplayError) as error:
+            raised.append(str(error))
+
+    def first(*given):
+        if not threads:
+            threads.append(threading.Thread(target=other))
+            threads[0].start()
+            threads[0].join(0.2)  # where threads do not take turns, it is over by then
+        return function(*given)
+
+    monkeypatch.setattr(module, name, first)
+    return raised, threads
+
+
+def test_two_threads_do_not_judge_one_trajectory(monkeypatch):
+    pool = TrajectoryPool()
+    pool.add(trajectory(0, reward=-1))
+    raised, threads = between(monkeypatch, judging, "json_value", lambda: pool.judge(0, reward=0))
+    pool.judge(0, reward=1, evaluation="good")
+    threads[0].join()
+    assert raised == ["trajectory 0 was judged 1.0 already; write again=True."]
+    assert pool.trajectory(0).reward == 1
+
+
+def test_two_threads_do_not_take_one_trajectory(monkeypatch):
+    pool = TrajectoryPool()
+    pool.add(trajectory(0))
+    raised, threads = between(monkeypatch, taking, "in_line", lambda: pool.take(1, step=1))
+    assert pool.take(1, step=0).ids.tolist() == [0]
+    threads[0].join()
+    assert raised == ["1 trajectories were asked for, and 0 can be taken: nothing was taken."]
 
 
 def test_what_came_before_a_failure_of_its_source_is_stored():

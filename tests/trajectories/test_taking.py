@@ -1,7 +1,5 @@
 """Each trajectory is taken once, in the order that was asked for; a step that is repeated has what it had."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -121,23 +119,6 @@ def test_what_was_taken_is_not_forgotten_when_all_of_it_has_left(tmp_path, order
                 assert pool.take(2, step=0).ids.tolist() == sorted(first)
     with TrajectoryPool(path, capacity=6) as pool:
         assert not pool.take(2, step=2).again
-
-
-def test_threads_judge_each_trajectory_once():
-    pool = TrajectoryPool()
-    pool.extend([trajectory(i, 1, reward=-1) for i in range(40)])
-    refused = []
-
-    def work(number):
-        for i in range(40):
-            try:
-                pool.judge(i, reward=number)
-            except ConfigurationError:
-                refused.append(i)
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(work, range(4)))
-    assert sorted(refused) == sorted(list(range(40)) * 3)
 
 
 def test_pools_without_groups_have_none_to_take():
