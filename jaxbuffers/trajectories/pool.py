@@ -119,8 +119,7 @@ class TrajectoryPool(Drawn):
         self.stores: list[EpisodeStore] = [store]
         self._used_until = taking.last_step(store.table())
         prompt = folder.messages_of(store)
-        keep = images == "bytes"
-        self._rules = Rules(prompt, min_steps, capacity, invalid_pages, compare, self._image_folder, keep)
+        self._rules = Rules(prompt, min_steps, capacity, invalid_pages, compare, self._image_folder, images == "bytes")
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
 
     @classmethod
@@ -256,6 +255,9 @@ class TrajectoryPool(Drawn):
             member of it is pending; the filter `trajectories.judged` leaves such members behind.
           filter: which trajectories may be taken: those of which it keeps a step; None for all, also the failures.
             Pending ones never are.
+
+        Returns:
+          `trajectories.Taken`: their ids, rewards and groups.
 
         Raises:
           EmptyReplayError: there are too few. Nothing is taken.

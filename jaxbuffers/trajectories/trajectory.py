@@ -195,7 +195,10 @@ class Trajectory(Component):
         return super().of_fields(fields, extra, unknown)
 
     def to_json(self) -> str:
-        """Return all of it as one line of JSON; half a surrogate pair is kept, as an escape."""
+        """Return all of it as one line of JSON; half a surrogate pair is kept, as an escape.
+
+        Two halves side by side, which no decoder makes, are read again as the one character.
+        """
         return strict_json.dumps_ascii(self.to_dict())
 
     @classmethod
