@@ -30,10 +30,10 @@ def shown(value: Any) -> str:
 
 
 def text(place: str, value: Any) -> str:
-    """Check a ``str``."""
+    """Check a ``str``, and return it as a plain one, whatever it was derived from."""
     if not isinstance(value, str):
         raise refused(place, "a str", value)
-    return value
+    return _plain(value)
 
 
 def flag(place: str, value: Any) -> bool:
@@ -74,8 +74,10 @@ def name(place: str, value: Any) -> int | str:
 
 def json_value(place: str, value: Any, depth: int = strict_json.DEPTH) -> Any:
     """Check what JSON can hold, and return a copy: None, bools, ints, finite floats, texts, lists, dicts of texts."""
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _plain(value)
     if isinstance(value, int | float) and type(value) in (int, float):
         if isinstance(value, float) and not math.isfinite(value):
             raise TrajectoryError("value", place, f"must be finite, got {value}.")
@@ -91,7 +93,7 @@ def json_value(place: str, value: Any, depth: int = strict_json.DEPTH) -> Any:
         for key, each in value.items():
             if not isinstance(key, str):
                 raise refused(f"{place} has a key that", "a str", key)
-            found[key] = json_value(f"{place}[{key!r}]", each, depth - 1)
+            found[_plain(key)] = json_value(f"{place}[{key!r}]", each, depth - 1)
         return found
     raise refused(place, "JSON: None, a bool, a number, a str, or a list or dict of them", value)
 
@@ -156,9 +158,13 @@ def or_none(kind: Kind) -> Kind:
 
 def prompt_or_none(place: str, value: Any) -> list[dict[str, Any]] | None:
     """Check a prompt; None and "" mean that there is none."""
-    return None if value is None or value == "" else messages(place, value)
+    return None if value is None or (isinstance(value, str) and not value) else messages(place, value)
 
 
 def dict_or_empty(place: str, value: Any) -> dict[str, Any]:
     """Check a dict that JSON can hold; None means an empty one."""
     return {} if value is None else json_dict(place, value)
+
+
+def _plain(value: str) -> str:
+    return value if type(value) is str else str.__str__(value)

@@ -178,7 +178,7 @@ class Trajectory(Component):
             task = data.pop("task")
             steps = data.get("steps")
             if isinstance(steps, Sequence) and not isinstance(steps, str | bytes):
-                data["steps"] = [_with_task(i, step, task) for i, step in enumerate(steps)]
+                data["steps"] = [_with_task(i, step, task, unknown) for i, step in enumerate(steps)]
         return super().from_dict(data, unknown)
 
     @classmethod
@@ -215,14 +215,23 @@ class Trajectory(Component):
         return cls.from_dict(data, unknown)
 
 
-def _with_task(number: int, step: Any, task: Any) -> Any:
+def _with_task(number: int, step: Any, task: Any, unknown: str) -> Any:
     if isinstance(step, Step):
         return step
     found = dict(mapping_of("Step", step))
     observation = found.get("observation")
     if isinstance(observation, Mapping) and "task" not in observation:
         found["observation"] = {**observation, "task": task}
-    elif isinstance(observation, Mapping) and isinstance(task, Mapping) and observation["task"] != task:
+    elif isinstance(observation, Mapping):
         place = f"Trajectory.steps[{number}].observation.task"
-        raise TrajectoryError("value", place, "is another than the task of the trajectory; say one of the two.")
+        own, whole = (_task_at(*each, unknown) for each in ((place, observation["task"]), ("Trajectory.task", task)))
+        if own != whole:
+            raise TrajectoryError("value", place, "is another than the task of the trajectory; say one of the two.")
     return found
+
+
+def _task_at(place: str, task: Any, unknown: str) -> Task:
+    try:
+        return Task.from_dict(task, unknown)
+    except TrajectoryError as error:
+        raise error.within(place) from error

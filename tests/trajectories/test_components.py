@@ -123,6 +123,7 @@ WRONG = {  # where: (what, place, reason)
     "raw_response": (lambda: Response(None), "Response.raw_response", "type"),
     "prompt, half of it": (lambda: Response("", raw_prompt='[{"role": "user"'), "Response.raw_prompt", "prompt"),
     "prompt in words": (lambda: Response("", raw_prompt="Go on."), "Response.raw_prompt", "prompt"),
+    "prompt, an array": (lambda: Response("", raw_prompt=np.zeros(2)), "Response.raw_prompt", "prompt"),
     "prompt, empty": (lambda: Response("", raw_prompt=[]), "Response.raw_prompt", "prompt"),
     "prompt, no role": (lambda: Response("", raw_prompt=[{"content": ""}]), "Response.raw_prompt[0]", "prompt"),
     "prompt, a key twice": (lambda: Response("", raw_prompt=TWICE), "Response.raw_prompt", "prompt"),
@@ -188,6 +189,12 @@ def test_what_is_missing_or_unknown_is_named_by_its_step_and_field():
     assert caught(data) == ("Trajectory.steps[1].observation.task", "value")
     data["steps"][1]["observation"]["task"] = whole["task"]
     assert Trajectory.from_dict(data) == trajectory()
+    data["steps"][1]["observation"]["task"] = {"task_name": np.zeros(2)}
+    assert caught(data) == ("Trajectory.steps[1].observation.task.task_name", "type")
+    data["steps"][1]["observation"]["task"] = whole["task"]
+    data["task"] = {"task_name": np.zeros(2)}
+    assert caught({**data, "steps": data["steps"][1:2]}) == ("Trajectory.task.task_name", "type")
+    data = json.loads(json.dumps(whole))
     assert caught(whole | {"steps": 3}) == ("Trajectory.steps", "type")
     assert caught(3) == ("Trajectory", "type")
     with pytest.raises(ConfigurationError, match="unknown must be one of 'refuse', 'keep'"):
@@ -201,6 +208,18 @@ def test_components_are_frozen_and_do_not_share_their_values():
     assert observation.page_metadata == {"url": ["a"]}
     with pytest.raises(dataclasses.FrozenInstanceError):
         observation.image_path = "x"
+
+
+def test_texts_of_other_classes_become_plain_ones():
+    class Loud(str):
+        def __str__(self):
+            return self.upper()
+
+    hard = Loud("hard")
+    task = Task(hard, domain=np.str_("a"), difficulty=hard, reference_answer={hard: [np.str_("b")]})
+    assert task == Task("hard", domain="a", difficulty="hard", reference_answer={"hard": ["b"]})
+    texts = [task.task_name, task.domain, task.difficulty, *task.reference_answer, *task.reference_answer["hard"]]
+    assert {type(each) for each in texts} == {str}
 
 
 def test_identity_and_outcome():
