@@ -1,4 +1,4 @@
-"""Whatever stands anywhere in a trajectory: it comes back as it was, or is refused by name, and nothing else happens."""
+"""Whatever stands anywhere in a trajectory: it comes back as it was, or is refused by name."""
 
 import copy
 import dataclasses
