@@ -138,7 +138,9 @@ def test_advantages_are_relative_to_the_group():
     assert thirds.tolist() == [0, 0, 0]
     assert group_advantages(np.zeros(0), np.zeros(0)).tolist() == []
     for error, given in (
-        (ShapeError, ([1.0], [1, 2])), (DtypeError, (["a"], ["b"])), (ConfigurationError, ([np.nan], [1])),
+        (ShapeError, ([1.0], [1, 2])), (DtypeError, (["a"], ["b"])),
+        (DtypeError, ([1.0, 2.0], [None, "a"])), (DtypeError, ([1.0], [np.nan])),
+        (DtypeError, ([1.0, 2.0], np.ma.MaskedArray([0, 0], [False, True]))), (ConfigurationError, ([np.nan], [1])),
     ):  # fmt: skip
         with pytest.raises(error):
             group_advantages(*given)
