@@ -152,3 +152,13 @@ def test_pools_are_not_sent_to_other_processes_and_samples_are():
         pickle.dumps(pool)
     samples = pool.get_training_samples()
     assert list(pickle.loads(pickle.dumps(samples))) == list(samples)
+
+
+@pytest.mark.parametrize("limit", [{"capacity": 4}, {"max_trajectories": 2}])
+def test_opening_deletes_nothing(tmp_path, limit):
+    with TrajectoryPool(tmp_path / "pool") as pool:
+        pool.extend([trajectory(i, 2) for i in range(5)])
+    with TrajectoryPool(tmp_path / "pool", **limit) as pool:
+        assert len(pool) == 5
+        pool.add(trajectory(5, 2))
+        assert pool.metadata["id"].tolist() == [4, 5]

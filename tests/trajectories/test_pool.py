@@ -232,16 +232,6 @@ def test_the_oldest_trajectories_leave_whole(capacity):
     assert list(together) == list(pool)
 
 
-@pytest.mark.parametrize("limit", [{"capacity": 4}, {"max_trajectories": 2}])
-def test_opening_deletes_nothing(tmp_path, limit):
-    with TrajectoryPool(tmp_path / "pool") as pool:
-        pool.extend([trajectory(i, 2) for i in range(5)])
-    with TrajectoryPool(tmp_path / "pool", **limit) as pool:
-        assert len(pool) == 5
-        pool.add(trajectory(5, 2))
-        assert pool.metadata["id"].tolist() == [4, 5]
-
-
 def test_the_oldest_leave_in_the_transaction_in_which_new_ones_come(tmp_path):
     with TrajectoryPool(tmp_path / "pool", max_trajectories=2) as pool:
         pool.extend([trajectory(0), trajectory(1)])
