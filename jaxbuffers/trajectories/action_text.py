@@ -2,12 +2,12 @@
 
 import dataclasses
 import re
-import reprlib
 from typing import Any
 
-from jaxbuffers.errors import ConfigurationError, DtypeError, ResponseError
+from jaxbuffers.errors import ConfigurationError, ResponseError
 from jaxbuffers.trajectories import strict_json
 from jaxbuffers.trajectories.actions import KINDS, NAMES, TypedAction, arguments
+from jaxbuffers.trajectories.kinds import shown
 
 CALL = re.compile(r"\s*([A-Za-z_]+)\s*(\()?\s*")
 KEYWORD = re.compile(r"([A-Za-z_]+)\s*=(?!=)\s*")
@@ -54,7 +54,7 @@ def parse_action(action: str | dict[str, Any], size: tuple[float, float] | None 
         name, named = _entries(action)
         positional, place = [], 0
     else:
-        raise ResponseError("no action", 0, f"expected a str or a dict, got {reprlib.repr(action)}.")
+        raise ResponseError("no action", 0, f"expected a str or a dict, got {shown(action)}.")
     made = _made(name, positional, named, place)
     if size is not None and getattr(made, "x", None) is not None:
         for field, limit in zip("xy", size, strict=True):
@@ -114,7 +114,7 @@ def _made(name: str, positional: list[Any], named: dict[str, Any], place: int) -
         given[key] = value
     try:
         return kind(**given)
-    except (ConfigurationError, DtypeError, TypeError) as error:
+    except (TypeError, ValueError) as error:
         raise ResponseError("arguments", place, str(error)) from error
 
 
@@ -182,7 +182,7 @@ def _entries(action: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if nested:
         inner = given.pop(nested[0])
         if not isinstance(inner, dict):
-            raise ResponseError("arguments", 0, f"{nested[0]!r} must be a dict, got {reprlib.repr(inner)}.")
+            raise ResponseError("arguments", 0, f"{nested[0]!r} must be a dict, got {shown(inner)}.")
         if isinstance(inner.get("action"), str):  # the outer name is that of the tool
             if len(given) != (key is not None):
                 raise ResponseError("arguments", 0, f"there are keys beside {nested[0]!r}: {list(given)}.")
@@ -198,6 +198,6 @@ def _entries(action: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         if each in given:
             point = given.pop(each)
             if not isinstance(point, list) or len(point) != 2 or "x" in given or "y" in given:
-                raise ResponseError("arguments", 0, f"{each!r} must be [x, y], alone, got {reprlib.repr(point)}.")
+                raise ResponseError("arguments", 0, f"{each!r} must be [x, y], alone, got {shown(point)}.")
             given["x"], given["y"] = point
     return name, given

@@ -1,22 +1,23 @@
 """Actions as typed values. Coordinates are always x, then y: x to the right, y down, from the upper left corner."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
 from jaxbuffers.checks import number, one_of, settle
-from jaxbuffers.errors import ConfigurationError, DtypeError
+from jaxbuffers.errors import DtypeError
 
 DIRECTIONS = ("up", "down", "left", "right")
+MOST = sys.float_info.max
 
 
 def _point(action: Any, needed: bool) -> None:
     name = type(action).__name__
     if not needed and action.x is None and action.y is None:
         return
-    settle(action, x=number(f"{name}.x", action.x, 0), y=number(f"{name}.y", action.y, 0))
+    settle(action, x=number(f"{name}.x", action.x, 0, MOST), y=number(f"{name}.y", action.y, 0, MOST))
 
 
 def _text(action: Any, field: str) -> None:
@@ -28,9 +29,7 @@ def _text(action: Any, field: str) -> None:
 def _amount(action: Any, field: str) -> None:
     value = getattr(action, field)
     if value is not None:
-        settle(action, **{field: number(f"{type(action).__name__}.{field}", value, 0)})
-        if not math.isfinite(getattr(action, field)):
-            raise ConfigurationError(f"{type(action).__name__}.{field} must be finite, got {value!r}.")
+        settle(action, **{field: number(f"{type(action).__name__}.{field}", value, 0, MOST)})
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,6 @@ class Click:
 
     def __post_init__(self) -> None:
         _point(self, needed=True)
-        _amount(self, "x")
-        _amount(self, "y")
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,6 @@ class Type:
     def __post_init__(self) -> None:
         _text(self, "text")
         _point(self, needed=False)
-        _amount(self, "x")
-        _amount(self, "y")
 
 
 @dataclass(frozen=True)
@@ -92,8 +87,6 @@ class Scroll:
         one_of("Scroll.direction", self.direction, DIRECTIONS)
         _amount(self, "amount")
         _point(self, needed=False)
-        _amount(self, "x")
-        _amount(self, "y")
 
 
 @dataclass(frozen=True)

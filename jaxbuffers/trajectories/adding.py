@@ -14,6 +14,7 @@ from jaxbuffers.trajectories.screenshots import Screenshot
 from jaxbuffers.trajectories.trajectory import Trajectory
 
 TOGETHER = 64  # trajectories in one transaction
+IMAGES = 2**27  # bytes of images that wait for one
 
 
 class Rules(NamedTuple):
@@ -26,6 +27,7 @@ class Rules(NamedTuple):
       invalid_pages: whether those of invalid pages are taken.
       compare: "bytes" or "pixels".
       image_folder: where relative paths of screenshots begin.
+      keep_images: whether the files themselves are stored, so that their bytes are needed.
     """
 
     messages: int
@@ -34,13 +36,14 @@ class Rules(NamedTuple):
     invalid_pages: bool
     compare: str
     image_folder: str
+    keep_images: bool
 
 
 class Line(NamedTuple):
     """A line of a file, so that what is wrong with it is said with its place."""
 
     place: str
-    text: str
+    text: bytes
 
 
 class Checked(NamedTuple):
@@ -117,8 +120,16 @@ def batches(
       refuse: called with what is not taken, and why. It may raise that, after those before it have been yielded.
     """
     waiting: list[Checked | None] = []
-    count = 0  # of their steps: a transaction is never more than the pool can hold
-    for each in given:
+    count = size = 0  # of their steps and images: a transaction is never more than the pool, or memory, can hold
+    source = iter(given)
+    while True:
+        try:
+            each = next(source)
+        except StopIteration:
+            break
+        except Exception:
+            yield waiting
+            raise
         try:
             checked = check(each, rules, types, unknown)
         except TrajectoryError as error:
@@ -129,18 +140,25 @@ def batches(
                 raise
             waiting.append(None)
             continue
-        count += len(checked.trajectory)
-        if len(waiting) >= TOGETHER or count > (rules.capacity or math.inf):
+        images = sum({seen.digest: len(seen.data) for seen in checked.seen if seen is not None}.values())
+        count, size = count + len(checked.trajectory), size + images
+        if len(waiting) >= TOGETHER or count > (rules.capacity or math.inf) or (waiting and size > IMAGES):
             yield waiting
-            waiting, count = [], len(checked.trajectory)
+            waiting, count, size = [], len(checked.trajectory), images
         waiting.append(checked)
         types = checked.types
     yield waiting
 
 
-def append(store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None) -> list[int]:
-    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids."""
-    episodes, columns = [_rows(each, messages) for each in some], [each.columns for each in some]
+def append(
+    store: EpisodeStore, messages: int, some: Sequence[Checked], most: int | None, used_until: int | None
+) -> list[int]:
+    """Store trajectories in one transaction, in which the oldest leave where there are too many; return their ids.
+
+    Each says for which step trajectories were taken last, so that it is known when those have left.
+    """
+    said = {} if used_until is None else {"used_until": used_until}
+    episodes, columns = [_rows(each, messages) for each in some], [each.columns | said for each in some]
     return store.add_episodes(episodes, columns, max_episodes=most).tolist()
 
 
@@ -149,7 +167,8 @@ def _seen(trajectory: Trajectory, rules: Rules) -> list[Screenshot | None]:
     for step in trajectory.steps:
         path = step.observation.image_path
         if path not in known:
-            known[path] = screenshots.read(path, rules.compare, rules.image_folder)
+            found = screenshots.read(path, rules.compare, rules.image_folder)
+            known[path] = found if found is None or rules.keep_images else found._replace(data=b"")
     return [known[step.observation.image_path] for step in trajectory.steps]
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from jaxbuffers.checks import flag, number
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
+from jaxbuffers.row import refuse_masked
+from jaxbuffers.trajectories.kinds import shown
 
 
 def group_advantages(reward: Any, group: Any, *, normalize: bool = True, epsilon: float = 1e-6) -> np.ndarray:
@@ -28,11 +30,19 @@ def group_advantages(reward: Any, group: Any, *, normalize: bool = True, epsilon
     >>> group_advantages([1.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"], epsilon=0.0)
     array([ 1., -1.,  0.,  0.])
     """
+    refuse_masked("reward", reward)
+    refuse_masked("group", group)
     rewards, groups = np.asarray(reward), np.asarray(group)
     flag("normalize", normalize)
     epsilon = number("epsilon", epsilon, 0)
     if rewards.dtype.kind not in "fiu":
         raise DtypeError(f"reward must be numbers, got {rewards.dtype}.")
+    if (
+        groups.size
+        and groups.dtype.kind not in "iuU"
+        and not all(isinstance(name, int | np.integer | str) for name in groups.flat)
+    ):
+        raise DtypeError(f"group must be ints or texts, got {shown(groups.ravel().tolist())}.")
     if rewards.ndim != 1 or rewards.shape != groups.shape:
         raise ShapeError(f"reward {rewards.shape} and group {groups.shape} must have one shape, [n].")
     if not np.isfinite(rewards).all():

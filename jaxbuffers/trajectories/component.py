@@ -2,13 +2,12 @@
 
 import abc
 import dataclasses
-import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from jaxbuffers.checks import one_of, settle
 from jaxbuffers.errors import TrajectoryError
-from jaxbuffers.trajectories.kinds import Kind, json_dict, refused
+from jaxbuffers.trajectories.kinds import Kind, json_dict, refused, shown
 
 C = TypeVar("C", bound="Component")
 
@@ -77,7 +76,7 @@ def mapping_of(place: str, data: Any) -> Mapping[str, Any]:
         return data
     if hasattr(data, "__dict__") and not isinstance(data, type) and not callable(data):
         return vars(data)
-    raise TrajectoryError("type", place, f"must be a dict or an object with its fields, got {reprlib.repr(data)}.")
+    raise TrajectoryError("type", place, f"must be a dict or an object with its fields, got {shown(data)}.")
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import abc
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,14 @@ import numpy as np
 
 from jaxbuffers.checks import flag, one_of, positive
 from jaxbuffers.episodes import EpisodeStore
-from jaxbuffers.errors import ConfigurationError, StoreError, UnknownEpisodeError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    ShapeError,
+    StoreError,
+    UnknownEpisodeError,
+    UnknownTextError,
+    WrongProcessError,
+)
 from jaxbuffers.texts import TextTable
 from jaxbuffers.trajectories import folder, recency, rows, screenshots
 from jaxbuffers.trajectories.filters import Filter
@@ -18,6 +26,8 @@ from jaxbuffers.trajectories.predicates import judged, same_screenshot, successf
 from jaxbuffers.trajectories.samples import Samples
 from jaxbuffers.trajectories.steps import FieldCache, Steps
 from jaxbuffers.trajectories.trajectory import Trajectory
+
+ATTEMPTS = 10  # to read what was drawn, while trajectories leave
 
 
 class Drawn(abc.ABC):
@@ -34,6 +44,7 @@ class Drawn(abc.ABC):
     _folder: str | None
     _known: tuple[Any, Steps] | None
     _cache: FieldCache
+    _turn: threading.RLock  # threads of this process change the pool one after the other
 
     def __len__(self) -> int:
         """How many trajectories there are."""
@@ -74,14 +85,17 @@ class Drawn(abc.ABC):
         episode = held[id]
         fields = episode.rows
         used = np.unique(np.concatenate([fields[name].ravel() for name in (*rows.TEXTS, "raw_prompt")]))
-        words = dict(zip(used.tolist(), held.texts.lookup(used), strict=True))
+        try:
+            words = dict(zip(used.tolist(), held.texts.lookup(used), strict=True))
+        except UnknownTextError as error:
+            raise UnknownEpisodeError(f"trajectory {id} left the pool while it was read, and was swept.") from error
         return rows.trajectory_of(fields, words, episode.metadata)
 
     def image(self, id: int, step: int, store: int = 0) -> np.ndarray:
         """Return a screenshot, uint8 ``[H, W, 3]``: as it was kept, or out of its file.
 
         Raises:
-          StoreError: there is none, or it cannot be decoded.
+          StoreError: there is none, its file shows something else by now, or it cannot be decoded.
           UnknownEpisodeError: there is no such trajectory.
         """
         held = self.stores[store]
@@ -92,6 +106,8 @@ class Drawn(abc.ABC):
             shown = screenshots.read(path, "bytes", self._image_folder)
             if shown is None:
                 raise StoreError(f"trajectory {id} has no screenshot of step {step} any more: {path!r} is no image.")
+            if digest is not None and digest not in screenshots.digests(shown.data):
+                raise StoreError(f"{path!r} is another image than trajectory {id} saw in step {step}: it was replaced.")
             data = shown.data
         return screenshots.decoded(data, str(path))
 
@@ -144,19 +160,30 @@ class Drawn(abc.ABC):
         Returns:
           `Samples`, a sequence of dicts; ``eligible`` says how many there were to draw from.
         """
-        steps = self.steps()
-        place = np.flatnonzero(self._mask(steps, filter, pending))
         power = recency.power_of(recency_bias_power)
         one_of("rank_by", rank_by, ("step", "trajectory", "iteration"))
-        words = self._next_seed() if seed is None else (positive("seed", seed, minimum=0),)
-        chosen = place
-        if num_samples is not None and positive("num_samples", num_samples, 0) < len(place):
-            rank = self._rank(steps, place, rank_by)
-            chosen = np.sort(place[recency.recent((*words, 0), rank, num_samples, power, one_is_uniform)])
-        if self._said("shuffle", shuffle, self.shuffle):
-            chosen = chosen[recency.recent((*words, 1), np.zeros(len(chosen), np.int64), len(chosen), 0.0)]
+        count = None if num_samples is None else positive("num_samples", num_samples, 0)
+        shuffled = self._said("shuffle", shuffle, self.shuffle)
         reward = self._said("include_reward_in_sample", include_reward_in_sample, self.include_reward)
-        return Samples(self.stores, steps, chosen, len(place), reward, tokens)
+        words = self._next_seed() if seed is None else (positive("seed", seed, minimum=0),)
+
+        def draw() -> Samples:
+            steps = self.steps()
+            chosen = place = np.flatnonzero(self._mask(steps, filter, pending))
+            if count is not None and count < len(place):
+                rank = self._rank(steps, place, rank_by)
+                chosen = np.sort(place[recency.recent((*words, 0), rank, count, power, one_is_uniform)])
+            if shuffled:
+                chosen = chosen[recency.recent((*words, 1), np.zeros(len(chosen), np.int64), len(chosen), 0.0)]
+            return Samples(self.stores, steps, chosen, len(place), reward, tokens)
+
+        for _ in range(1, ATTEMPTS):
+            try:
+                return draw()
+            except (UnknownEpisodeError, UnknownTextError):  # it has left since: draw from what is there now
+                continue
+        with self._turn:
+            return draw()
 
     def close(self) -> None:
         """Let go of the pool; another process may write it then."""
@@ -168,6 +195,12 @@ class Drawn(abc.ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise WrongProcessError(
+            "a TrajectoryPool cannot be copied or sent to another process. Send what was drawn, or its path, and open "
+            "it there: jb.TrajectoryPool.open(path)."
+        )
 
     def __repr__(self) -> str:
         where = "memory" if self.stores[0].path is None else self._folder or self.stores[0].path
@@ -183,6 +216,7 @@ class Drawn(abc.ABC):
         flag("shuffle", shuffle)
         self.seed, self._draws = positive("seed", seed, minimum=0), 0
         self._known, self._cache, self._folder = None, FieldCache(), None
+        self._turn = threading.RLock()
 
     def _join(self) -> bool:
         """Open the pools of the folder that are not open yet; say whether there were any."""
@@ -203,6 +237,9 @@ class Drawn(abc.ABC):
         if not isinstance(chosen, Filter):
             raise ConfigurationError(f"filter must be a Filter, got {chosen!r}.")
         mask = chosen.mask(steps)
+        if mask.shape != (len(steps),) or mask.dtype != np.bool_:
+            got = f"{mask.dtype}{list(mask.shape)}"
+            raise ShapeError(f"the mask of {chosen!r} must be one bool for each step, [{len(steps)}], got {got}.")
         return mask if pending else mask & judged().mask(steps)
 
     def _rank(self, steps: Steps, place: np.ndarray, rank_by: str) -> np.ndarray:

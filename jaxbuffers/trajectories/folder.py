@@ -48,11 +48,11 @@ def messages_of(store: EpisodeStore) -> int:
 
 
 def pools_in(path: str) -> list[str]:
-    """Return the folders of the pools at a path: itself, or those in it, in order."""
+    """Return the folders of the pools at a path: itself, or those in it, each once and in order."""
     whole = Path(os.path.realpath(path))
     if (whole / "catalog.sqlite").is_file():
         return [str(whole)]
-    return sorted(str(found.parent) for found in whole.glob("*/catalog.sqlite"))
+    return sorted({os.path.realpath(found.parent) for found in whole.glob("*/catalog.sqlite")})
 
 
 def read(path: str) -> EpisodeStore | None:

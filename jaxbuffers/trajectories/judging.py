@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxbuffers.episodes import EpisodeStore
 from jaxbuffers.episodes.where import integers
-from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.errors import ConfigurationError, DtypeError, TrajectoryError
 from jaxbuffers.trajectories import strict_json
 from jaxbuffers.trajectories.components import PENDING
 from jaxbuffers.trajectories.kinds import json_value, number
@@ -29,4 +29,7 @@ def judge(store: EpisodeStore, ids: Any, reward: Any, evaluation: Any, again: bo
         i = int(np.argmax(before != PENDING))
         raise ConfigurationError(f"trajectory {wanted[i]} was judged {before[i]} already; write again=True.")
     texts = [None if each is None else strict_json.dumps(json_value("evaluation", each)) for each in said]
-    store.set(wanted, reward=settled, evaluation=texts)
+    try:
+        store.set(wanted, reward=settled, evaluation=texts)
+    except DtypeError as error:  # half a surrogate pair
+        raise TrajectoryError("value", "evaluation", f"cannot be stored: {error}") from error

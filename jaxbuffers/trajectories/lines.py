@@ -40,9 +40,9 @@ def read_jsonl(path: str | os.PathLike, unknown: str = "refuse") -> Iterator[Tra
             raise error.within(f"{path}:{number}") from error
 
 
-def lines_of(path: str | os.PathLike) -> Iterator[tuple[int, str]]:
-    """Go through the lines of a file that are not empty, with their numbers from 1."""
-    with Path(path).open(encoding="utf-8", newline="\n") as file:
+def lines_of(path: str | os.PathLike) -> Iterator[tuple[int, bytes]]:
+    """Go through the lines of a file that are not empty, with their numbers from 1; one need not be UTF-8."""
+    with Path(path).open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield number, line

@@ -37,7 +37,8 @@ class TrajectoryPool(Drawn):
 
     Args:
       path: a folder, made where there is none; None to keep everything in memory.
-      capacity: steps to keep; the oldest trajectories leave, whole, when new ones come. None for no limit.
+      capacity: steps to keep; the oldest trajectories leave, whole, when new ones come. None for no limit. Neither it
+        nor ``max_trajectories`` is recorded: each opening says them, and what is too much leaves with the next.
       max_trajectories: trajectories to keep, in the same way.
       filter: what to learn from where nothing else is said: by default `trajectories.successful` and not
         `trajectories.same_screenshot`.
@@ -46,7 +47,7 @@ class TrajectoryPool(Drawn):
       seed: of all that is drawn, where no other is given: draw after draw is another.
       prompt_messages: how many messages a prompt may have; a pool on disk keeps what it was made with. None for 16.
       min_steps: how many steps a trajectory must have.
-      invalid_pages: whether to take trajectories of pages that could not be opened.
+      invalid_pages: whether to take trajectories of pages that could not be opened; see `trajectories.invalid_page`.
       bad: "refuse" raises for trajectories that cannot be taken, "set_aside" counts them and goes on.
       unknown: "refuse" or "keep" keys of dictionaries that no component has.
       images: "paths" keeps the paths of screenshots, "bytes" the files themselves.
@@ -113,12 +114,13 @@ class TrajectoryPool(Drawn):
         flag("invalid_pages", invalid_pages)
         messages = None if prompt_messages is None else positive("prompt_messages", prompt_messages)
         capacity = None if capacity is None else positive("capacity", capacity)
+        self._image_folder = os.fspath(image_folder or "")
         store = folder.opened(path, capacity, messages)
         self.stores: list[EpisodeStore] = [store]
-        self._image_folder = os.fspath(image_folder or "")
-        self._rules = Rules(folder.messages_of(store), min_steps, capacity, invalid_pages, compare, self._image_folder)
+        self._used_until = taking.last_step(store.table())
+        prompt = folder.messages_of(store)
+        self._rules = Rules(prompt, min_steps, capacity, invalid_pages, compare, self._image_folder, images == "bytes")
         self._images = [ImageFiles(None if path is None else os.path.join(os.fspath(path), "images"))]
-        self._evict()
 
     @classmethod
     def open(
@@ -154,7 +156,6 @@ class TrajectoryPool(Drawn):
         if not pool.stores:
             raise StoreError(f"{os.fspath(path)} is no pool, and has none in it with trajectories yet.")
         pool._image_folder = os.fspath(image_folder or "")
-        pool._rules = Rules(0, 1, None, False, "bytes", pool._image_folder)
         return pool
 
     @property
@@ -195,10 +196,13 @@ class TrajectoryPool(Drawn):
         Raises:
           TrajectoryError: one cannot be taken, with ``bad="refuse"``; those before it are stored.
           StoreError: they cannot be written; those before are stored.
+          Exception: whatever the iterable raises; those that came before are stored.
         """
         ids: list[int] = []
-        for some in adding.batches(trajectories, self._rules, self.store.table().types, self.unknown, self._refuse):
-            ids += self._append(some)
+        types = self.store.table().types
+        for some in adding.batches(trajectories, self._rules, types, self.unknown, self._refuse):
+            with self._turn:
+                ids += self._append(some)
         return np.array(ids, np.int64)
 
     def from_jsonl(self, path: str | os.PathLike) -> np.ndarray:
@@ -226,7 +230,8 @@ class TrajectoryPool(Drawn):
           UnknownEpisodeError: there is no such trajectory. Nothing is changed.
           TrajectoryError: a reward or an evaluation is no such thing. Nothing is changed.
         """
-        judging.judge(self.store, ids, reward, evaluation, again)
+        with self._turn:
+            judging.judge(self.store, ids, reward, evaluation, again)
 
     def take(
         self,
@@ -246,8 +251,13 @@ class TrajectoryPool(Drawn):
           count: how many trajectories; with ``group_size``, how many groups.
           step: the number of the learner's step, which grows.
           order: "fifo" takes the oldest first, "freshest" those of the newest ``policy_version``, newest first.
-          group_size: take whole groups of at least so many trajectories with one ``group_id``.
-          filter: which trajectories may be taken: those of which it keeps a step. Pending ones never are.
+          group_size: take whole groups of at least so many trajectories with one ``group_id``. A group waits while a
+            member of it is pending; the filter `trajectories.judged` leaves such members behind.
+          filter: which trajectories may be taken: those of which it keeps a step; None for all, also the failures.
+            Pending ones never are.
+
+        Returns:
+          `trajectories.Taken`: their ids, rewards and groups.
 
         Raises:
           EmptyReplayError: there are too few. Nothing is taken.
@@ -257,15 +267,22 @@ class TrajectoryPool(Drawn):
         >>> len(TrajectoryPool().take(0, step=0))
         0
         """
-        return taking.take(self.store, self.steps(), count, step, order, group_size, filter)
+        store = self.store
+        with self._turn:
+            taken = taking.take(store, self.steps(), self._used_until, count, step, order, group_size, filter)
+            if len(taken) and not taken.again:
+                self._used_until = taken.step
+        return taken
 
     def sweep(self) -> int:
         """Free the texts and images that no trajectory refers to any more; return how many."""
-        freed = self.texts.sweep(self.store)
-        self.texts.commit()
-        self.texts.purge()
-        digests = set() if not len(self) else {*self.texts.lookup(np.unique(self.steps().field("screenshot")))}
-        return freed + self._images[0].sweep({digest for digest in digests if digest is not None})
+        store = self.store
+        with self._turn:
+            freed = store.texts.sweep(store)
+            store.texts.commit()
+            store.texts.purge()
+            digests = set() if not len(self) else {*store.texts.lookup(np.unique(self.steps().field("screenshot")))}
+            return freed + self._images[0].sweep({digest for digest in digests if digest is not None})
 
     def _refuse(self, given: Any, error: TrajectoryError) -> None:
         if self.bad == "refuse":
@@ -278,9 +295,5 @@ class TrajectoryPool(Drawn):
         if good and self.images == "bytes":
             self._images[0].put({seen.digest: seen for each in good for seen in each.seen if seen is not None}.values())
         messages, most = self._rules.messages, self.max_trajectories
-        stored = iter(adding.append(self.store, messages, good, most) if good else [])
+        stored = iter(adding.append(self.store, messages, good, most, self._used_until) if good else [])
         return [-1 if each is None else next(stored) for each in checked]
-
-    def _evict(self) -> None:
-        if self.max_trajectories is not None and len(self.stores[0]) > self.max_trajectories:
-            self.stores[0].evict(len(self.stores[0]) - self.max_trajectories)

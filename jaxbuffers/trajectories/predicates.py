@@ -38,7 +38,7 @@ class successful(_Named):
 
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:
-        reward = steps.columns["reward"]
+        reward = steps.reward
         return (reward >= self.threshold) & (reward != PENDING)
 
 
@@ -49,7 +49,7 @@ class judged(_Named):
 
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:
-        return steps.columns["reward"] != PENDING
+        return steps.reward != PENDING
 
 
 @final
@@ -65,7 +65,11 @@ class blocked(_Named):
 @final
 @dataclass(frozen=True, repr=False)
 class invalid_page(_Named):
-    """Keep trajectories of a page that could not be opened."""
+    """Keep trajectories of a page that could not be opened.
+
+    Such a one is a single step whose ``image_path`` is "", whose action is a dict with "invalid_url" as a key or as the
+    value of "key", or whose ``action_string`` has "Invalid URL" in it.
+    """
 
     @override
     def trajectories(self, steps: Steps) -> np.ndarray:

@@ -37,7 +37,7 @@ def recent(
         return np.zeros(0, np.int64)
     # 52 bits, so that both ends are left out: no noise is infinite.
     uniform = ((words(seed, len(rank)) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    score = power * _log_share(np, rank.astype(np.float64)) - np.log(-np.log(uniform))
+    score = power * _log_share(np, rank.astype(np.float64), power) - np.log(-np.log(uniform))
     chosen = np.argpartition(-score, count - 1)[:count]
     return chosen[np.argsort(-score[chosen], kind="stable")]
 
@@ -101,10 +101,15 @@ def _draw(
         number = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(later, dtype=jnp.int32)])
         dense = jnp.zeros_like(number).at[order].set(number)
     dense = jnp.where(eligible, dense, 0)
-    noise = jax.random.gumbel(key, eligible.shape, jnp.float32)
-    score = jnp.where(eligible, jnp.float32(power) * _log_share(jnp, dense.astype(jnp.float32)) + noise, -jnp.inf)
+    weight = jnp.float32(power) * _log_share(jnp, dense.astype(jnp.float32), power)
+    score = jnp.where(eligible, weight + _noise(key, eligible.shape), -jnp.inf)
     best, place = lax.top_k(score, count)
     return place.astype(jnp.int32), best > -jnp.inf
+
+
+def _noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    # With mode="low" the best of a million are often equal, and then the older one is taken.
+    return jax.random.gumbel(key, shape, jnp.float32, mode="high")
 
 
 def dense_ranks(numbers: np.ndarray) -> np.ndarray:
@@ -117,7 +122,9 @@ def power_of(value: Any) -> float:
     return number("recency_bias_power", value, -LIMIT, LIMIT)
 
 
-def _log_share(xp: Any, rank: Any) -> Any:
-    # Relative to the newest, whose weight is 1: close to 0 where it matters, so that rounding does not.
+def _log_share(xp: Any, rank: Any, power: float) -> Any:
+    # Relative to those that are likeliest, whose weight is 1: close to 0 where it matters, so that rounding does not.
+    if power < 0:
+        return xp.log1p(rank)
     most = xp.max(rank)
     return xp.log1p((rank - most) / (most + 1))

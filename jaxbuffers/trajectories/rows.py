@@ -31,6 +31,7 @@ COLUMNS: dict[str, type] = {  # of every pool, whatever its trajectories have
     "policy_version": int,
     "used_at": int,
     "used_with": int,
+    "used_until": int,  # the last step for which trajectories had been taken when it came
 }
 NAMED = ("difficulty", "task_id", "group_id")  # ints or texts, whichever the first trajectory has
 OF_TASK = ("task_name", "domain", "subdomain", "website", "attempt_level", "max_steps", "trajectory_index")
@@ -56,7 +57,7 @@ def row(messages: int) -> dict[str, Any]:
 
 
 def invalid_page(trajectory: Trajectory) -> bool:
-    """Whether it says that its page could not be opened: one step without a screenshot, or so called."""
+    """Whether it says that its page could not be opened; see `predicates.invalid_page`."""
     if len(trajectory) != 1:
         return False
     step = trajectory.steps[0]

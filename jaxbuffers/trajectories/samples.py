@@ -38,7 +38,7 @@ class Samples(Sequence[dict[str, Any]]):
         of = steps.trajectory[chosen]
         self.eligible, self._with_reward = eligible, reward
         self.source, self.trajectory, self.step = steps.source[of], steps.ids[of], steps.step[chosen]
-        self._reward = steps.columns["reward"][of]
+        self._reward = steps.reward[of]
         self._same = np.zeros(len(chosen), np.bool_)
         self._response = np.zeros(len(chosen), np.int64)
         self._prompt: list[np.ndarray] = [np.zeros(0, np.int64)] * len(chosen)
@@ -76,7 +76,7 @@ class Samples(Sequence[dict[str, Any]]):
             found |= {"trajectory_reward": float(self._reward[i]), "same_as_next_screenshot": bool(self._same[i])}
         if self._tokens is not None:
             tokens = self._tokens[self.source[i]]
-            found |= {"action_tokens": tokens[response], "message_tokens": [tokens[m] for m in prompt]}
+            found |= {"action_tokens": tokens[response].copy(), "message_tokens": [tokens[m].copy() for m in prompt]}
         return found
 
     @override

@@ -1,7 +1,9 @@
 """Screenshots by what they show: equal contents have one digest, and what cannot be read has none."""
 
+import contextlib
 import os
 import zlib
+from collections.abc import Iterator
 from hashlib import blake2b
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -12,7 +14,7 @@ import numpy as np
 from jaxbuffers.errors import ConfigurationError, StoreError
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-OTHERS = (b"GIF87a", b"GIF89a", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
+GIFS, TIFFS = (b"GIF87a", b"GIF89a"), (b"II*\x00", b"MM\x00*")
 
 
 class Screenshot(NamedTuple):
@@ -42,10 +44,16 @@ def read(path: str | None, compare: str, folder: str = "") -> Screenshot | None:
     if compare == "bytes":
         return Screenshot(_digest(data), data)
     try:
-        pixels = decoded(data, path)
+        return Screenshot(_pixels_digest(decoded(data, path)), data)
     except StoreError:
         return None
-    return Screenshot(_digest(repr(pixels.shape).encode() + pixels.tobytes()), data)
+
+
+def digests(data: bytes) -> Iterator[str]:
+    """Go through the digests that bytes may have been stored with: that of the file, and that of its pixels."""
+    yield _digest(data)
+    with contextlib.suppress(StoreError, ConfigurationError):
+        yield _pixels_digest(decoded(data, ""))
 
 
 def file_of(path: str) -> str:
@@ -54,12 +62,21 @@ def file_of(path: str) -> str:
 
 
 def whole(data: bytes) -> bool:
-    """Whether bytes are an image file as far as can be told without decoding it: PNG exactly, JPEG by its ends."""
+    """Whether bytes are an image file as far as can be told without decoding it.
+
+    PNG exactly; JPEG and GIF by their ends, WebP and BMP by the sizes they name, TIFF by its beginning.
+    """
     if data.startswith(PNG):
         return _whole_png(data)
     if data.startswith(JPEG):
         return b"\xff\xd9" in data[-4096:]
-    return data.startswith(OTHERS)
+    if data.startswith(GIFS):
+        return b";" in data[-16:]
+    if data.startswith(b"RIFF"):
+        return data[8:12] == b"WEBP" and len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    if data.startswith(b"BM"):
+        return len(data) >= 26 and len(data) >= int.from_bytes(data[2:6], "little")
+    return data.startswith(TIFFS)
 
 
 def decoded(data: bytes, name: str) -> np.ndarray:
@@ -88,6 +105,10 @@ def pillow() -> Any:
 
 def _digest(data: bytes) -> str:
     return blake2b(data, digest_size=20).hexdigest()
+
+
+def _pixels_digest(pixels: np.ndarray) -> str:
+    return _digest(repr(pixels.shape).encode() + pixels.tobytes())
 
 
 def _whole_png(data: bytes) -> bool:

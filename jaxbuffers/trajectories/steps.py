@@ -15,7 +15,7 @@ MISSING = -(2**63)  # stands for no iteration and no process, before all others
 
 
 class Steps:
-    """All steps, trajectory after trajectory: by iteration, process, and order of storing.
+    """All steps, trajectory after trajectory: by iteration, process, and order of storing. Its arrays are read-only.
 
     Attributes:
       source: int64 ``[n]``, which store each trajectory is in.
@@ -27,6 +27,8 @@ class Steps:
 
     def __init__(self, stores: Sequence[EpisodeStore], tables: Sequence[Table], fields: "FieldCache") -> None:
         self._stores, self._tables, self._fields = stores, tables, fields
+        self._names = dict.fromkeys(name for table in tables for name in table.names())
+        self._held: dict[str, np.ma.MaskedArray] = {}
         source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
         ids = np.concatenate([np.zeros(0, np.int64), *(table["id"] for table in tables)])
         keys = (ids, source, *(self._joined(name).filled(MISSING) for name in ("process", "iteration")))
@@ -36,6 +38,8 @@ class Steps:
         self.trajectory = np.repeat(np.arange(len(ids)), self.lengths)
         begins = np.cumsum(self.lengths) - self.lengths
         self.step = np.arange(len(self.trajectory)) - begins[self.trajectory]
+        for array in (self.source, self.ids, self.lengths, self.trajectory, self.step):
+            array.flags.writeable = False
 
     def __len__(self) -> int:
         """How many steps there are."""
@@ -43,11 +47,14 @@ class Steps:
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray]:
-        """What the catalog says of the trajectories, ``[n]`` each, in order; see `EpisodeStore.metadata`."""
-        names = dict.fromkeys(name for table in self._tables for name in table.names())
+        """What the catalog says of the trajectories, ``[n]`` each, in order; see `EpisodeStore.metadata`.
+
+        Raises:
+          StoreError: a column has another type in one store than in another.
+        """
         found = {}
-        for name in names:
-            column = self._joined(name)[self._order]
+        for name in self._names:
+            column = self._ordered(name)
             masked = column.dtype.kind in "ib" and column.mask.any()
             found[name] = column if masked else column.data
         return found
@@ -57,15 +64,21 @@ class Steps:
 
         Raises:
           MissingFieldError: no trajectory ever had one.
+          StoreError: it has another type in one store than in another.
         """
-        if name not in self.columns and name in NAMED:
+        if name not in self._names and (name in NAMED or name in COLUMNS):
             return np.ma.MaskedArray(np.zeros(len(self.ids), np.int64), True)  # a column that no trajectory had yet
-        if name not in self.columns:
-            raise MissingFieldError(f"no trajectory has a column {name!r}; there are {', '.join(self.columns)}.")
-        column = self.columns[name]
+        if name not in self._names:
+            raise MissingFieldError(f"no trajectory has a column {name!r}; there are {', '.join(self._names)}.")
+        column = self._ordered(name)
         if column.dtype.kind == "O":
-            return np.ma.MaskedArray(column, np.array([each is None for each in column], np.bool_))
-        return np.ma.MaskedArray(column, np.isnan(column) if column.dtype.kind == "f" else np.ma.getmaskarray(column))
+            return np.ma.MaskedArray(column.data, np.array([each is None for each in column.data], np.bool_))
+        return np.ma.MaskedArray(column.data, np.isnan(column.data) if column.dtype.kind == "f" else column.mask)
+
+    @property
+    def reward(self) -> np.ndarray:
+        """The rewards of the trajectories, float64 ``[n]``."""
+        return self._ordered("reward").data
 
     def field(self, name: str) -> np.ndarray:
         """Return a field of the rows of all steps, ``[N, ...]``."""
@@ -75,10 +88,19 @@ class Steps:
         """Return for each step what is said of its trajectory: ``[n]`` to ``[N]``."""
         return mask[self.trajectory]
 
+    def _ordered(self, name: str) -> np.ma.MaskedArray:
+        if name not in self._held:
+            column = self._joined(name)[self._order]
+            column.harden_mask()
+            column.flags.writeable = False  # filters of the user's see it, and later draws too
+            self._held[name] = column
+        return self._held[name]
+
     def _joined(self, name: str) -> np.ma.MaskedArray:
         kinds = {table.types[name] for table in self._tables if name in table.types}
         if len(kinds) > 1:
-            raise StoreError(f"column {name!r} is {' in one store and '.join(sorted(kinds))} in another.")
+            which = " in one store and ".join(sorted(kinds))
+            raise StoreError(f"column {name!r} is {which} in another: filter by others, or write it as one type.")
         kind = kinds.pop() if kinds else None
         parts = []
         for table in self._tables:

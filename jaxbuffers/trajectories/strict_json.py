@@ -1,6 +1,7 @@
-"""JSON without guesses: no key twice, no NaN, no half of a text that is lost."""
+"""JSON without guesses: no key twice, no NaN, no number too large, no half of a text that is lost."""
 
 import json
+import math
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
@@ -56,5 +57,12 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    found = float(digits)
+    if math.isinf(found):
+        raise ValueError(f"{digits[:40]} is too large for a float")
+    return found
+
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_constant, parse_float=_finite)

@@ -1,10 +1,9 @@
 """The answering tokens of a response, and the places at which they are looked for."""
 
-import reprlib
 from typing import Any, NamedTuple
 
 from jaxbuffers.errors import DtypeError, ResponseError, TrajectoryError
-from jaxbuffers.trajectories.kinds import json_value
+from jaxbuffers.trajectories.kinds import json_value, shown
 
 TOKENS = ("thinking", "thought", "memory", "action", "tool_call", "observation")
 DICTS = ("action", "tool_call")  # what may be a dict; a tool call always is
@@ -58,13 +57,13 @@ def checked(tokens: Any, who: str) -> Tokens:
       DtypeError: they are no tokens.
     """
     if not isinstance(tokens, dict):
-        raise DtypeError(f"{who} must be a dict of tokens, got {reprlib.repr(tokens)}.")
+        raise DtypeError(f"{who} must be a dict of tokens, got {shown(tokens)}.")
     for name, value in tokens.items():
         if name not in TOKENS:
             raise DtypeError(f"{who} has the token {name!r}; there are {', '.join(TOKENS)}.")
         if not (isinstance(value, str) and name != "tool_call") and not (isinstance(value, dict) and name in DICTS):
             wanted = "a dict" if name == "tool_call" else "a str or a dict" if name in DICTS else "a str"
-            raise DtypeError(f"{who} must have {wanted} as {name!r}, got {reprlib.repr(value)}.")
+            raise DtypeError(f"{who} must have {wanted} as {name!r}, got {shown(value)}.")
         try:
             json_value(name, value)
         except TrajectoryError as error:

@@ -94,7 +94,7 @@ class Trajectory(Component):
       process: which process collected it.
       policy_version: of the policy that acted.
       group_id: the same for all attempts that are compared with one another.
-      columns: whatever else is known of it, each an int, a float, a bool or a str.
+      columns: whatever else is known of it, each an int of 64 bits, a finite float, a bool or a str.
       extra: other keys, where they were kept.
 
     >>> from jaxbuffers.trajectories import Action, Observation, Response, Step, Task, Trajectory
@@ -178,7 +178,7 @@ class Trajectory(Component):
             task = data.pop("task")
             steps = data.get("steps")
             if isinstance(steps, Sequence) and not isinstance(steps, str | bytes):
-                data["steps"] = [_with_task(step, task) for step in steps]
+                data["steps"] = [_with_task(i, step, task, unknown) for i, step in enumerate(steps)]
         return super().from_dict(data, unknown)
 
     @classmethod
@@ -195,28 +195,43 @@ class Trajectory(Component):
         return super().of_fields(fields, extra, unknown)
 
     def to_json(self) -> str:
-        """Return all of it as one line of JSON; half a surrogate pair is kept, as an escape."""
+        """Return all of it as one line of JSON; half a surrogate pair is kept, as an escape.
+
+        Two halves side by side, which no decoder makes, are read again as the one character.
+        """
         return strict_json.dumps_ascii(self.to_dict())
 
     @classmethod
-    def from_json(cls, line: str, unknown: str = "refuse") -> "Trajectory":
-        """Make a trajectory of a line of JSON.
+    def from_json(cls, line: str | bytes, unknown: str = "refuse") -> "Trajectory":
+        """Make a trajectory of a line of JSON, its text or its bytes in UTF-8.
 
         Raises:
           TrajectoryError: it is no JSON, or no trajectory; naming the step and the field.
         """
         try:
-            data = strict_json.loads(line)
+            data = strict_json.loads(line.decode() if isinstance(line, bytes) else line)
         except ValueError as error:
             raise TrajectoryError("value", "Trajectory", f"is no JSON: {error}.") from error
         return cls.from_dict(data, unknown)
 
 
-def _with_task(step: Any, task: Any) -> Any:
+def _with_task(number: int, step: Any, task: Any, unknown: str) -> Any:
     if isinstance(step, Step):
         return step
     found = dict(mapping_of("Step", step))
     observation = found.get("observation")
     if isinstance(observation, Mapping) and "task" not in observation:
         found["observation"] = {**observation, "task": task}
+    elif isinstance(observation, Mapping):
+        place = f"Trajectory.steps[{number}].observation.task"
+        own, whole = (_task_at(*each, unknown) for each in ((place, observation["task"]), ("Trajectory.task", task)))
+        if own != whole:
+            raise TrajectoryError("value", place, "is another than the task of the trajectory; say one of the two.")
     return found
+
+
+def _task_at(place: str, task: Any, unknown: str) -> Task:
+    try:
+        return Task.from_dict(task, unknown)
+    except TrajectoryError as error:
+        raise error.within(place) from error

@@ -22,7 +22,7 @@ from jaxbuffers.trajectories import (
     render_action,
 )
 
-NUMBER = st.integers(0, 10**6) | st.floats(0, 1e300)
+NUMBER = st.integers(0, 10**6) | st.sampled_from([10**300, 5e-324]) | st.floats(0, 1.7976931348623157e308)
 TEXT = st.text(st.characters(codec=None, categories=None), max_size=12)
 POINT = st.tuples(NUMBER, NUMBER) | st.tuples(st.none(), st.none())
 DIRECTION = st.sampled_from(["up", "down", "left", "right"])
@@ -109,6 +109,19 @@ def test_what_is_no_action_is_refused(written):
     assert caught.value.reason
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_numbers_too_large_for_a_float_are_refused(digits):
+    large = 10**digits
+    for written in (
+        {"action": "click", "x": large, "y": 2},
+        {"action": "wait", "seconds": large},
+        {"action": "click", "coordinate": [large]},
+        f"click({'9' * digits}, 2)",
+    ):
+        with pytest.raises(ResponseError, match=r"^arguments"):
+            parse_action(written)
+
+
 def test_points_beyond_the_screen_are_refused_where_its_size_is_given():
     assert parse_action("click(0, 99)", size=(200, 100)) == Click(0, 99)
     assert parse_action("click(199.5, 0)", size=(200, 100)) == Click(199.5, 0)
@@ -148,6 +161,7 @@ PARTS = st.sampled_from(
         "}",
         ":",
         '"action"',
+        "9" * 400,
         "9" * 5000,
     ]
 )

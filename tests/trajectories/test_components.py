@@ -57,7 +57,7 @@ STEPS = st.builds(
 )  # fmt: skip
 TRAJECTORIES = st.builds(
     Trajectory, st.lists(STEPS, min_size=1, max_size=2), maybe(INT64), maybe(INT64), maybe(INT64), maybe(NAME),
-    st.dictionaries(TEXT, st.none() | INT64 | st.booleans() | TEXT, max_size=2), UNKNOWN,
+    st.dictionaries(TEXT, st.none() | INT64 | st.booleans() | REWARD | TEXT, max_size=2), UNKNOWN,
 )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ WRONG = {  # where: (what, place, reason)
     "raw_response": (lambda: Response(None), "Response.raw_response", "type"),
     "prompt, half of it": (lambda: Response("", raw_prompt='[{"role": "user"'), "Response.raw_prompt", "prompt"),
     "prompt in words": (lambda: Response("", raw_prompt="Go on."), "Response.raw_prompt", "prompt"),
+    "prompt, an array": (lambda: Response("", raw_prompt=np.zeros(2)), "Response.raw_prompt", "prompt"),
     "prompt, empty": (lambda: Response("", raw_prompt=[]), "Response.raw_prompt", "prompt"),
     "prompt, no role": (lambda: Response("", raw_prompt=[{"content": ""}]), "Response.raw_prompt[0]", "prompt"),
     "prompt, a key twice": (lambda: Response("", raw_prompt=TWICE), "Response.raw_prompt", "prompt"),
@@ -131,11 +132,22 @@ WRONG = {  # where: (what, place, reason)
     "reward NaN": (lambda: Reward(math.nan), "Reward.reward", "value"),
     "reward too exact": (lambda: Reward(2**53 + 1), "Reward.reward", "value"),
     "reward too large": (lambda: Reward(10**400), "Reward.reward", "value"),
+    "reward too long": (lambda: Reward(10**5000), "Reward.reward", "value"),
+    "int too long": (lambda: Task("", task_id=10**5000), "Task.task_id", "value"),
+    "int too long in JSON": (lambda: Action({"x": [10**5000]}), "Action.action['x'][0]", "value"),
+    "int too long as text": (lambda: Task([10**5000]), "Task.task_name", "type"),
+    "prompt too large": (lambda: Response("", raw_prompt="[1e999]"), "Response.raw_prompt", "prompt"),
     "blocked": (lambda: Reward(1, is_blocked=1), "Reward.is_blocked", "type"),
     "extra": (lambda: Reward(1, extra={"reward": 2}), "Reward.extra", "value"),
     "no steps": (lambda: Trajectory([]), "Trajectory.steps", "short"),
     "no step": (lambda: Trajectory([3]), "Trajectory.steps[0]", "type"),
     "columns": (lambda: Trajectory(trajectory().steps, columns={"a": [1]}), "Trajectory.columns['a']", "type"),
+    "NaN in columns": (
+        lambda: Trajectory(trajectory().steps, columns={"a": math.nan}), "Trajectory.columns['a']", "value",
+    ),
+    "int of 65 bits in columns": (
+        lambda: Trajectory(trajectory().steps, columns={"a": 2**63}), "Trajectory.columns['a']", "value",
+    ),
 }  # fmt: skip
 
 
@@ -172,6 +184,17 @@ def test_what_is_missing_or_unknown_is_named_by_its_step_and_field():
     assert kept.to_dict() == data
     del data["task"]["task_name"]
     assert caught(data, unknown="keep") == ("Trajectory.steps[0].observation.task.task_name", "missing")
+    data = json.loads(json.dumps(whole))
+    data["steps"][1]["observation"]["task"] = {"task_name": "another"}
+    assert caught(data) == ("Trajectory.steps[1].observation.task", "value")
+    data["steps"][1]["observation"]["task"] = whole["task"]
+    assert Trajectory.from_dict(data) == trajectory()
+    data["steps"][1]["observation"]["task"] = {"task_name": np.zeros(2)}
+    assert caught(data) == ("Trajectory.steps[1].observation.task.task_name", "type")
+    data["steps"][1]["observation"]["task"] = whole["task"]
+    data["task"] = {"task_name": np.zeros(2)}
+    assert caught({**data, "steps": data["steps"][1:2]}) == ("Trajectory.task.task_name", "type")
+    data = json.loads(json.dumps(whole))
     assert caught(whole | {"steps": 3}) == ("Trajectory.steps", "type")
     assert caught(3) == ("Trajectory", "type")
     with pytest.raises(ConfigurationError, match="unknown must be one of 'refuse', 'keep'"):
@@ -185,6 +208,18 @@ def test_components_are_frozen_and_do_not_share_their_values():
     assert observation.page_metadata == {"url": ["a"]}
     with pytest.raises(dataclasses.FrozenInstanceError):
         observation.image_path = "x"
+
+
+def test_texts_of_other_classes_become_plain_ones():
+    class Loud(str):
+        def __str__(self):
+            return self.upper()
+
+    hard = Loud("hard")
+    task = Task(hard, domain=np.str_("a"), difficulty=hard, reference_answer={hard: [np.str_("b")]})
+    assert task == Task("hard", domain="a", difficulty="hard", reference_answer={"hard": ["b"]})
+    texts = [task.task_name, task.domain, task.difficulty, *task.reference_answer, *task.reference_answer["hard"]]
+    assert {type(each) for each in texts} == {str}
 
 
 def test_identity_and_outcome():

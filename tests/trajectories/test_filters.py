@@ -163,6 +163,14 @@ def test_the_latest_iterations():
     assert kept == {1: {3, 4}, 2: {0, 3, 4}, 9: {0, 2, 3, 4, 5}}
 
 
+@dataclasses.dataclass(frozen=True)
+class Wrong(jt.Filter):
+    """A filter that says one thing of all steps."""
+
+    def mask(self, steps):
+        return np.ones(1, bool)
+
+
 def test_names_of_difficulties_and_columns_of_ones_own():
     pool = jt.TrajectoryPool()
     tasks = [jt.Task("a", difficulty="easy"), jt.Task("b", difficulty="hard"), jt.Task("c")]
@@ -182,6 +190,10 @@ def test_names_of_difficulties_and_columns_of_ones_own():
         kept(jt.difficulty(3))
     with pytest.raises(MissingFieldError, match="no trajectory has a column 'm'"):
         kept(jt.predicates.column_in("m", (1,)))
+    with pytest.raises(ShapeError, match=r"mask of Wrong\(\) must be one bool for each step, \[3\], got bool\[1\]"):
+        kept(Wrong())
+    with pytest.raises(ValueError, match="read-only"):
+        kept(jt.by_columns(lambda columns: np.add(columns["reward"], 1, out=columns["reward"]) > 0))
     with pytest.raises(DtypeError, match="must return a bool array"):
         kept(jt.by_columns(lambda columns: columns["n"]))
     with pytest.raises(ShapeError, match=r"one bool for each step, \[3\]"):

@@ -65,6 +65,8 @@ REFUSED = {
     '{"tool_call": "a"}': ("wrong type", 0),
     '{"action": null}': ("no action", 0),
     '{"a": NaN, "action": "x"}': ("not JSON", 0),
+    '{"tool_call": {"x": 1e999}}': ("not JSON", 0),
+    '<tool_call>{"x": -1e999}</tool_call>': ("not JSON", 11),
     "```json\n{]\n```": ("not JSON", 9),
     "```json\n[1]\n```": ("not JSON", 8),
     '```json\n{"action": "a"}\n```\n```json\n{"action": "b"}\n```': ("ambiguous", 28),

@@ -138,6 +138,12 @@ def without(part):
     return data
 
 
+def acting(action):
+    data = trajectory().to_dict()
+    data["steps"][1]["action"]["action"] = action
+    return data
+
+
 BAD = {
     "one step": (trajectory(steps=1), "short", "Trajectory.steps are 1, fewer than min_steps=2"),
     "no steps": ([], "short", "Trajectory.steps has no steps"),
@@ -169,6 +175,7 @@ BAD = {
     "a column of the store": (trajectory(columns={"length": 1}), "type", "the catalog has one of that name"),
     "a column of another type": (trajectory(columns={"score": "high"}), "type", "column 'score' is float"),
     "a task id of another type": (trajectory(task=Task("a", task_id="seven")), "type", "column 'task_id' is int"),
+    "an int too long": (acting(10**5000), "value", r"steps\[1\].action.action is an int of more than 4000 digits"),
     "something else": (3, "type", "Trajectory must be a dict"),
 }  # fmt: skip
 
@@ -251,6 +258,9 @@ def test_judgements_come_late_and_last(tmp_path):
         for wrong in ("1", None, float("nan")):
             with pytest.raises(TrajectoryError, match="reward must be"):
                 pool.judge(1, reward=wrong, again=True)
+        with pytest.raises(TrajectoryError, match=r"evaluation cannot be stored: .* surrogate"):
+            pool.judge(4, reward=0, evaluation="\ud800")
+        assert pool.trajectory(4).pending
         with pytest.raises(ConfigurationError, match="pending"):
             pool.judge(1, reward=-1, again=True)
         with pytest.raises(ConfigurationError, match="3 trajectories need as many"):

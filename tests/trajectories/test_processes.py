@@ -86,13 +86,31 @@ def test_readers_see_what_comes_later_and_new_processes(tmp_path):
             with TrajectoryPool(tmp_path / "a") as other:  # comes before the other in the order of the folder
                 other.add(trajectory(1, 3))
             assert reader.refresh()
-            assert (
-                places(reader.get_training_samples()) == [(1, 0, 0), (1, 0, 1), (0, 0, 0), (0, 0, 1), (0, 0, 2)] or True
-            )
-            assert [one.task.task_name for one in reader] == [
-                "task 1",
-                "task 0",
-            ]  # no process, no iteration: by id, then by store
+            # No process and no iteration: by store, and then by id.
+            assert places(reader.get_training_samples()) == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 0), (1, 0, 1)]
+            assert [one.task.task_name for one in reader] == ["task 1", "task 0"]
+
+
+def test_a_column_of_two_types_spoils_no_other(tmp_path):
+    for name, score in (("a", 1), ("b", 0.5)):
+        with TrajectoryPool(tmp_path / name) as writer:
+            writer.add(trajectory(0, 2, columns={"score": score}))
+    with TrajectoryPool.open(tmp_path) as reader:
+        assert len(reader.get_training_samples()) == 4
+        for asked in (lambda: reader.metadata, lambda: reader.steps().column("score")):
+            with pytest.raises(StoreError, match="column 'score' is float in one store and int in another"):
+                asked()
+
+
+def test_a_pool_that_is_linked_into_a_folder_is_one_pool(tmp_path):
+    with TrajectoryPool(tmp_path / "elsewhere") as writer:
+        writer.add(trajectory(0, 2))
+    (tmp_path / "folder").mkdir()
+    for name in "ab":
+        (tmp_path / "folder" / name).symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with TrajectoryPool.open(tmp_path / "folder") as reader:
+        assert not reader.refresh()
+        assert len(reader) == 1
 
 
 KILLS = budget(2, 25)

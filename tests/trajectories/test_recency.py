@@ -10,11 +10,11 @@ from tier import budget
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
 from jaxbuffers.trajectories import TrajectoryPool, draw_recent
-from jaxbuffers.trajectories.recency import dense_ranks, recent
+from jaxbuffers.trajectories.recency import _log_share, _noise, dense_ranks, recent
 from trajectories.made import trajectory
 
 DRAWS = budget(2000, 40_000)
-POWERS = [-2.0, 0.0, 0.5, 2.0, 3.7]
+POWERS = [-10.0, -2.0, 0.0, 0.5, 2.0, 3.7]
 
 
 def inclusion(weights, count):
@@ -95,6 +95,23 @@ def test_every_power_is_finite_at_a_million_steps(power):
     if power <= -10:
         assert 0 in place
         assert 1 in place
+
+
+@pytest.mark.parametrize("power", [-10.0, -1.0, 2.0, 100.0])
+def test_weights_of_the_likeliest_among_a_million_are_exact_in_float32(power):
+    rank = np.arange(10**6)
+    likeliest = rank[-1000:] if power > 0 else rank[:1000]
+    weight = power * np.asarray(jax.jit(lambda x: _log_share(jax.numpy, x, power))(rank.astype(np.float32)))
+    true = power * np.log(rank + 1.0)
+    found, wanted = weight[likeliest] - weight.max(), true[likeliest] - true.max()
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_ties_do_not_favor_the_oldest_of_a_million():
+    """With 23 random bits for each, about five of the best hundred are equal to others, and the older ones win."""
+    equal = jax.jit(lambda key: jax.lax.top_k(_noise(key, (10**6,)), 100)[0])
+    draws = [np.asarray(equal(jax.random.key(i))) for i in range(budget(4, 40))]
+    assert sum(100 - len(np.unique(best)) for best in draws) <= len(draws) / 2
 
 
 def test_the_jit_form_has_static_shapes_and_says_what_is_there():

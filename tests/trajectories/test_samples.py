@@ -138,6 +138,10 @@ def test_tokens_come_with_the_samples_where_they_are_asked_for(pool):
     assert " ".join(names[t] for t in sample["action_tokens"].tolist()) == sample["action"]
     assert len(sample["message_tokens"]) == len(sample["message"])
     assert sample["message_tokens"][0].dtype == np.int32
+    samples = pool.get_training_samples(tokens=tokens)
+    samples[0]["action_tokens"][:] = 0
+    samples[0]["message_tokens"][0][:] = 0
+    np.testing.assert_equal(samples[0], sample)
     with pytest.raises(ConfigurationError, match="has more than max_len=1 tokens"):
         pool.get_training_samples(tokens=jb.Tokens(pool.texts, lambda text: [1, 2], max_len=1))
     with pytest.raises(StructureError, match="view of the pool's own texts"):

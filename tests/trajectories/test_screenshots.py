@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbuffers.errors import StoreError
-from jaxbuffers.trajectories import Trajectory, TrajectoryPool
+from jaxbuffers.trajectories import Trajectory, TrajectoryPool, adding
 from trajectories.images import png
 from trajectories.made import trajectory
 
@@ -43,6 +43,7 @@ def test_equal_pixels_are_the_same_where_pixels_are_compared(tmp_path):
     other_size = png((255, 0, 0), (3, 4))
     pool.add(of(tmp_path, RED, SAME_PIXELS, other_size, BLUE))
     assert shown(pool) == [True, False, False, False]
+    assert pool.image(0, 1).tolist()[0][0] == [255, 0, 0]
 
 
 @pytest.mark.parametrize("compare", ["bytes", "pixels"])
@@ -51,7 +52,9 @@ def test_what_is_missing_or_broken_is_never_the_same(tmp_path, compare):
         pytest.importorskip("PIL")
     flipped = bytearray(RED)
     flipped[-20] ^= 1
-    broken = [None, b"", RED[:-1], RED[:20], bytes(flipped), b"<html>", b"\xff\xd8\xff half a JPEG"]
+    webp = b"RIFF\x20\0\0\0WEBPVP8 half"
+    others = [webp, b"RIFF\x04\0\0\0WAVE", b"GIF89a half", b"BM\x99\0\0\0" + bytes(30)]
+    broken = [*others, None, b"", RED[:-1], RED[:20], bytes(flipped), b"<html>", b"\xff\xd8\xff half a JPEG"]
     pool = TrajectoryPool(compare=compare)
     for data in broken:
         pool.add(of(tmp_path, data, data, RED, RED))
@@ -106,6 +109,16 @@ def test_images_are_kept_as_bytes_once_and_decoded(tmp_path, where):
             assert pool.image(1, 0).shape == (3, 4, 3)
 
 
+@pytest.mark.parametrize(("images", "transactions"), [("paths", 1), ("bytes", 2)])
+def test_only_so_many_bytes_of_images_wait_in_memory(tmp_path, monkeypatch, images, transactions):
+    many = [of(tmp_path, RED, RED, BLUE), of(tmp_path, BLUE), of(tmp_path, RED, BLUE), of(tmp_path, RED)]
+    monkeypatch.setattr(adding, "IMAGES", 2 * len(RED + BLUE))
+    pool = TrajectoryPool(images=images)
+    before = pool.store.table().revision
+    assert pool.extend(many).tolist() == [0, 1, 2, 3]
+    assert pool.store.table().revision - before == transactions
+
+
 def test_images_are_read_from_their_paths(tmp_path):
     pytest.importorskip("PIL")
     pool = TrajectoryPool()
@@ -114,6 +127,9 @@ def test_images_are_read_from_their_paths(tmp_path):
     assert pool.image(0, 0).tolist() == [[[255, 0, 0]] * 4] * 3
     with pytest.raises(StoreError, match="has no screenshot of step 1"):
         pool.image(0, 1)
+    (tmp_path / "0-0.png").write_bytes(BLUE)
+    with pytest.raises(StoreError, match=r"0-0.png' is another image than trajectory 0 saw in step 0: it was replaced"):
+        pool.image(0, 0)
     (tmp_path / "0-0.png").unlink()
     with pytest.raises(StoreError, match=r"0-0.png' is no image"):
         pool.image(0, 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxbuffers.errors import ConfigurationError, DtypeError, EmptyReplayError, ShapeError, StoreError
-from jaxbuffers.trajectories import TrajectoryPool, fresh, group_advantages, successful
+from jaxbuffers.trajectories import TrajectoryPool, fresh, group_advantages, judged, successful
 from trajectories.made import trajectory
 
 
@@ -75,6 +75,52 @@ def test_groups_are_taken_whole_once_all_their_attempts_are_judged():
     assert len(pool.take(0, step=3)) == 0
 
 
+def test_a_group_waits_for_its_pending_members_unless_they_are_left_behind():
+    pool = TrajectoryPool()
+    pool.extend([trajectory(i, 1, reward=r, group_id=7) for i, r in enumerate([0, 1, 1, -1])])
+    with pytest.raises(EmptyReplayError, match="1 groups of 3 were asked for, and 0"):
+        pool.take(1, step=0, group_size=3)
+    assert pool.take(1, step=0, group_size=3, filter=judged()).ids.tolist() == [0, 1, 2]
+    pool.judge(3, reward=0)
+    pool.add(trajectory(4, 1, group_id=7))
+    assert pool.take(1, step=1, group_size=2).ids.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("name", [0, "a"])
+def test_trajectories_without_a_group_have_none_and_are_compared_with_nothing(name):
+    pool = TrajectoryPool()
+    pool.extend([trajectory(i, 1, reward=i % 2, group_id=g) for i, g in enumerate([name, None, name, None])])
+    taken = pool.take(4, step=0)
+    assert taken.group.tolist() == [name, None, name, None]
+    with pytest.raises(ConfigurationError, match="trajectory 1 has no group_id to compare it by"):
+        taken.advantages()
+    alone = TrajectoryPool()
+    alone.extend([trajectory(i, 1) for i in range(2)])
+    with pytest.raises(ConfigurationError, match="trajectory 0 has no group_id"):
+        alone.take(2, step=0).advantages()
+
+
+@pytest.mark.parametrize("order", ["fifo", "freshest"])
+def test_what_was_taken_is_not_forgotten_when_all_of_it_has_left(tmp_path, order):
+    path = tmp_path / "pool"
+    with TrajectoryPool(path, capacity=6) as pool:
+        pool.extend([trajectory(i, 1) for i in range(6)])
+        first, second = (pool.take(2, step=step, order=order).ids.tolist() for step in range(2))
+        pool.extend([trajectory(i, 1) for i in range(4 if order == "freshest" else 6)])
+        assert set(second) - set(pool.metadata["id"].tolist()) == set(second)
+    for _ in range(2):
+        with TrajectoryPool(path, capacity=6) as pool:
+            with pytest.raises(StoreError, match=r"taken for step 1, and have left the pool. Go on with step 2"):
+                pool.take(2, step=1)
+            if order == "fifo":
+                with pytest.raises(StoreError, match="taken for step 1, and none for step 0: they have left"):
+                    pool.take(2, step=0)
+            else:
+                assert pool.take(2, step=0).ids.tolist() == sorted(first)
+    with TrajectoryPool(path, capacity=6) as pool:
+        assert not pool.take(2, step=2).again
+
+
 def test_pools_without_groups_have_none_to_take():
     pool = TrajectoryPool()
     pool.add(trajectory())
@@ -92,7 +138,9 @@ def test_advantages_are_relative_to_the_group():
     assert thirds.tolist() == [0, 0, 0]
     assert group_advantages(np.zeros(0), np.zeros(0)).tolist() == []
     for error, given in (
-        (ShapeError, ([1.0], [1, 2])), (DtypeError, (["a"], ["b"])), (ConfigurationError, ([np.nan], [1])),
+        (ShapeError, ([1.0], [1, 2])), (DtypeError, (["a"], ["b"])),
+        (DtypeError, ([1.0, 2.0], [None, "a"])), (DtypeError, ([1.0], [np.nan])),
+        (DtypeError, ([1.0, 2.0], np.ma.MaskedArray([0, 0], [False, True]))), (ConfigurationError, ([np.nan], [1])),
     ):  # fmt: skip
         with pytest.raises(error):
             group_advantages(*given)
