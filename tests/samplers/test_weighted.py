@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import drawn, filled, fits, leaves_of, likely, quick_jit, told_apart
 from oracle.lives import ROW, life
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.samplers import weighted
@@ -38,6 +38,12 @@ def in_order(weights, order):
     for i in order:
         chance, left = chance * weights[i] / left, left - weights[i]
     return chance
+
+
+def test_ties_do_not_favor_the_older_of_a_million_windows():
+    equal = jax.jit(lambda key: jax.lax.top_k(weighted.noise(key, jnp.zeros(10**6)), 100)[0])
+    draws = [np.asarray(equal(jax.random.key(i))) for i in range(budget(4, 40))]
+    assert sum(100 - len(np.unique(best)) for best in draws) <= len(draws) / 2  # about 5 each with 23 random bits
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
