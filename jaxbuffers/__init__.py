@@ -4,17 +4,16 @@ The words of the docstrings (row, stream, time, window, legal, rank, ...) are in
 too: T rows kept of each stream, E streams, B windows in a batch, L rows in a window, N rows added at once.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
-from jaxbuffers import checkpoint, datasets, episodes, errors, loading, planet, trajectories
+from jaxbuffers import errors
 from jaxbuffers.batch import Batch, Draw, Index
 from jaxbuffers.environments.episode_rows import episode_rows
 from jaxbuffers.environments.gymnasium import final_observations
 from jaxbuffers.environments.recorder import Recorder, RecorderState
-from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
-from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
 from jaxbuffers.onpolicy import filters, returns
 from jaxbuffers.onpolicy.flattening import swap_and_flatten01, unflatten_and_swap01
 from jaxbuffers.onpolicy.minibatches import Minibatch, Minibatches, minibatches
@@ -42,8 +41,6 @@ from jaxbuffers.samplers import (
 from jaxbuffers.sharding import Sharded
 from jaxbuffers.stats import stats
 from jaxbuffers.storage.ring import Ring
-from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
-from jaxbuffers.trajectories import TrajectoryPool
 from jaxbuffers.views import (
     Episode,
     Episodes,
@@ -148,8 +145,30 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a checker would take it for a module that has every name
+if TYPE_CHECKING:
+    from jaxbuffers import checkpoint, datasets, episodes, loading, planet, trajectories
+    from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
+    from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
+    from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
+    from jaxbuffers.trajectories import TrajectoryPool
+else:  # rooms on the host are imported by those who use them: a training loop on the device starts in half the time
+    _LATER = {
+        "episodes": ("EpisodeStore", "EpisodeWriter", "StoredEpisode"),
+        "host": ("BatchDataset", "Collated", "Demonstrations", "HostBatch", "HostReplay", "WindowDataset", "collate"),
+        "texts": ("Remap", "TextTable", "TokenBatch", "Tokens", "intern_messages", "lookup_messages"),
+        "trajectories": ("TrajectoryPool",),
+    }
+    _ROOMS = ("checkpoint", "datasets", "episodes", "loading", "planet", "trajectories")
 
     def __getattr__(name: str) -> object:
+        if name in _ROOMS:
+            return importlib.import_module(f"jaxbuffers.{name}")
+        for room, names in _LATER.items():
+            if name in names:
+                value = globals()[name] = getattr(importlib.import_module(f"jaxbuffers.{room}"), name)
+                return value
         hint = f" It is jb.errors.{name}." if name.endswith("Error") and hasattr(errors, name) else ""
         raise AttributeError(f"module 'jaxbuffers' has no attribute {name!r}.{hint}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
