@@ -62,7 +62,7 @@ class Weighted(Sampler[tuple[()]]):
     >>> replay = jb.Replay(capacity=100, num_envs=None, batch_size=4, sampler=jb.Weighted(newest_first))
     >>> state = replay.add(replay.init(jnp.float32(0)), jnp.arange(100.0))
     >>> sorted(replay.sample(state, jax.random.key(0)).data.tolist())
-    [96.0, 97.0, 98.0, 99.0]
+    [95.0, 97.0, 98.0, 99.0]
     """
 
     fn: Callable[[Candidates], jax.Array]

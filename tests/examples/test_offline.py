@@ -46,6 +46,7 @@ class Killed(Exception):
     """What ends the program."""
 
 
+@pytest.mark.long  # quick: the same of DQN in test_resume.py
 @pytest.mark.usefixtures("small")
 def test_a_run_that_is_resumed_ends_with_the_same_bits_and_leaves_a_picture(tmp_path, monkeypatch, capsys):
     real = running.Checkpoints.save

@@ -60,6 +60,7 @@ def run(folder, monkeypatch, option, until=None):
                 each.close()
 
 
+@pytest.mark.long  # quick: the same of DQN in test_resume.py
 def test_a_run_that_is_resumed_ends_with_the_same_bits(tmp_path, monkeypatch, capsys):
     run(tmp_path / "whole", monkeypatch, "--save")
     whole = capsys.readouterr().out.splitlines()

@@ -4,6 +4,7 @@ import contextlib
 import re
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,8 +102,13 @@ def test_a_sharded_one_names_jb_sharded(context):
     assert int(REPLAY.size(sharded)) == 0  # where nothing has to be decided, it works
 
 
-def test_replicated_arrays_outside_of_jit_are_told_where_to_go():
-    with pytest.raises(ConfigurationError, match=r"add: .*Call it under jax.set_mesh\(mesh\)"):
+def test_replicated_arrays_outside_of_jit_are_one_program_too():
+    state = REPLAY.add(replicated(REPLAY.init(ROW)), replicated(rows()))
+    chex.assert_trees_all_equal(jax.device_get(state), jax.device_get(REPLAY.add(REPLAY.init(ROW), rows())))
+
+
+def test_replicated_arrays_that_no_program_takes_are_told_where_to_go():
+    with jax.disable_jit(), pytest.raises(ConfigurationError, match=r"add: .*Call it under jax.set_mesh\(mesh\)"):
         REPLAY.add(replicated(REPLAY.init(ROW)), replicated(rows()))
 
 
