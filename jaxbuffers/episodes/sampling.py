@@ -121,8 +121,8 @@ class Sampling:
         if not (windows := self.count(view, where)):
             some = "" if where is None else " that where= leaves"
             return EmptyReplayError(
-                f"no legal window for {view} in the {len(table)} episodes of the store{some}; the longest has "
-                f"{table['length'].max(initial=0)} rows."
+                f"no legal window for {view} in the {len(table)} episode{'s' * (len(table) != 1)} of the store{some}; "
+                f"the longest has {table['length'].max(initial=0)} rows."
             )
         return EmptyReplayError(f"{law} gives none of the {windows} legal windows for {view} any weight.")
 

@@ -28,9 +28,16 @@ def chosen(table: Table, where: Any) -> np.ndarray:
     return np.flatnonzero(mask)
 
 
+class Columns(dict[str, np.ndarray]):
+    """Columns by their names; one that is missing is an error that names those that are there."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise KeyError(f"there is no column {name!r}; there are {', '.join(self)}.")
+
+
 def metadata_of(table: Table) -> dict[str, np.ndarray]:
     """Return the columns of a table."""
-    return {name: table[name] for name in table.names()}
+    return Columns({name: table[name] for name in table.names()})
 
 
 def once(ids: np.ndarray) -> np.ndarray:
