@@ -15,7 +15,7 @@ from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law, UniformWindows
 from jaxbuffers.episodes.random_words import seed_of
 from jaxbuffers.episodes.table import Table
-from jaxbuffers.episodes.where import chosen, metadata_of
+from jaxbuffers.episodes.where import chosen, of_columns
 from jaxbuffers.episodes.window_draw import WindowDraw
 from jaxbuffers.episodes.window_reading import read, windows_of
 from jaxbuffers.errors import EmptyReplayError, UnknownEpisodeError
@@ -136,7 +136,7 @@ def _weighed(table: Table, view: View, kind: Windows, law: Law, where: Where) ->
         only = np.zeros(len(table), np.bool_)
         only[chosen(table, where)] = True
         windows = np.where(only, windows, 0)
-    weights = law.weights(metadata_of(table), windows) if windows.any() else windows
+    weights = of_columns(lambda columns: law.weights(columns, windows), table) if windows.any() else windows
     return Chances.of(table["id"], length, windows, weights, kind)
 
 

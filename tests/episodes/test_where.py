@@ -134,9 +134,13 @@ def test_a_function_need_not_be_hashable():
 def test_a_column_that_is_missing_is_named_with_those_that_are_there():
     store = jb.EpisodeStore()
     store.add_episode({"x": np.zeros(3, np.float32)}, {"level": 1})
-    with pytest.raises(KeyError, match=r"no column 'levle'; there are id, .*level"):
-        store.sample(jb.Items(), 2, jax.random.key(0), where=lambda columns: columns["levle"] == 1)
-    with pytest.raises(KeyError, match=r"no column 'levle'; there are id, .*level"):
-        store.metadata["levle"]
-    assert "levle" not in store.metadata
-    assert store.metadata.get("levle") is None
+
+    def wrong(columns):
+        return columns["levle"] * 1.0 > 0
+
+    law = jb.episodes.WeightedEpisodes(wrong)
+    for options in ({"where": wrong}, {"law": law}):
+        with pytest.raises(KeyError, match="levle") as found:
+            store.sample(jb.Items(), 2, jax.random.key(0), **options)
+        (note,) = found.value.__notes__
+        assert note == f"The columns of the store are {', '.join(store.metadata)}."
