@@ -34,7 +34,7 @@ def metadata_of(table: Table) -> dict[str, np.ndarray]:
 
 
 def of_columns(function: Callable[[dict[str, np.ndarray]], Any], table: Table) -> Any:
-    """Return what a function says of the columns; if it looks for one that is missing, the error says which there are."""
+    """Return what a function says of the columns; where one is missing, the error says which there are."""
     columns = metadata_of(table)
     try:
         return function(columns)
