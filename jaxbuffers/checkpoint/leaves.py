@@ -75,7 +75,10 @@ def difference(name: str, saved: Described, leaf: Any) -> tuple[type[Exception],
             return DtypeError, f"{called(name)}: saved {written(saved)}, JAX would cut it to {narrow} here; {advice}"
         return None
     kind = ShapeError if saved.get("dtype", saved["kind"]) == here.get("dtype", here["kind"]) else DtypeError
-    return kind, f"{called(name)}: saved {written(saved)}, here {written(here)}"
+    advice = ""
+    if saved["kind"] in ("bool", "int", "float") and isinstance(leaf, jax.ShapeDtypeStruct) and leaf.shape == ():
+        advice = f"; jax.eval_shape makes an array of every number: give a Python {saved['kind']} in its place"
+    return kind, f"{called(name)}: saved {written(saved)}, here {written(here)}{advice}"
 
 
 def written(described: Described) -> str:

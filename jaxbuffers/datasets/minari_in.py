@@ -29,6 +29,7 @@ def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False
       ``minari_episode`` and, where there is one, ``seed``.
 
     Raises:
+      FileNotFoundError: the data set is not on this machine.
       DtypeError: there are 64-bit types, and ``narrow`` is not said.
       MissingFieldError: there is no such info.
       StructureError, ShapeError: an episode is not as Minari says; the array is named.
@@ -37,7 +38,13 @@ def from_minari(dataset: Any, *, infos: Sequence[str] = (), narrow: bool = False
     flag("narrow", narrow)
     minari = needed("minari", "minari")
     if isinstance(dataset, str):
-        dataset = minari.load_dataset(dataset)
+        try:
+            dataset = minari.load_dataset(dataset)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"there is no data set {dataset!r} on this machine, and nothing is downloaded here: "
+                f"see `minari list local` and `minari download`."
+            ) from error
     if not len(dataset):
         raise StructureError(f"the data set {dataset.id!r} has no episode.")
     row = _row(dataset, infos, narrow)

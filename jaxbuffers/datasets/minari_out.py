@@ -11,7 +11,7 @@ from jaxbuffers.datasets.spaces import check_space
 from jaxbuffers.episodes.episode import StoredEpisode
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.where import chosen
-from jaxbuffers.errors import MissingFieldError, StructureError
+from jaxbuffers.errors import ConfigurationError, MissingFieldError, StructureError
 from jaxbuffers.row import field, paths_of, with_paths
 
 AT_ONCE = 64  # episodes that are handed to Minari together
@@ -46,9 +46,20 @@ def to_minari(
     Raises:
       StructureError: an episode has no step, or there is no episode. Nothing is written.
       MissingFieldError: the rows lack a field. Nothing is written.
+      ConfigurationError: a space is missing, and there is no ``env`` that has it. Nothing is written.
       StructureError, ShapeError, DtypeError: the rows are not as the spaces say. Nothing is written.
     """
     minari = needed("minari", "minari")
+    given = {
+        name: space
+        for name, space in (("observation_space", observation_space), ("action_space", action_space))
+        if space is not None
+    }
+    if len(given) < 2 and more.get("env") is None:
+        raise ConfigurationError(
+            "Minari needs both spaces, and a store does not know them: give observation_space= and action_space=, "
+            "or env= for an environment that has them."
+        )
     table = store.table()
     at = chosen(table, where)
     if short := table["id"][at][table["length"][at] < 2].tolist():
@@ -65,8 +76,6 @@ def to_minari(
         if made is not None:
             made.update_dataset_from_buffer(buffers)
             return made
-        spaces = {"observation_space": observation_space, "action_space": action_space}
-        given = {name: space for name, space in spaces.items() if space is not None}
         return minari.create_dataset_from_buffers(
             dataset_id=dataset_id, buffer=buffers, jpeg_encoding=False, **given, **more
         )

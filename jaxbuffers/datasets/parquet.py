@@ -1,7 +1,8 @@
 """Parquet out: what is known of the episodes, and the small fields of their rows, for pandas, polars and DuckDB."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +35,8 @@ def to_parquet(
     joined by dots (``value`` for a row that is one array); arrays as lists of fixed size, texts as strings. Where an
     episode has no value there is a null; nor has the catalog another word for a NaN.
 
+    Files that are there already are replaced, once the new ones are whole: after an error they are as they were.
+
     Args:
       store: the episodes.
       episodes: the file for what is known of them, a line for each.
@@ -65,14 +68,35 @@ def to_parquet(
         if spec is None:
             raise EmptyReplayError("the store has no episode yet, and does not know what a row is.")
         names = _chosen_fields(spec, fields, size)
-    parquet.write_table(arrow.table(columns), os.fspath(episodes))
-    if rows is None or spec is None:
-        return []
+    with _whole(episodes) as file:
+        parquet.write_table(arrow.table(columns), file)
+        if rows is not None and spec is not None:
+            with _whole(rows) as other:
+                _write_rows(arrow, parquet, store, other, names, _mask(len(table), at))
+    return list(names)
+
+
+@contextmanager
+def _whole(path: str | os.PathLike) -> Iterator[str]:
+    """Give the name of a file that takes the place of another one unless there is an error."""
+    part = f"{os.fspath(path)}.part"
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _write_rows(arrow: Any, parquet: Any, store: EpisodeStore, path: str, names: dict[str, int], where: Any) -> None:
+    """Write the fields that have names, of all rows of some episodes."""
+    spec = store.spec
+    assert spec is not None
     kinds = {name: _type(arrow, spec, i) for name, i in names.items()}
     schema = arrow.schema({"episode": arrow.int64(), "time": arrow.int32()} | kinds)
     top = _top(spec, names.values())
-    with parquet.ParquetWriter(os.fspath(rows), schema) as file, _Groups(arrow, file) as groups:
-        for episode in store.episodes(_mask(len(table), at), top):
+    with parquet.ParquetWriter(path, schema) as file, _Groups(arrow, file) as groups:
+        for episode in store.episodes(where, top):
             leaves = paths_of(episode.rows)
             held = {
                 "episode": np.full(len(episode), episode.id, np.int64),
@@ -83,7 +107,6 @@ def to_parquet(
                 held[name] = store.texts.lookup(leaf) if texts else leaf
             arrays = [_named(arrow, held[each.name], each) for each in schema]
             groups.add(arrow.table(arrays, schema=schema))
-    return list(names)
 
 
 class _Groups:

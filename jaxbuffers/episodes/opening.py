@@ -57,7 +57,7 @@ def _on_disk(path: str, limit: int | None, spec: RowSpec | None, size: int, read
             raise StoreError(f"{path} cannot be a store: {error.strerror or error}.") from error
     elif not os.path.isdir(folder):
         raise StoreError(
-            f"{path} is no store, or has none in it yet; open it for writing first, without read_only=True."
+            f"there is no store at {path} yet; a writer makes it: jb.EpisodeStore(path), without read_only=True."
         )
     name = os.path.join(path, "catalog.sqlite")
     if not os.path.exists(name) and (os.listdir(folder) or os.path.exists(f"{name}.revision")):

@@ -15,7 +15,7 @@ from jaxbuffers.episodes.chances import Chances
 from jaxbuffers.episodes.laws import Law, UniformWindows
 from jaxbuffers.episodes.random_words import seed_of
 from jaxbuffers.episodes.table import Table
-from jaxbuffers.episodes.where import chosen, metadata_of
+from jaxbuffers.episodes.where import chosen, of_columns
 from jaxbuffers.episodes.window_draw import WindowDraw
 from jaxbuffers.episodes.window_reading import read, windows_of
 from jaxbuffers.errors import EmptyReplayError, UnknownEpisodeError
@@ -121,8 +121,8 @@ class Sampling:
         if not (windows := self.count(view, where)):
             some = "" if where is None else " that where= leaves"
             return EmptyReplayError(
-                f"no legal window for {view} in the {len(table)} episodes of the store{some}; the longest has "
-                f"{table['length'].max(initial=0)} rows."
+                f"no legal window for {view} in the {len(table)} episode{'s' * (len(table) != 1)} of the store{some}; "
+                f"the longest has {table['length'].max(initial=0)} rows."
             )
         return EmptyReplayError(f"{law} gives none of the {windows} legal windows for {view} any weight.")
 
@@ -136,7 +136,7 @@ def _weighed(table: Table, view: View, kind: Windows, law: Law, where: Where) ->
         only = np.zeros(len(table), np.bool_)
         only[chosen(table, where)] = True
         windows = np.where(only, windows, 0)
-    weights = law.weights(metadata_of(table), windows) if windows.any() else windows
+    weights = of_columns(lambda columns: law.weights(columns, windows), table) if windows.any() else windows
     return Chances.of(table["id"], length, windows, weights, kind)
 
 

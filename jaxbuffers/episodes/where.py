@@ -1,7 +1,7 @@
 """Which episodes are meant: by a mask over the table, by a function of its columns, or by ids."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ def chosen(table: Table, where: Any) -> np.ndarray:
     """Return where the episodes are that a mask or a function chooses; all, for None."""
     if where is None:
         return np.arange(len(table))
-    mask = where(metadata_of(table)) if callable(where) else where
+    mask = of_columns(where, table) if callable(where) else where
     refuse_masked("where", mask)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise DtypeError(f"where must be a bool array of NumPy, one for each episode, got {_described(mask)}.")
@@ -31,6 +31,16 @@ def chosen(table: Table, where: Any) -> np.ndarray:
 def metadata_of(table: Table) -> dict[str, np.ndarray]:
     """Return the columns of a table."""
     return {name: table[name] for name in table.names()}
+
+
+def of_columns(function: Callable[[dict[str, np.ndarray]], Any], table: Table) -> Any:
+    """Return what a function says of the columns; where one is missing, the error says which there are."""
+    columns = metadata_of(table)
+    try:
+        return function(columns)
+    except KeyError as error:
+        error.add_note(f"The columns of the store are {', '.join(columns)}.")
+        raise
 
 
 def once(ids: np.ndarray) -> np.ndarray:

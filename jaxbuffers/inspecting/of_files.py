@@ -46,14 +46,14 @@ def look_at_arrays(path: str) -> Report:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, LONGEST):
-                raise ValueError("its header has no length")
+                raise ValueError("it does not begin with the length of a header")
             header = json.loads(file.read(length))
         words = header.pop("__metadata__", {})
         if not all(isinstance(word, str) for word in words.values()):
-            raise ValueError("its header says what is no text")
+            raise ValueError("its header says something that is not text")
         rows = [(name, each["dtype"], str(each["shape"]), _span(each)) for name, each in header.items()]
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise StructureError(f"{path} is no file of arrays: {error}") from error
+        raise StructureError(f"{path} is not a file in the format of safetensors: {error}.") from error
     report = Report(f"File of arrays {path}", [("arrays", f"{len(rows):,}"), ("on disk", size_of(size))])
     ended = 8 + length + max((each["data_offsets"][1] for each in header.values()), default=0)
     if ended != size:

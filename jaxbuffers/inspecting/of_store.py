@@ -168,14 +168,14 @@ def _summary(column: np.ndarray) -> str:
     if column.dtype.kind == "O":
         known = [x for x in column.tolist() if x is not None]
         missing, few = len(column) - len(known), sorted(set(known))
-        told = ", ".join(map(repr, few[:4])) + (f", and {len(few) - 4} others" if len(few) > 4 else "")
+        told = ", ".join(map(repr, few[:4])) + (f", and {len(few) - 4} more" if len(few) > 4 else "")
     elif column.dtype.kind == "b":
         told = f"{int(column.sum()):,} True" if missing < len(column) else ""
     else:
         finite = np.ma.masked_invalid(column).compressed()
         missing = len(column) - len(finite)
         told = f"{_short(finite.min())} to {_short(finite.max())}" if len(finite) else ""
-    return told + (f"; {missing:,} without" if missing else "")
+    return "; ".join(part for part in (told, f"{missing:,} without" if missing else "") if part)
 
 
 def _short(x: Any) -> str:

@@ -150,7 +150,10 @@ class _Making:
         except Exception as error:
             self._error = error
             if isinstance(error, RuntimeError) and "terminated unexpectedly" in str(error):
-                self._error = WorkerError(f"a worker process has died while reading: {error}")
+                self._error = WorkerError(
+                    f"a worker process has died while reading: {error} If it never began, the main module may lack "
+                    f'`if __name__ == "__main__":` around what it does, stores included: each worker imports it.'
+                )
                 raise self._error from error
             raise
 

@@ -32,6 +32,11 @@ class Filter(abc.ABC):
     def __invert__(self) -> "Filter":
         return Not(self)
 
+    def __bool__(self) -> bool:
+        raise ConfigurationError(
+            f"{self!r} is neither true nor false: join filters by &, | and ~, not by and, or, not."
+        )
+
 
 class OfTrajectory(Filter):
     """Keeps whole trajectories, by their columns."""

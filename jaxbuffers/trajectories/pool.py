@@ -154,7 +154,7 @@ class TrajectoryPool(Drawn):
         pool.stores, pool._images = [], []
         pool._join()
         if not pool.stores:
-            raise StoreError(f"{os.fspath(path)} is no pool, and has none in it with trajectories yet.")
+            raise StoreError(f"{os.fspath(path)} is no pool, and no folder in it is one with trajectories yet.")
         pool._image_folder = os.fspath(image_folder or "")
         return pool
 

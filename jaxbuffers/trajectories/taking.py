@@ -21,7 +21,7 @@ class Taken:
 
     Attributes:
       step: the step.
-      ids: int64 ``[n]``, the trajectories; members of a group stand together.
+      ids: int64 ``[n]``, the trajectories; members of a group stand together. `TrajectoryPool.trajectory` reads one.
       reward: float64 ``[n]``.
       group: ``[n]``, ints or texts; None for those without a group.
       again: whether they had been taken for this step before, as by a run that was cut off.
@@ -78,15 +78,24 @@ def _next(steps: Steps, count: int, order: str, size: int | None, filter: Filter
     unused = np.ma.getmaskarray(steps.column("used_at")).copy()
     if filter is not None:
         unused &= np.bincount(steps.trajectory, filter.mask(steps), len(unused)) > 0
-    eligible = unused & (steps.reward != PENDING)
+    judged = steps.reward != PENDING
+    eligible = unused & judged
     if size is not None:
         names = _groups(steps)
         waiting = {None, *names[unused & ~eligible].tolist()}
         eligible &= np.array([name not in waiting for name in names.tolist()], np.bool_)
     line = in_line(steps, eligible, order, size) if eligible.any() else []
     if len(line) < count:
-        what = "trajectories" if size is None else f"groups of {size}"
-        raise EmptyReplayError(f"{count} {what} were asked for, and {len(line)} can be taken: nothing was taken.")
+        one, many = (
+            ("trajectory was", "trajectories were")
+            if size is None
+            else (f"group of {size} was", f"groups of {size} were")
+        )
+        kept = "" if filter is None else " that the filter keeps"
+        raise EmptyReplayError(
+            f"{count} {one if count == 1 else many} asked for, and {len(line)} can be taken: nothing was taken. "
+            f"Pending: {int((unused & ~judged).sum())} of the {int(unused.sum())} unused trajectories{kept}."
+        )
     return np.sort(np.concatenate([np.zeros(0, np.int64), *line[:count]]).astype(np.int64))
 
 

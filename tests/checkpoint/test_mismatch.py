@@ -45,6 +45,10 @@ def test_every_leaf_that_differs_is_named_with_what_it_was_and_is(path):
     refused(path, tree | {"a": jnp.zeros(4)}, jb.errors.ShapeError, "leaf 'a'")
     refused(path, tree | {"a": np.zeros(3)}, jb.errors.DtypeError, "saved float32[3], here float64[3]")
     refused(path, tree | {"a": 0.0}, jb.errors.DtypeError, "saved float32[3], here a Python float")
+    said = refused(
+        path, jax.eval_shape(lambda: tree), jb.errors.DtypeError, "leaf 'd': saved a Python int, here int32[]; "
+    )
+    assert "give a Python int in its place" in said
 
 
 def test_leaves_that_are_missing_or_more_are_named(path):

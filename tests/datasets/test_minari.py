@@ -173,6 +173,11 @@ def test_malformed_data_sets_are_named():
             from_minari(made)
 
 
+def test_a_data_set_that_is_not_here_is_named():
+    with pytest.raises(FileNotFoundError, match=r"'ours/elsewhere-v0' on this machine.*minari download"):
+        from_minari("ours/elsewhere-v0")
+
+
 def test_a_data_set_without_episodes_is_named():
     made = recorded(NESTED["place"], ACTIONS["box"], episodes=1)
     with pytest.raises(jb.errors.StructureError, match="'ours/recorded-v0' has no episode"):
@@ -213,4 +218,7 @@ def test_what_minari_cannot_hold_is_named(monkeypatch):
             to_minari(store, "ours/none-v0", observation_space=other, action_space=space)
     with pytest.raises(jb.errors.StructureError, match="'action' is not nested"):
         to_minari(store, "ours/none-v0", observation_space=space, action_space=SPACES.Text(3))
+    for given in ({}, {"observation_space": space}, {"action_space": space}):
+        with pytest.raises(jb.errors.ConfigurationError, match=r"give observation_space= and action_space=, or env="):
+            to_minari(store, "ours/none-v0", **given)
     assert "ours/none-v0" not in minari.list_local_datasets()

@@ -146,3 +146,19 @@ def test_fields_that_cannot_be_written_are_named(tmp_path):
         to_parquet(store, *paths)
     with pytest.raises(jb.errors.ConfigurationError, match="the file of the episodes and that of the rows"):
         to_parquet(store_of(2), paths[0], tmp_path / "." / "e.parquet")
+
+
+def test_files_are_replaced_whole_or_left_as_they_were(tmp_path):
+    paths = tmp_path / "e.parquet", tmp_path / "r.parquet"
+    store = store_of(3, 4)
+    to_parquet(store, *paths)
+    before = [path.read_bytes() for path in paths]
+    rows = store[0].rows | {"mission": ["a", "\ud800", "b"], "pair": [[None, None]] * 3}
+    store.add_episode(rows)
+    with pytest.raises(jb.errors.DtypeError, match="half a surrogate pair"):
+        to_parquet(store, *paths)
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    to_parquet(store, *paths, fields=["place.x"])
+    assert parquet.read_table(paths[1]).num_rows == 10
+    assert sorted(tmp_path.iterdir()) == sorted(paths)

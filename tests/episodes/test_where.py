@@ -129,3 +129,18 @@ def test_a_function_need_not_be_hashable():
     store = flagged_store([4, 7])
     assert store.count(VIEW, Long([5])) == 7
     assert store.count(VIEW, Long([3])) == 11
+
+
+def test_a_column_that_is_missing_is_named_with_those_that_are_there():
+    store = jb.EpisodeStore()
+    store.add_episode({"x": np.zeros(3, np.float32)}, {"level": 1})
+
+    def wrong(columns):
+        return columns["levle"] * 1.0 > 0
+
+    law = jb.episodes.WeightedEpisodes(wrong)
+    for options in ({"where": wrong}, {"law": law}):
+        with pytest.raises(KeyError, match="levle") as found:
+            store.sample(jb.Items(), 2, jax.random.key(0), **options)
+        (note,) = found.value.__notes__
+        assert note == f"The columns of the store are {', '.join(store.metadata)}."

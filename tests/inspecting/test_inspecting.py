@@ -181,3 +181,12 @@ def test_an_empty_store_and_one_in_memory():
     assert list(plain(inspect(store)))[1:] == ["  episodes  0", "  rows      0", "  texts     0 (0 B)"]
     store.add_episode({"x": np.zeros(3, np.float32)})
     assert dict(inspect(store).facts)["rows of an episode"] == "3 to 3, mean 3.0"
+
+
+def test_columns_without_values_and_with_many_are_summed_up():
+    store = jb.EpisodeStore(columns={"empty": int})
+    for i in range(6):
+        store.add_episode({"x": np.zeros(2, np.float32)}, {"name": f"n{i}"})
+    own = table(inspect(store), "Columns of your own")
+    assert own["name"] == ("str", "'n0', 'n1', 'n2', 'n3', and 2 more")
+    assert own["empty"] == ("int", "6 without")

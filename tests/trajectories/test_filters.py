@@ -238,3 +238,9 @@ def test_filters_are_values_that_say_what_they_are():
     ):
         with pytest.raises(ConfigurationError):
             wrong()
+
+
+def test_filters_are_not_joined_by_words():
+    for joined in (lambda: jt.judged() and jt.blocked(), lambda: not jt.judged(), lambda: jt.blocked() or jt.judged()):
+        with pytest.raises(ConfigurationError, match="neither true nor false: join filters by &"):
+            joined()

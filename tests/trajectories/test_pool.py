@@ -87,7 +87,7 @@ def test_a_store_of_other_rows_is_no_pool(tmp_path):
     for read in (TrajectoryPool, TrajectoryPool.open):
         with pytest.raises(StoreError, match="it is no pool"):
             read(tmp_path / "store")
-    with pytest.raises(StoreError, match="is no pool, and has none in it"):
+    with pytest.raises(StoreError, match="is no pool, and no folder in it is one"):
         TrajectoryPool.open(tmp_path / "nothing")
 
 

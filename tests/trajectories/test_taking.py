@@ -51,7 +51,7 @@ def test_the_freshest_and_not_too_stale():
     assert sorted(pool.take(2, step=0, order="freshest").ids.tolist()) == [1, 4]
     assert pool.take(1, step=1, filter=fresh(5, 2)).ids.tolist() == [0]
     assert pool.take(1, step=2, order="freshest", filter=fresh(5, 2)).ids.tolist() == [3]
-    with pytest.raises(EmptyReplayError, match="1 trajectories were asked for, and 0"):
+    with pytest.raises(EmptyReplayError, match="1 trajectory was asked for, and 0"):
         pool.take(1, step=3, filter=fresh(5, 2))
     assert pool.take(2, step=3, order="freshest").ids.tolist() == [2, 5]  # those that do not say come last
 
@@ -63,7 +63,7 @@ def test_groups_are_taken_whole_once_all_their_attempts_are_judged():
     first = pool.take(1, step=0, group_size=3)
     assert (first.ids.tolist(), first.group.tolist()) == ([1, 4, 6], ["b"] * 3)
     np.testing.assert_allclose(first.advantages(epsilon=0), [-np.sqrt(2), np.sqrt(0.5), np.sqrt(0.5)])
-    with pytest.raises(EmptyReplayError, match="1 groups of 3 were asked for, and 0"):
+    with pytest.raises(EmptyReplayError, match="1 group of 3 was asked for, and 0"):
         pool.take(1, step=1, group_size=3)
     pool.judge(5, reward=0)
     pool.extend([trajectory(i, 1, reward=i, group_id="c") for i in range(3)])
@@ -78,8 +78,14 @@ def test_groups_are_taken_whole_once_all_their_attempts_are_judged():
 def test_a_group_waits_for_its_pending_members_unless_they_are_left_behind():
     pool = TrajectoryPool()
     pool.extend([trajectory(i, 1, reward=r, group_id=7) for i, r in enumerate([0, 1, 1, -1])])
-    with pytest.raises(EmptyReplayError, match="1 groups of 3 were asked for, and 0"):
+    with pytest.raises(
+        EmptyReplayError, match=r"1 group of 3 was asked for, and 0 .* 1 of the 4 unused trajectories[.]"
+    ):
         pool.take(1, step=0, group_size=3)
+    with pytest.raises(
+        EmptyReplayError, match=r"2 groups of 3 were .* 0 of the 2 unused trajectories that the filter k"
+    ):
+        pool.take(2, step=0, group_size=3, filter=successful())
     assert pool.take(1, step=0, group_size=3, filter=judged()).ids.tolist() == [0, 1, 2]
     pool.judge(3, reward=0)
     pool.add(trajectory(4, 1, group_id=7))
@@ -124,7 +130,7 @@ def test_what_was_taken_is_not_forgotten_when_all_of_it_has_left(tmp_path, order
 def test_pools_without_groups_have_none_to_take():
     pool = TrajectoryPool()
     pool.add(trajectory())
-    with pytest.raises(EmptyReplayError, match="1 groups of 2"):
+    with pytest.raises(EmptyReplayError, match="1 group of 2"):
         pool.take(1, step=0, group_size=2)
     assert pool.take(1, step=0, filter=successful()).group.tolist() == [None]
 
