@@ -1,5 +1,6 @@
 """Whole episodes outside the device, on disk or in the host's memory."""
 
+from jaxbuffers.checkpoint.tree import register
 from jaxbuffers.episodes.batches import Place, StoreBatches
 from jaxbuffers.episodes.episode import StoredEpisode
 from jaxbuffers.episodes.laws import (
@@ -11,6 +12,7 @@ from jaxbuffers.episodes.laws import (
     WeightedEpisodes,
 )
 from jaxbuffers.episodes.mixture import MixedBatch, Mixture
+from jaxbuffers.episodes.open_rows import WRITER
 from jaxbuffers.episodes.refill import Refilled
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.tee import Tee
@@ -33,3 +35,5 @@ __all__ = [
     "UniformWindows",
     "WeightedEpisodes",
 ]
+
+register(EpisodeWriter, WRITER)

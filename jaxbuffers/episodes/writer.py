@@ -20,8 +20,8 @@ class EpisodeWriter:
     many end there. A row that opens an episode without ``is_first``, such as the first of a stream that was joined
     midway, is stored with ``is_first`` set: so every stored episode begins where its flags say, also in a ring.
 
-    Open episodes are in memory only. Close the writer, or use it as a context manager: on leaving, open episodes are
-    finished as truncated, or dropped where an exception is raised.
+    Open episodes are in memory only, and in a checkpoint that has the writer in its tree. Close the writer, or use it
+    as a context manager: on leaving, open episodes are finished as truncated, or dropped where an exception is raised.
 
     Attributes:
       metadata: columns of your own for the episodes that end from now on; it may be changed at any time.
