@@ -14,7 +14,17 @@ from jaxbuffers.environments.recorder import Recorder, RecorderState
 from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.fence import fence
-from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
+from jaxbuffers.host import (
+    BatchDataset,
+    Collated,
+    Demonstrations,
+    HostBatch,
+    HostReplay,
+    Inbox,
+    InboxBlock,
+    WindowDataset,
+    collate,
+)
 from jaxbuffers.onpolicy import filters, returns
 from jaxbuffers.onpolicy.flattening import swap_and_flatten01, unflatten_and_swap01
 from jaxbuffers.onpolicy.minibatches import Minibatch, Minibatches, minibatches
@@ -82,6 +92,8 @@ __all__ = [
     "Hindsight",
     "HostBatch",
     "HostReplay",
+    "Inbox",
+    "InboxBlock",
     "Index",
     "Items",
     "Legal",
