@@ -29,9 +29,10 @@ import jaxbuffers as jb
 NUMBER, WAITING = 64, 256  # rows in an answer and of an actor in a block; rows of an actor that can wait
 CAPACITY, BATCH, VIEW = 100_000, 128, jb.Transitions(n_step=5, gamma=0.99)
 SAMPLES_PER_ROW, WARMUP = 16, 1_000
-MAX_STALENESS, PUBLISH = 500, 25  # updates that a policy may be behind, and from one to the next
+MAX_STALENESS, EVERY = 500, 25  # updates that a policy may be behind, and from one to the next
 UNITS, LEARNING_RATE, SLOW = 128, 1e-3, 0.01
 COMPARED = 20_000  # rows of the single process that Ray is compared with
+TOGETHER = 25  # blocks in a point of the picture
 EXPLORING, EPSILON, TRIAL = 0.2, 0.02, 20  # explore less and less for this part of the time; episodes to judge
 
 
@@ -107,7 +108,7 @@ class Training:
         self.lives, self.version = [0] * self.actors, [0] * self.actors  # of the actors, and of their weights
         self.staleness: list[np.ndarray] = []
         self.began: tuple[float, int] | None = None  # when it was compiled, and how many steps had been taken
-        self.publish()
+        self.send()
 
     def go(self, signals: Signals, show: Any = lambda **_: None) -> float:
         """Train until there are enough rows or a signal comes; return environment steps a second."""
@@ -118,8 +119,8 @@ class Training:
             if self.run.age.is_ready():  # the learner is free
                 if self.began is None and self.record["blocks"]:
                     self.began = time.perf_counter(), self.record["steps"]
-                if int(self.run.age) >= self.inbox.version + PUBLISH:
-                    self.publish()
+                if int(self.run.age) >= self.inbox.version + EVERY:
+                    self.send()
                 if self.can_insert(self.run.limiter, self.actors * NUMBER) and self.learn(at_least=NUMBER):
                     scores = [score for _, score in self.record["scores"][-TRIAL:]]
                     show(r=np.mean(scores or [np.nan]), completed=self.record["rows"])
@@ -181,9 +182,9 @@ class Training:
         if self.saved:
             self.saved.save(self.record["blocks"], self.run, self.record, **how)
 
-    def publish(self) -> None:
+    def send(self) -> None:
         """Bring the weights to where actors find them."""
-        self.inbox.publish(int(self.run.age))
+        self.inbox.announce(int(self.run.age))
         self.weights = self.pool.send(jax.device_get(self.run.weights))
 
 
@@ -216,18 +217,21 @@ def picture(path: str, title: str, record: dict) -> None:
     mean = np.convolve(scores, np.ones(TRIAL) / TRIAL, "valid") if len(scores) >= TRIAL else scores[:0]
     axes[0].plot(at, scores, ".", color="0.75", markersize=3, label="episodes")
     axes[0].plot(at[len(at) - len(mean) :], mean, linewidth=2, label=f"mean of {TRIAL}")
-    rows, waiting, median, most = np.array(record["queue"]).reshape(-1, 4).T
-    axes[1].plot(rows, waiting, linewidth=1)
-    axes[2].plot(rows, most, linewidth=1, label="95th percentile of a block")
-    axes[2].plot(rows, median, linewidth=1, label="median")
+    queue = np.array(record["queue"]).reshape(-1, 4)
+    parts = np.array_split(queue, -(-len(queue) // TOGETHER))  # blocks, some at a time
+    rows, waiting, median, _ = np.array([part.mean(0) for part in parts]).T
+    axes[1].plot(rows, waiting, label=f"mean of {TOGETHER} blocks")
+    low, high = np.array([(part[:, 1].min(), part[:, 1].max()) for part in parts]).T
+    axes[1].fill_between(rows, low, high, alpha=0.2, linewidth=0, label="least and most")
+    axes[2].plot(rows, [np.percentile(part[:, 3], 95) for part in parts], label="95th percentile")
+    axes[2].plot(rows, median, label="median")
     for axis, name in zip(axes, ("return", "rows waiting", "staleness in updates"), strict=True):
-        axis.set(ylabel=name, ylim=(0, None))
+        axis.set(ylabel=name, ylim=(0, 1.2 * axis.get_ylim()[1]))
+        axis.legend(loc="upper left", ncols=2)
     axes[0].set_title(title)
-    axes[0].legend(loc="upper left")
-    axes[2].legend(loc="upper left")
     axes[2].set_xlabel("rows")
     axes[2].xaxis.set_major_formatter("{x:,.0f}")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
 
 

@@ -109,7 +109,7 @@ class Inbox:
 
     @property
     def version(self) -> int:
-        """The newest version of the policy, 0 at first; see `publish`."""
+        """The newest version of the policy, 0 at first; see `announce`."""
         return self._version
 
     @property
@@ -122,7 +122,7 @@ class Inbox:
         """How many rows are here, of all streams."""
         return int(self.waiting.sum())
 
-    def publish(self, version: int) -> None:
+    def announce(self, version: int) -> None:
         """Say that there is a new policy.
 
         Args:
@@ -257,7 +257,7 @@ class Inbox:
                 f"actor {actor} is in life {self._lives[actor]}; these rows come from life {life}, which is over."
             )
         if version > self._version:
-            raise ConfigurationError(f"version {version} has not been published; the newest is {self._version}.")
+            raise ConfigurationError(f"version {version} has not been announced; the newest is {self._version}.")
         if self.max_staleness is not None and self._version - version > self.max_staleness:
             raise StaleRowsError(
                 f"actor {actor}: its policy has version {version}, the newest is {self._version}, and "
@@ -268,6 +268,6 @@ class Inbox:
             begins = (first & written & (np.cumsum(written, 0) == 1)).any(0)  # the first row that there is
             if (bad := self._cut[streams] & written.any(0) & ~begins).any():
                 raise StructureError(
-                    f"actor {actor}: stream {streams.start + int(np.argmax(bad))} was cut by lost(), so its next row "
-                    f"must be is_first; these rows go on with an episode that is over. Reset the environment."
+                    f"actor {actor}: stream {streams.start + int(np.argmax(bad))} was cut by lost(); its next row must "
+                    f"be is_first. Reset the environment."
                 )

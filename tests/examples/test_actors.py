@@ -158,7 +158,7 @@ def test_a_policy_that_is_too_old_is_refused_and_the_actor_begins_afresh(loop):
     training.ask()
     training.hear(*pool.answer())
     training.ask()
-    training.inbox.publish(actors.MAX_STALENESS + 1)
+    training.inbox.announce(actors.MAX_STALENESS + 1)
     training.hear(*pool.answer())
     assert training.record["refused"] == SMALL["NUMBER"]
     training.ask()
@@ -215,7 +215,9 @@ def test_actors_that_are_killed_at_any_moment_are_replaced_and_no_process_is_lef
     command = [sys.executable, "-W", "ignore", "-c", program, *options, "--out", str(tmp_path / "actors.png")]
     said = tmp_path / "said"
     with said.open("w") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         for killed in range(kills):
             wait_until(lambda n=killed: said.read_text().count(" is process ") == n + 2)
@@ -227,7 +229,10 @@ def test_actors_that_are_killed_at_any_moment_are_replaced_and_no_process_is_lef
         wait_until(lambda: list((tmp_path / "run").glob("step-*")))
         family = descendants(process.pid)
         assert len(family) > 3
-        process.send_signal(end)
+        if end == signal.SIGINT:
+            os.killpg(process.pid, end)  # as Ctrl-C in a terminal does: to the whole group that was started here
+        else:
+            process.send_signal(end)
         assert process.wait(60) == (0 if end != signal.SIGKILL else -signal.SIGKILL)
     finally:
         if process.poll() is None:

@@ -111,7 +111,7 @@ def test_any_order_of_puts_takes_and_losses_is_that_of_lists(data):
     lists = Lists(actors * each, capacity)
     for _ in range(data.draw(st.integers(1, 25))):
         what, actor = (
-            data.draw(st.sampled_from(["put"] * 4 + ["take", "lost", "publish"])),
+            data.draw(st.sampled_from(["put"] * 4 + ["take", "lost", "announce"])),
             data.draw(st.integers(0, actors - 1)),
         )
         if what == "put":
@@ -150,7 +150,7 @@ def test_any_order_of_puts_takes_and_losses_is_that_of_lists(data):
             inbox.lost(actor)
             lists.lost(range(actor * each, (actor + 1) * each))
         else:
-            inbox.publish(inbox.version + data.draw(st.integers(0, 3)))
+            inbox.announce(inbox.version + data.draw(st.integers(0, 3)))
         assert inbox.waiting.tolist() == [len(rows) for rows in lists.waiting]
         assert len(inbox) == sum(map(len, lists.waiting))
     for actor in range(actors):
@@ -232,21 +232,21 @@ def test_late_rows_of_a_predecessor_are_refused_and_those_of_its_successor_begin
 
 def test_too_old_a_policy_is_refused_at_the_limit_and_counted_below_it():
     inbox = jb.Inbox(ROW, 1, length=4, capacity=4, max_staleness=2)
-    inbox.publish(5)
+    inbox.announce(5)
     with pytest.raises(StaleRowsError, match=r"version 2, the newest is 5, and max_staleness=2. Send it the weights"):
         inbox.put(0, some(1, first=True), version=2)
     inbox.put(0, some(1, first=True), version=3)
     inbox.put(0, some(2), version=5)
     inbox.put(0, some(3), version=4)
-    inbox.publish(7)  # what waits grows older
+    inbox.announce(7)  # what waits grows older
     block = inbox.take()
     assert block.staleness[:, 0].tolist() == [4, 2, 0, 0]
     assert block.staleness.dtype == np.int32
-    with pytest.raises(ConfigurationError, match="version 8 has not been published; the newest is 7"):
+    with pytest.raises(ConfigurationError, match="version 8 has not been announced; the newest is 7"):
         inbox.put(0, some(4), version=8)
     for wrong, why in ((6, "must not go down"), (2**31, "below"), (True, "int of at least 0")):
         with pytest.raises(ConfigurationError, match=why):
-            inbox.publish(wrong)
+            inbox.announce(wrong)
     assert inbox.version == 7
 
 
