@@ -237,7 +237,7 @@ def test_actors_that_are_killed_at_any_moment_are_replaced_and_no_process_is_lef
     finally:
         if process.poll() is None:
             process.kill()
-    wait_until(lambda: not any(alive(pid) for pid in family))
+    wait_until(lambda: not any(alive(pid) for pid in family), 180)  # without a driver, Ray takes a minute
     count = said.read_text().count("died and is replaced")
     assert count == kills
     with pytest.MonkeyPatch.context() as patch:
