@@ -1,5 +1,6 @@
 """An inbox gives the rows of every stream in order, none twice, none lost, and ends what a lost actor began."""
 
+import signal
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -376,3 +377,28 @@ def test_a_put_that_waits_is_refused_if_its_actor_is_replaced_meanwhile_or_time_
     assert not thread.is_alive()
     assert isinstance(errors[0], StaleRowsError)
     assert inbox.waiting.tolist() == [2]
+
+
+def test_a_signal_in_the_middle_of_a_put_waits_until_all_rows_are_in(monkeypatch):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    inbox = jb.Inbox(ROW, 1, length=4, capacity=4)
+    real = inbox._streams.append
+
+    def append(*args):
+        signal.raise_signal(signal.SIGINT)  # before the first row is there
+        real(*args)
+
+    monkeypatch.setattr(inbox._streams, "append", append)
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            inbox.put(0, some(1, 2, first=True))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert inbox.take().rows["obs"][:, 0, 0].tolist() == [1, 0, 0, 0]
+    assert len(inbox) == 1  # 2 waits for its successor
