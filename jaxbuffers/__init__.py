@@ -79,6 +79,8 @@ __all__ = [
     "Hindsight",
     "HostBatch",
     "HostReplay",
+    "Inbox",
+    "InboxBlock",
     "Index",
     "Items",
     "Legal",
@@ -148,13 +150,33 @@ __all__ = [
 if TYPE_CHECKING:
     from jaxbuffers import checkpoint, datasets, episodes, loading, planet, trajectories
     from jaxbuffers.episodes import EpisodeStore, EpisodeWriter, StoredEpisode
-    from jaxbuffers.host import BatchDataset, Collated, Demonstrations, HostBatch, HostReplay, WindowDataset, collate
+    from jaxbuffers.host import (
+        BatchDataset,
+        Collated,
+        Demonstrations,
+        HostBatch,
+        HostReplay,
+        Inbox,
+        InboxBlock,
+        WindowDataset,
+        collate,
+    )
     from jaxbuffers.texts import Remap, TextTable, TokenBatch, Tokens, intern_messages, lookup_messages
     from jaxbuffers.trajectories import TrajectoryPool
 else:  # rooms on the host are imported by those who use them: a training loop on the device starts in half the time
     _LATER = {
         "episodes": ("EpisodeStore", "EpisodeWriter", "StoredEpisode"),
-        "host": ("BatchDataset", "Collated", "Demonstrations", "HostBatch", "HostReplay", "WindowDataset", "collate"),
+        "host": (
+            "BatchDataset",
+            "Collated",
+            "Demonstrations",
+            "HostBatch",
+            "HostReplay",
+            "Inbox",
+            "InboxBlock",
+            "WindowDataset",
+            "collate",
+        ),
         "texts": ("Remap", "TextTable", "TokenBatch", "Tokens", "intern_messages", "lookup_messages"),
         "trajectories": ("TrajectoryPool",),
     }

@@ -132,6 +132,14 @@ class OutOfMemoryError(MemoryError):
     """A replay does not fit on its device; says what would."""
 
 
+class InboxFullError(RuntimeError):
+    """An inbox has no room for rows: the learner takes them more slowly than the actors make them."""
+
+
+class StaleRowsError(RuntimeError):
+    """Rows come to an inbox from too old a policy, or from an actor that has been replaced."""
+
+
 class WorkerError(RuntimeError):
     """A worker process that reads batches ahead has died."""
 

@@ -14,6 +14,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/index.md",
+    "docs/actors.md",
     "docs/batch.md",
     "docs/checkpoints.md",
     "docs/datasets.md",
