@@ -72,7 +72,7 @@ def _taken_as_it_is(leaf: Any) -> bool:
     if type(leaf) is not np.ndarray and not isinstance(leaf, np.generic):
         return False
     try:
-        return jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype
+        return leaf.dtype.isnative and jax.dtypes.canonicalize_dtype(leaf.dtype) == leaf.dtype
     except TypeError:  # of texts, objects and times
         return False
 

@@ -1,5 +1,6 @@
 """Verbs called eagerly: one program each, and nothing else is different."""
 
+import functools
 import traceback
 
 import chex
@@ -45,19 +46,22 @@ def equal(got, wanted):
     jax.tree.map(np.testing.assert_array_equal, got, wanted)
 
 
+class Heard:
+    """What JAX says of what it does; a listener stays for good, as not every JAX can take one back."""
+
+    def __init__(self):
+        self.events = []
+        jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: self.events.append(event))
+
+
+HEARD = functools.cache(Heard)
+
+
 def compilations(call):
     """How many programs a call compiles."""
-    counted = []
-
-    def listen(event, *_, **__):
-        counted.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        call()
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    return sum("backend_compile" in event for event in counted)
+    HEARD().events.clear()
+    call()
+    return sum("backend_compile" in event for event in HEARD().events)
 
 
 @pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[0]), ids=lambda sampler: type(sampler).__name__)
