@@ -117,7 +117,7 @@ class ResponseError(ValueError):
 
 
 class WrongProcessError(RuntimeError):
-    """A text table, a buffer or a store is used in, or sent to, another process than the one that made it."""
+    """A text table, a buffer, a store or an inbox is used in, or sent to, another process than the one that made it."""
 
 
 class CheckpointError(RuntimeError):

@@ -1,5 +1,6 @@
 """Inbox: rows of many actors, in any order, become whole blocks for `Replay.add`."""
 
+import os
 import threading
 import time
 from typing import Any, NamedTuple
@@ -7,7 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxbuffers.checks import number, positive
-from jaxbuffers.errors import ConfigurationError, InboxFullError, ShapeError, StaleRowsError, StructureError
+from jaxbuffers.errors import (
+    ConfigurationError,
+    InboxFullError,
+    ShapeError,
+    StaleRowsError,
+    StructureError,
+    WrongProcessError,
+)
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.incoming import incoming
 from jaxbuffers.host.signals import section
@@ -96,11 +104,15 @@ class Inbox:
         self._each = self.num_envs or 1
         self._spec = spec
         self._streams = Streams(spec, self.actors * self._each, self.capacity)
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
+        self._here = os.getpid()
+        self._condition = threading.Condition(threading.RLock())
         self._version = 0
         self._lives = [0] * self.actors
-        self._cut = np.zeros(self.num_streams, bool)  # whose next row must be a first one
+
+    def __reduce__(self) -> Any:
+        raise WrongProcessError(
+            "an Inbox stays in the process that made it, and cannot be copied. Send the rows of other processes here."
+        )
 
     @property
     def num_streams(self) -> int:
@@ -115,7 +127,7 @@ class Inbox:
     @property
     def waiting(self) -> np.ndarray:
         """How many rows of each stream are here, those held back included: int64 ``[E]``."""
-        with self._lock:
+        with self._changed:
             return self._streams.waiting
 
     def __len__(self) -> int:
@@ -130,7 +142,7 @@ class Inbox:
         """
         if (version := positive("version", version, minimum=0)) >= 2**31:
             raise ConfigurationError(f"version must be below 2**31, got {version}.")
-        with section(self._lock):
+        with section(self._changed):
             if version < self._version:
                 raise ConfigurationError(f"version must not go down: {self._version} came before {version}.")
             self._version = version
@@ -146,6 +158,8 @@ class Inbox:
         timeout: float | None = 0.0,
     ) -> None:
         """Append rows to the streams of an actor: all of them or, with an error, none. They are copied.
+
+        A signal's handler that raises while rows are being copied does so when all are here.
 
         Args:
           actor: its number, from 0.
@@ -166,6 +180,7 @@ class Inbox:
         """
         actor = self._number(actor)
         version = positive("version", version, minimum=0)
+        life = None if life is None else positive("life", life, minimum=0)
         seconds = None if timeout is None else number("timeout", timeout, 0)
         leaves, written = incoming(self._spec, self.num_envs, rows, mask)
         streams = slice(actor * self._each, (actor + 1) * self._each)
@@ -187,34 +202,41 @@ class Inbox:
                     )
                 if not full.any():
                     break
-            with section(self._lock):
+            with section(self._changed):
                 self._streams.append(streams, leaves, written, version)
-                self._cut[streams] &= ~written.any(0)
                 self._changed.notify_all()
 
     def take(self, at_least: int = 1, timeout: float | None = 0.0) -> InboxBlock | None:
         """Remove a block: of every stream the oldest rows, up to N.
 
         Args:
-          at_least: rows that the block must have, from 0, which any block has, to ``length * num_streams``, a full one.
+          at_least: rows that the block must have, from 0, which any block has, to a full one. To wait without end, ask
+            for fewer than can wait: rows held back do not count, nor those of a put that finds no room.
           timeout: seconds to wait for so many; None for no end.
 
         Returns:
-          The block, or None if there are not so many.
+          The block, or None if there are not so many. If a signal's handler raises meanwhile, the rows stay here.
         """
         at_least = positive("at_least", at_least, minimum=0)
-        if at_least > self.length * self.num_streams:
-            raise ConfigurationError(f"at_least={at_least}, but a block has {self.length * self.num_streams} rows.")
+        if at_least > (most := min(self.length, self.capacity) * self.num_streams):
+            raise ConfigurationError(f"at_least={at_least}, but a block has {most} rows, as many as can wait.")
         seconds = None if timeout is None else number("timeout", timeout, 0)
         end = None if seconds is None else time.monotonic() + seconds
         with self._changed:
             while np.minimum(self._streams.ready, self.length).sum() < at_least:
                 if not self._wait(end):
                     return None
-            with section(self._lock):
-                rows, mask, versions = self._streams.take(self.length)
-                self._changed.notify_all()
-                staleness = np.where(mask, self._version - versions, 0).astype(np.int32)
+            after = None
+            try:
+                with section(self._changed):
+                    rows, mask, versions = self._streams.take(self.length)
+                    self._changed.notify_all()
+                    staleness = np.where(mask, self._version - versions, 0).astype(np.int32)
+                    after = self._streams.moved
+            except BaseException:  # of a signal's handler: nobody gets the block, so its rows stay
+                if after is not None and np.array_equal(after, self._streams.moved):
+                    self._streams.give_back(mask)
+                raise
         return InboxBlock(rows, mask, staleness)
 
     def lost(self, actor: int) -> int:
@@ -228,12 +250,20 @@ class Inbox:
         """
         actor = self._number(actor)
         streams = slice(actor * self._each, (actor + 1) * self._each)
-        with section(self._lock):
+        with section(self._changed):
             self._streams.end(streams)
-            self._cut[streams] = True
             self._lives[actor] += 1
             self._changed.notify_all()
             return self._lives[actor]
+
+    @property
+    def _changed(self) -> threading.Condition:
+        if self._here != os.getpid():
+            raise WrongProcessError(
+                f"the inbox is in process {self._here}, this is {os.getpid()}: rows put here do not arrive there. Send "
+                f"them by a pipe, a queue or Ray, and put them there."
+            )
+        return self._condition
 
     def _number(self, actor: int) -> int:
         if (actor := positive("actor", actor, minimum=0)) >= self.actors:
@@ -245,7 +275,7 @@ class Inbox:
         left = None if end is None else end - time.monotonic()
         if left is not None and left <= 0:
             return False
-        self._changed.wait(left)
+        self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         return True
 
     def _admit(
@@ -263,11 +293,8 @@ class Inbox:
                 f"actor {actor}: its policy has version {version}, the newest is {self._version}, and "
                 f"max_staleness={self.max_staleness}. Send it the weights, call lost({actor}), reset its environments."
             )
-        if ("is_first",) in self._spec.paths:
-            first = leaves[self._spec.paths.index(("is_first",))]
-            begins = (first & written & (np.cumsum(written, 0) == 1)).any(0)  # the first row that there is
-            if (bad := self._cut[streams] & written.any(0) & ~begins).any():
-                raise StructureError(
-                    f"actor {actor}: stream {streams.start + int(np.argmax(bad))} was cut by lost(); its next row must "
-                    f"be is_first. Reset the environment."
-                )
+        if (bad := self._streams.broken(streams, leaves, written)).any():
+            raise StructureError(
+                f"actor {actor}: stream {streams.start + int(np.argmax(bad))} was cut by lost(); its next row must be "
+                f"is_first. Reset the environment."
+            )

@@ -32,6 +32,8 @@ class Streams:
         self.holds = ("is_last",) in spec.paths
         self._last = self._leaves[spec.paths.index(("is_last",))] if self.holds else np.zeros((streams, capacity), bool)
         self._held = np.zeros(streams, bool)
+        self._first = spec.paths.index(("is_first",)) if ("is_first",) in spec.paths else None
+        self._cut = np.zeros(streams, bool)  # whose next row must be a first one
 
     @property
     def waiting(self) -> np.ndarray:
@@ -42,6 +44,11 @@ class Streams:
     def ready(self) -> np.ndarray:
         """How many of them can leave, int64 ``[E]``."""
         return self.waiting - self._held
+
+    @property
+    def moved(self) -> np.ndarray:
+        """How many rows have ever left each stream, and have come: int64 ``[2, E]``."""
+        return np.stack([self._taken, self._put])
 
     def append(self, streams: slice, leaves: list[np.ndarray], written: np.ndarray, version: int) -> None:
         """Copy rows to the ends of some queues, which must have room.
@@ -58,14 +65,26 @@ class Streams:
             kept[at] = leaf[row, stream]
         self._versions[at] = version
         self._put[streams] += written.sum(0)
+        self._cut[streams] &= ~written.any(0)
         self._hold()
 
     def end(self, streams: slice) -> np.ndarray:
-        """Make the rows that are held back in some streams the last of their episodes; return where there were any."""
+        """Make the rows that are held back in some streams the last of their episodes; return where there were any.
+
+        The next row of each must be a first one: see `broken`.
+        """
         held = np.nonzero(self._held[streams])[0] + streams.start
         self._last[held, (self._put[held] - 1) % self.capacity] = True
         self._held[held] = False
+        self._cut[streams] = True
         return held
+
+    def broken(self, streams: slice, leaves: list[np.ndarray], written: np.ndarray) -> np.ndarray:
+        """Say in which streams rows, as for `append`, would follow an `end` and begin no episode: bool ``[e]``."""
+        if self._first is None:
+            return np.zeros(written.shape[1], bool)
+        begins = (leaves[self._first] & written & (np.cumsum(written, 0) == 1)).any(0)  # the first row that there is
+        return self._cut[streams] & written.any(0) & ~begins
 
     def take(self, length: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """Remove up to N rows of each stream, the oldest that are ready.
@@ -87,6 +106,10 @@ class Streams:
         rows, versions = [block(kept) for kept in self._leaves], block(self._versions)
         self._taken += number
         return self.spec.treedef.unflatten(rows), mask, versions
+
+    def give_back(self, mask: np.ndarray) -> None:
+        """Undo a `take` whose mask this was, if no rows have come since."""
+        self._taken -= mask.sum(0)
 
     def _hold(self) -> None:
         if self.holds:

@@ -119,7 +119,7 @@ def test_any_order_of_puts_takes_and_losses_is_that_of_lists(data):
             rows["obs"][:] = 777  # its owner may write to it again
         elif what == "take":
             ready = sum(min(lists.ready(s), length) for s in range(actors * each))
-            at_least = data.draw(st.integers(0, length * actors * each))
+            at_least = data.draw(st.integers(0, min(length, capacity) * actors * each))
             block = inbox.take(at_least)
             assert (block is None) == (ready < at_least)
             if block is not None:

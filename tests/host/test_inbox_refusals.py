@@ -1,5 +1,8 @@
 """An inbox: what is refused, and threads and signals while it waits."""
 
+import copy
+import os
+import pickle
 import signal
 import sys
 import threading
@@ -18,6 +21,7 @@ from jaxbuffers.errors import (
     ShapeError,
     StaleRowsError,
     StructureError,
+    WrongProcessError,
 )
 
 from .actor_rows import ROW, rows_of, some
@@ -174,3 +178,81 @@ def test_a_signal_in_the_middle_of_a_put_waits_until_all_rows_are_in(monkeypatch
         signal.signal(signal.SIGINT, before)
     assert inbox.take().rows["obs"][:, 0, 0].tolist() == [1, 0, 0, 0]
     assert len(inbox) == 1  # 2 waits for its successor
+
+
+def test_a_signal_in_the_middle_of_a_take_leaves_the_rows_here(monkeypatch):
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_):
+        raise Interrupted
+
+    inbox = jb.Inbox(ROW, 1, length=2, capacity=8)
+    inbox.put(0, some(1, 2, 3, 4, first=True))
+    real = inbox._streams.take
+
+    def take(length):
+        signal.raise_signal(signal.SIGINT)
+        return real(length)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(inbox._streams, "take", take)
+            with pytest.raises(Interrupted):
+                inbox.take()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert inbox.waiting.tolist() == [4]
+    assert [inbox.take().rows["obs"][:, 0, 0].tolist() for _ in range(2)] == [[1, 2], [3, 0]]
+
+
+def test_any_time_to_wait_will_do():
+    inbox = jb.Inbox(ROW, 1, length=2, capacity=4)
+    for forever in (float("inf"), 1e300):
+        threading.Timer(0.05, lambda: inbox.put(0, some(1, 2, first=True))).start()
+        assert inbox.take(timeout=forever).mask[:, 0].tolist() == [True, False]
+        inbox.lost(0)
+        inbox.take()
+
+
+def test_more_rows_than_can_wait_are_refused_and_not_waited_for():
+    inbox = jb.Inbox({"obs": np.float32}, 2, length=8, capacity=3)
+    with pytest.raises(ConfigurationError, match="at_least=7, but a block has 6 rows, as many as can wait"):
+        inbox.take(7, timeout=None)
+    for actor in range(2):
+        inbox.put(actor, {"obs": np.arange(3, dtype=np.float32)})
+    assert inbox.take(6).mask.sum() == 6
+
+
+def test_lives_are_numbers():
+    inbox = jb.Inbox(ROW, 1, length=2, capacity=4)
+    for wrong in (0.0, False, "0", -1):
+        with pytest.raises(ConfigurationError, match="life must be an int of at least 0"):
+            inbox.put(0, some(1), life=wrong)
+    inbox.put(0, some(1), life=np.int64(0))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork:DeprecationWarning")
+def test_rows_put_in_another_process_are_refused_and_not_lost():
+    inbox = jb.Inbox(ROW, 1, length=2, capacity=4)
+    for copied in (pickle.dumps, copy.deepcopy, copy.copy):
+        with pytest.raises(WrongProcessError, match="an Inbox stays in the process that made it"):
+            copied(inbox)
+    calls = (lambda: inbox.put(0, some(1)), inbox.take, lambda: inbox.lost(0), lambda: inbox.announce(1))
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        refused = 0
+        for call in (*calls, lambda: inbox.waiting):
+            try:
+                call()
+            except WrongProcessError:
+                refused += 1
+        os.write(write, str(refused).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 9) == b"5"
+    os.close(read)
+    os.close(write)
+    assert len(inbox) == 0
