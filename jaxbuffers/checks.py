@@ -137,10 +137,8 @@ def check_streams(state: Any, length: int, streams: int) -> None:
     if axes == (length, streams) and state.ring.time.shape == (streams,) and not stacked:
         return
     if stacked:
-        raise ShapeError(
-            f"the state is stacked, {axes} instead of {(length, streams)}: it goes through "
-            f"jax.vmap, or to the jb.Sharded that made it."
-        )
+        sizes = f", {axes} instead of {(length, streams)}" if axes != (length, streams) else ""
+        raise ShapeError(f"the state is stacked{sizes}: it goes through jax.vmap, or to the jb.Sharded that made it.")
     raise ConfigurationError(
         f"The state comes from another configuration: {axes[0]} rows of each of {axes[1]} streams; this replay has "
         f"{length} of each of {streams}."

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbuffers.errors import OutOfMemoryError
-from jaxbuffers.row import RowSpec
+from jaxbuffers.row import RowSpec, row_of
 
 Made = TypeVar("Made")
 SMALL = 2**26  # bytes; less is not worth the question
@@ -24,14 +25,17 @@ def nbytes_of(make: Callable[[], Any]) -> int:
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
-def allocated(make: Callable[[], Made], replay: Any, spec: RowSpec, room: Callable[[], int | None]) -> Made:
+def allocated(
+    make: Callable[[], Made], replay: Any, spec: RowSpec, room: Callable[[], int | None], parts: int = 1
+) -> Made:
     """Return what ``make`` allocates.
 
     Args:
-      make: allocates the state of a replay.
-      replay: that replay.
+      make: allocates the states of some equal replays.
+      replay: one of them.
       spec: its rows.
-      room: how many bytes there are for it, over all devices; None where nobody says.
+      room: how many bytes there are for all of them, over all devices; None where nobody says.
+      parts: how many replays there are.
 
     Raises:
       OutOfMemoryError: it does not fit; says how many bytes it takes, and what would fit.
@@ -39,14 +43,14 @@ def allocated(make: Callable[[], Made], replay: Any, spec: RowSpec, room: Callab
     if isinstance(jnp.zeros(()), jax.core.Tracer):  # nothing is allocated yet
         return make()
     row = sum(math.prod(shape) * dtype.itemsize for shape, dtype in zip(spec.shapes, spec.dtypes, strict=True))
-    large = replay.capacity * row > SMALL
-    if large and (there := room()) is not None and nbytes_of(make) > there:
-        raise OutOfMemoryError(_words(make, replay, there))
+    large = parts * replay.capacity * row > SMALL
+    if large and (there := room()) is not None and parts * _taken(replay, spec, replay.length) > there:
+        raise OutOfMemoryError(_words(replay, spec, there, parts))
     try:
         return jax.block_until_ready(make()) if large else make()
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-            raise OutOfMemoryError(_words(make, replay, room())) from error
+            raise OutOfMemoryError(_words(replay, spec, room(), parts)) from error
         raise
 
 
@@ -66,10 +70,17 @@ def room_on(devices: Collection[Any], parts: int = 1) -> int | None:
     return None if host is None else parts * (host // len(stats))
 
 
-def fitting(replay: Any, need: int, room: int) -> int:
-    """Return the largest capacity of a replay that takes ``need`` bytes for which ``room`` is enough; 0 if none is."""
-    length = replay.length * room // need
-    return length * replay.num_streams if length >= replay.view.span else 0
+def fitting(replay: Any, spec: RowSpec, room: int) -> int:
+    """Return a capacity of a replay, near the largest, for which ``room`` bytes are enough; 0 if there is none.
+
+    A guess assumes bytes in proportion to rows, which leaves out what any ring takes: so each one is checked.
+    """
+    length: int = replay.length
+    while length >= replay.view.span:
+        if (need := _taken(replay, spec, length)) <= room:
+            return length * int(replay.num_streams)
+        length = min(length - 1, length * room // need)
+    return 0
 
 
 def written(nbytes: float) -> str:
@@ -84,17 +95,22 @@ def written(nbytes: float) -> str:
     return f"{nbytes:.0f} bytes" if units[0] == "bytes" else f"{nbytes:.1f} {units[0]}"
 
 
-def _words(make: Callable[[], Any], replay: Any, room: int | None) -> str:
-    need = nbytes_of(make)
-    said = f"capacity={replay.capacity} takes {written(need)}, {written(need / replay.capacity)} a row"
+def _taken(replay: Any, spec: RowSpec, length: int) -> int:
+    return int(replace(replay, capacity=length * replay.num_streams).nbytes(row_of(spec)))
+
+
+def _words(replay: Any, spec: RowSpec, room: int | None, parts: int) -> str:
+    need, capacity = parts * _taken(replay, spec, replay.length), parts * replay.capacity
+    said = f"capacity={capacity} takes {written(need)}, {written(need / capacity)} a row"
     ways = "or keep more by jb.Sharded or a jb.EpisodeStore: docs/many-devices.md."
     if room is None or need <= room:
         return f"{said}, more than the device has left. Choose a smaller capacity, {ways}"
-    fits = fitting(replay, need, room)
+    fits = parts * fitting(replay, spec, room // parts)
     there = f"{said}, and there are {written(room)}"
     if fits:
         return f"{there}: capacity={fits} would fit. Choose that, {ways}"
-    return f"{there}: not one window of each of {replay.num_streams} streams would fit. Choose smaller rows, {ways}"
+    streams = parts * replay.num_streams
+    return f"{there}: not one window of each of {streams} streams would fit. Choose smaller rows, {ways}"
 
 
 def _of_host() -> int | None:

@@ -1,5 +1,7 @@
 """A replay that does not fit says how many bytes it takes and what would fit, before or when it is allocated."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import jaxbuffers as jb
 from jaxbuffers import memory
 from jaxbuffers.errors import OutOfMemoryError
+from jaxbuffers.row import RowSpec
 
 FRAME = {"obs": jax.ShapeDtypeStruct((64, 64, 3), jnp.uint8)}
 FRAMES = jb.Replay(1_000_000, 8)
@@ -40,6 +43,17 @@ def test_what_would_fit_is_said_before_anything_is_allocated(monkeypatch):
     assert fits % 8 == 0
     assert jb.Replay(fits, 8).nbytes(FRAME) <= 8 * GB < jb.Replay(fits + 800, 8).nbytes(FRAME)
     assert isinstance(error.value, MemoryError)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("sampler", [jb.Prioritized(), jb.WithoutReplacement(), jb.RankBased()])
+def test_what_is_said_to_fit_does_whatever_else_the_replay_holds(sampler, share):
+    replay, spec = jb.Replay(2050, 2, sampler=sampler), RowSpec.of({"x": jnp.float32(0)})
+    room = int(share * replay.nbytes({"x": jnp.float32(0)}))
+    fits = memory.fitting(replay, spec, room)
+    assert 0.75 * share * 2050 < fits < 2050
+    assert replace(replay, capacity=fits).nbytes({"x": jnp.float32(0)}) <= room
+    assert memory.fitting(replay, spec, 8) == 0
 
 
 def test_nothing_is_asked_where_nothing_is_allocated(monkeypatch):
@@ -81,7 +95,10 @@ def test_shards_have_more_together(monkeypatch):
     replay = jb.Replay(10_000, 4, 4)
     sharded = jb.Sharded(replay, jax.make_mesh((2,), ("data",), devices=jax.devices()[:2]))
     monkeypatch.setattr(memory, "_of_host", lambda: 100_000_000)
-    with pytest.raises(OutOfMemoryError, match="capacity=10000 takes 122"):
+    with pytest.raises(OutOfMemoryError, match="capacity=10000 takes 122") as error:
         sharded.init(FRAME)
+    fits = int(str(error.value).split("capacity=")[2].split()[0])
+    larger, largest = (replace(sharded, replay=replace(replay, capacity=fits + more)) for more in (0, 4))
+    assert larger.nbytes(FRAME) <= 100_000_000 < largest.nbytes(FRAME)
     assert sharded.nbytes(FRAME) - replay.nbytes(FRAME) == 8  # two counters of the second shard
     assert np.prod(sharded.mesh.devices.shape) == 2

@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh
 
-from jaxbuffers.batch import Index
+from jaxbuffers.batch import Batch, Index
+from jaxbuffers.batch_axes import Axes
 from jaxbuffers.checks import check_index
-from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError
+from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.replay import Replay
 from jaxbuffers.row import refuse_masked
 
@@ -20,6 +21,18 @@ def check_mesh(mesh: object, axis: object) -> None:
         raise ConfigurationError(f"mesh must be a jax.sharding.Mesh, such as {example}; got {mesh!r}.")
     if axis not in mesh.axis_names:
         raise ConfigurationError(f"the mesh has no axis {axis!r}; it has {', '.join(map(repr, mesh.axis_names))}.")
+    if AxisType.Manual in mesh.axis_types:
+        raise ConfigurationError("the mesh has a Manual axis; make it with axis_types Auto or Explicit.")
+
+
+def check_hashable(replay: Replay) -> None:
+    """Refuse a replay by which no compiled program can be looked up."""
+    try:
+        hash(replay)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the view and the sampler of a jb.Sharded must be hashable: {error}. Keep tuples in them, not lists."
+        ) from error
 
 
 def divided(name: str, number: int, shards: int, axis: str) -> int:
@@ -73,13 +86,40 @@ def parts(what: str, index: Index, axis: int, shards: int) -> int:
     return axis
 
 
-def check_order(what: str, strangers: Any) -> None:
-    """Refuse an index whose entries lie on other shards than their streams, where that is known."""
-    if not isinstance(strangers, jax.core.Tracer) and strangers:
+def check_order(what: str, strangers: Any, streams: int) -> None:
+    """Refuse an index whose entries lie on other shards than their streams, where that is known.
+
+    Args:
+      what: is done; in an ``update`` all streams and times must be some that the replay can have.
+      strangers: how many entries lie on another shard, and how many are no rows of any, int32 ``[2]``.
+      streams: E.
+    """
+    if isinstance(strangers, jax.core.Tracer):
+        return
+    elsewhere, nowhere = np.asarray(strangers).tolist()
+    if nowhere and what == "update":
         raise ShapeError(
-            f"{what}: {int(strangers)} entries of the index lie in the part of another shard than their streams. Keep "
+            f"{nowhere} entries of the index name streams or times that this replay never has: it has streams 0 to "
+            f"{streams - 1}. The index comes from another replay."
+        )
+    if elsewhere:
+        raise ShapeError(
+            f"{what}: {elsewhere} entries of the index lie in the part of another shard than their streams. Keep "
             f"the windows of a batch in the order in which sample() returned them, or sort them back."
         )
+
+
+def check_batch(batch: Any, axes: Axes, shards: int) -> None:
+    """Refuse what is not a batch as the replay samples it, whose arrays could not be told apart by shard."""
+    said = {"data": batch.data, "index": batch.index} if isinstance(batch, Batch) else None
+    if jax.tree.structure(said) != axes.structure:
+        raise StructureError("the batch must have the structure in which sample() returned it, data and index.")
+    for axis, leaf in zip((*axes.axes, 0), (*jax.tree.leaves(said), batch.probability), strict=True):
+        if np.ndim(leaf) <= axis or leaf.shape[axis] % shards:
+            raise ShapeError(
+                f"the batch has an array of shape {np.shape(leaf)}; its axis {axis} must divide into {shards} parts, "
+                f"one for each shard, as in the batch that sample() returned."
+            )
 
 
 def check_priority(priority: Any, windows: int) -> None:

@@ -119,12 +119,14 @@ def stats(shards: Shards, local: Replay) -> Plan:
     return Plan(on_shard, (shards.along(0),), shards.along(0))
 
 
-def strangers(shards: Shards, local: Replay, axis: int) -> Plan:
-    """Count the entries of an index that lie on another shard than their stream."""
+def strangers(shards: Shards, local: Replay, axis: int, cycle: int) -> Plan:
+    """Count the entries of an index that lie on another shard than their stream, and those that are of none."""
 
     def on_shard(index: Index) -> jax.Array:
-        stream = _here(shards, local, index.stream)
-        return shards.total(jnp.sum((index.time >= 0) & (stream == local.num_streams), dtype=jnp.int32))
+        stream, some = index.stream, index.time >= 0
+        real = (stream >= 0) & (stream < shards.count * local.num_streams) & (index.time < cycle)
+        elsewhere = real & (_here(shards, local, stream) == local.num_streams)
+        return shards.total(jnp.stack([jnp.sum(some & each, dtype=jnp.int32) for each in (elsewhere, ~real)]))
 
     return Plan(on_shard, (shards.along(axis),), shards.whole)
 

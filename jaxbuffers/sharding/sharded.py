@@ -17,6 +17,8 @@ from jaxbuffers.replay import Replay
 from jaxbuffers.row import RowSpec
 from jaxbuffers.sharding import plans
 from jaxbuffers.sharding.checks import (
+    check_batch,
+    check_hashable,
     check_mesh,
     check_order,
     check_priority,
@@ -81,6 +83,7 @@ class Sharded(Generic[Data]):
         checks.check_part("replay", self.replay, Replay)
         check_mesh(self.mesh, self.axis)
         self.local  # noqa: B018, refuses what does not divide
+        check_hashable(self.replay)
 
     @cached_property
     def shards(self) -> Shards:
@@ -107,7 +110,7 @@ class Sharded(Generic[Data]):
         """
         spec = RowSpec.of(row)
         checks.check_reachable(row, (*self.replay.view.fields, *self.replay.sampler.fields))
-        return allocated(lambda: self._run(plans.init, spec), self.replay, spec, self._room)
+        return allocated(lambda: self._run(plans.init, spec), self.local, spec, self._room, self.shards.count)
 
     def add(self, state: ReplayState, rows: Any, mask: Any = None) -> ReplayState:
         """Append rows to every stream, or to those that ``mask`` names; see `Replay.add`.
@@ -125,12 +128,7 @@ class Sharded(Generic[Data]):
         return self._run(plans.add, len(lead) - 1, to=(state, rows, mask))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int | None = None) -> Batch[Data]:
-        """Draw ``batch_size`` windows, the same number on each shard; see `Replay.sample`.
-
-        Args:
-          state: from `add`.
-          key: a PRNG key; it is consumed.
-          batch_size: B, static; None for the configured one.
+        """Draw ``batch_size`` windows, the same number on each shard; the arguments are those of `Replay.sample`.
 
         Returns:
           `Batch`, sharded over the windows. Entries of a shard with nothing to draw are zero, with ``mask`` False and
@@ -151,7 +149,7 @@ class Sharded(Generic[Data]):
         state = self._ours(state)
         checks.check_key(key)
         check_draw(draw)
-        self._checked("read", Index(draw.stream, jnp.where(draw.valid, draw.start, -1)), 0)
+        self._checked("read", state, Index(draw.stream, jnp.where(draw.valid, draw.start, -1)), 0)
         return self._run(plans.read, self._axes(state), to=(state, draw, key))
 
     def update(self, state: ReplayState, index: Index, *, priority: Any = None, rows: Any = None) -> ReplayState:
@@ -164,11 +162,11 @@ class Sharded(Generic[Data]):
           rows: the fields to replace, with the axes of ``batch.mask`` before their own.
         """
         state = self._ours(state)
-        axis = self._checked("update", index, self._windows_axis(state))
+        axis = self._checked("update", state, index)
         if priority is not None:
             check_priority(priority, index.time.shape[axis])
         if rows is not None:
-            writeback.checked(Ring(state.spec, self.replay.length, self.replay.num_streams), index, rows)
+            writeback.checked(self._ring(state), index, rows)
         return self._run(plans.update, axis, to=(state, index, priority, rows))
 
     def size(self, state: ReplayState) -> jax.Array:
@@ -186,16 +184,17 @@ class Sharded(Generic[Data]):
     def age(self, state: ReplayState, index: Index) -> jax.Array:
         """Say how many rows of its stream came after each row: int32; -1 where the row is gone."""
         state = self._ours(state)
-        return self._run(plans.age, self._checked("age", index, self._windows_axis(state)), to=(state, index))
+        return self._run(plans.age, self._checked("age", state, index), to=(state, index))
 
     def get(self, state: ReplayState, index: Index) -> tuple[Any, jax.Array]:
         """Read rows by address: the rows, and a mask, False where there is none; see `Replay.get`."""
         state = self._ours(state)
-        return self._run(plans.get, self._checked("get", index, self._windows_axis(state)), to=(state, index))
+        return self._run(plans.get, self._checked("get", state, index), to=(state, index))
 
     def fence(self, state: ReplayState, batch: Batch[Data]) -> ReplayState:
         """Make later writes on each shard wait until it has read its part of ``batch``, as `jaxbuffers.fence` does."""
         state = self._ours(state)
+        check_batch(batch, self._axes(state), self.shards.count)
         return self._run(plans.fence, self._axes(state), to=(state, batch))
 
     def stats(self, state: ReplayState) -> dict[str, jax.Array]:
@@ -234,11 +233,15 @@ class Sharded(Generic[Data]):
         axis: int = jax.tree.unflatten(axes.structure, axes.axes)["index"].time
         return axis
 
-    def _checked(self, verb: str, index: Index, axis: int) -> int:
+    def _ring(self, state: ReplayState) -> Ring:
+        return Ring(state.spec, self.replay.length, self.replay.num_streams)
+
+    def _checked(self, verb: str, state: ReplayState, index: Index, axis: int | None = None) -> int:
         """Return the axis along which the shards have their parts of an index; refuse entries out of order."""
-        axis = parts(verb, index, axis, self.shards.count)
+        axis = parts(verb, index, self._windows_axis(state) if axis is None else axis, self.shards.count)
         if all(isinstance(leaf, np.ndarray | jax.Array) and _known(leaf) for leaf in (index.stream, index.time)):
-            check_order(verb, self._run(plans.strangers, axis, to=(index,)))
+            found = self._run(plans.strangers, axis, self._ring(state).cycle, to=(index,))
+            check_order(verb, found, self.replay.num_streams)
         return axis
 
 

@@ -77,22 +77,43 @@ class Shards:
                 "mesh with axis_types=(jax.sharding.AxisType.Auto,) to debug."
             )
         placed = [_each(self._placed, spec, arg) for spec, arg in zip(plan.ins, args, strict=True)]
-        return _run(self, planner, settings, debug, *placed)
+        try:
+            return _run(self, planner, settings, debug, *placed)
+        except Exception as error:
+            if type(error).__module__.startswith("jaxbuffers"):
+                error.add_note(f"Its numbers are those of one of the {self.count} shards: {settings[0]}")
+            elif words := self._elsewhere():
+                raise ConfigurationError(words) from error
+            raise
 
     @property
     def _explicit(self) -> bool:
         return AxisType.Explicit in self.mesh.axis_types
 
+    def _elsewhere(self) -> str:
+        """Say what is wrong with the mesh that is set where a verb is called; nothing if it is ours or none."""
+        there: Any = jax.sharding.get_abstract_mesh()
+        if there.empty or there == self.mesh.abstract_mesh:
+            return ""
+        if AxisType.Manual in there.axis_types:
+            return "jb.Sharded does not work within jax.shard_map; call the verbs of its local replay there, .local."
+        return (
+            f"jb.Sharded is over the mesh {_shape(self.mesh)}, but jax.set_mesh has set {_shape(there)}. "
+            f"Set the same mesh, or make the jb.Sharded with that one."
+        )
+
     def _placed(self, spec: PartitionSpec, x: Any) -> Any:
         here = NamedSharding(self.mesh, spec)
-        if isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding.device_set == here.device_set):
-            return x
+        if isinstance(x, jax.core.Tracer) or (isinstance(x, jax.Array) and x.sharding.is_equivalent_to(here, x.ndim)):
+            return x  # on these devices in this order
         if not isinstance(x, jax.Array):
             x = np.array(x, copy=True)  # its owner may write to it while the transfer is under way
         # Over several processes, each has to give the same values, and jit takes them so.
         return jax.device_put(x, here) if here.is_fully_addressable else x
 
     def _resharded(self, spec: PartitionSpec, x: jax.Array) -> jax.Array:
+        if dict(zip(self.mesh.axis_names, self.mesh.axis_types, strict=True))[self.axis] != AxisType.Explicit:
+            spec = self.whole  # of Auto axes nothing can be said here: shard_map moves along these by itself
         return jax.sharding.reshard(x, NamedSharding(self.mesh, spec))
 
 
@@ -113,6 +134,12 @@ def _each(function: Callable[[PartitionSpec, Any], Any], specs: Any, tree: Any) 
         return jax.tree.map(partial(function, spec), part)
 
     return jax.tree.map(branch, specs, tree, is_leaf=lambda each: isinstance(each, PartitionSpec))
+
+
+def _shape(mesh: Any) -> str:
+    """Write a mesh: its axes, their sizes and types."""
+    axes = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+    return f"({', '.join(f'{name!r}: {size} {kind.name}' for name, size, kind in axes)})"
 
 
 def check_holdable(state: Any) -> None:

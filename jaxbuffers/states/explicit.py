@@ -33,6 +33,8 @@ def explained(error: Exception, what: str, remedy: str, given: Any) -> Configura
     """
     if type(error).__module__.startswith("jaxbuffers") or not _ITS_WORDS.search(str(error)):
         return None
+    if isinstance(error, LookupError | AttributeError):  # of a name that happens to have such a word
+        return None
     axes, explicit = set(), False
     for leaf in jax.tree.leaves(given):
         if isinstance(leaf, jax.Array):

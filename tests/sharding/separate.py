@@ -16,8 +16,8 @@ from .meshes import part, same
 ENVS, LENGTH, BATCH = 4, 9, 8
 
 
-def whole_of(view, sampler):
-    return jb.Replay(capacity=LENGTH * ENVS, num_envs=ENVS, batch_size=BATCH, view=view, sampler=sampler)
+def whole_of(view, sampler, envs=ENVS):
+    return jb.Replay(capacity=LENGTH * envs, num_envs=envs, batch_size=BATCH // ENVS * envs, view=view, sampler=sampler)
 
 
 def everything(replay, fence, shards=1):
@@ -109,7 +109,7 @@ def agree(sharded, turns=12, seed=0, rows_at=None, mask_at=None):
     turn, state = of_all(sharded), sharded.init(ROW)
     for step in range(turns):
         rows, key = jax.tree.map(np.asarray, rows_at(step)), jax.random.key(seed * 1000 + step)
-        mask = rng.random(ENVS) < 0.85 if mask_at is None else mask_at(step)
+        mask = rng.random(sharded.replay.num_envs) < 0.85 if mask_at is None else mask_at(step)
         state, said = turn(state, rows, mask, key)
         separate.compare(state, said, separate.step(rows, mask, key))
     return state

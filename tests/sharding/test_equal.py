@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 from contract.catalog import EVERYTHING, SAMPLERS, VIEWS, show
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.sharding import AxisType
+from jax.sharding import AxisType, Mesh
 from tier import budget, long_but
 
 import jaxbuffers as jb
@@ -46,12 +47,24 @@ def test_every_kind_of_mesh(shards, kind, other):
     agree(jb.Sharded(whole_of(VIEWS[1], jb.Uniform()), mesh_of(shards, kind, other)))
 
 
-@pytest.mark.long  # compiles for 8 devices
-def test_eight_devices():
-    replay = jb.Replay(capacity=4 * 9, num_envs=4, batch_size=8, view=VIEWS[9], sampler=jb.Prioritized())
-    with pytest.raises(jb.errors.ConfigurationError, match="num_envs=4 does not divide into the 8 shards"):
-        jb.Sharded(replay, mesh_of(8))
-    agree(jb.Sharded(replay, mesh_of(4, AxisType.Explicit, other=2)))
+EIGHT = [(VIEWS[1], jb.Uniform()), (VIEWS[9], jb.Prioritized())]
+
+
+@pytest.mark.parametrize("view, sampler", long_but(EIGHT, quick=[0]), ids=show)
+def test_eight_devices(view, sampler):
+    agree(jb.Sharded(whole_of(view, sampler, envs=16), mesh_of(8, AxisType.Explicit)))  # each like one of two above
+
+
+ODD = {
+    "the other axis first, of another type": (("model", "data"), (AxisType.Explicit, AxisType.Auto), [0, 1, 2, 3]),
+    "devices in another order": (("model", "data"), (AxisType.Auto, AxisType.Explicit), [5, 2, 0, 7]),
+}
+
+
+@pytest.mark.parametrize("names, kinds, order", long_but([*ODD.values()], quick=[0]), ids=ODD)
+def test_odd_meshes(names, kinds, order):
+    devices = np.array(jax.devices())[order].reshape(2, 2)
+    agree(jb.Sharded(whole_of(VIEWS[1], jb.Uniform()), Mesh(devices, names, axis_types=kinds)))
 
 
 MIXED = [(VIEWS[8], jb.Uniform()), (VIEWS[7], jb.Prioritized()), (VIEWS[7], jb.WithoutReplacement())]

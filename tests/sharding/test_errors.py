@@ -2,16 +2,19 @@
 
 import copy
 import pickle
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 import jaxbuffers as jb
 from jaxbuffers.errors import ConfigurationError, DtypeError, ShapeError, StructureError
 
-from .meshes import TYPES, mesh_of, needs_devices
+from .meshes import TYPES, mesh_of, needs_devices, over
 
 pytestmark = needs_devices
 
@@ -53,6 +56,36 @@ def test_meshes_that_will_not_do():
         jb.Sharded(jb.Replay(8, 4, 4), jax.devices())
 
 
+@dataclass(frozen=True)
+class Lists(jb.Items):
+    """A view that cannot be hashed."""
+
+    names: list = field(default_factory=list)
+
+
+def test_parts_that_cannot_be_looked_up():
+    with pytest.raises(ConfigurationError, match=r"must be hashable: .*'list'. Keep tuples in them"):
+        jb.Sharded(jb.Replay(8, 4, 4, Lists()), mesh_of(2))
+    with pytest.raises(ConfigurationError, match="has a Manual axis"):
+        jb.Sharded(jb.Replay(8, 4, 4), mesh_of(2, AxisType.Manual))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_another_mesh_that_is_set(kind):
+    sharded = jb.Sharded(jb.Replay(32, 4, 8), mesh_of(2, kind))
+    state = sharded.init({"x": jnp.float32(0)})
+    with jax.set_mesh(mesh_of(2, *(other for other in TYPES if other != kind))):
+        for size in (sharded.size, jax.jit(sharded.size)):
+            with pytest.raises(
+                ConfigurationError, match=rf"'data': 2 {kind.name}\), but jax.set_mesh has set \('data': 2"
+            ):
+                size(state)
+    part = P("data")
+    inside = jax.shard_map(lambda x: sharded.init({"x": x[0]}), mesh=sharded.mesh, in_specs=part, out_specs=part)
+    with pytest.raises(ConfigurationError, match=r"does not work within jax\.shard_map; .* its local replay"):
+        inside(over(sharded.mesh, jnp.zeros(2)))
+
+
 def test_what_a_verb_is_given_is_refused_in_whole_numbers():
     sharded = sharded_of()
     state = sharded.init({"x": jnp.float32(0)})
@@ -81,7 +114,29 @@ def test_what_a_verb_is_given_is_refused_in_whole_numbers():
         sharded.age(state, jax.tree.map(lambda x: x[0], index))
 
 
-def test_states_of_others_are_refused():
+def test_what_is_said_of_one_shard_says_so():
+    sharded = sharded_of(sampler=jb.Weighted(even))
+    with pytest.raises(ShapeError, match=r"8 different windows cannot be drawn from a ring of 16") as error:
+        sharded.can_sample(sharded.init({"x": jnp.float32(0)}), 36)
+    assert "one of the 2 shards: Replay(capacity=16, num_envs=2, batch_size=4" in "".join(error.value.__notes__)
+
+
+def even(windows):
+    return jnp.zeros(windows.age.shape)
+
+
+def test_an_index_of_another_replay_is_refused_as_a_plain_one_does():
+    sharded = sharded_of()
+    state = sharded.add(sharded.init({"x": jnp.float32(0)}), {"x": jnp.arange(4.0)})
+    for stream, time in (([0, 1, 99, 3], [0] * 4), ([0, -1, 2, 3], [0] * 4), ([0, 1, 2, 3], [0, 0, 0, 2**30])):
+        index = jb.Index(jnp.int32(stream), jnp.int32(time))
+        with pytest.raises(ShapeError, match=r"^1 entries .* streams 0 to 3. The index comes from another replay"):
+            sharded.update(state, index, rows={"x": jnp.zeros(4)})
+        assert sharded.get(state, index)[1].sum() == 3  # elsewhere they are no rows, as for a plain replay
+        assert sorted(sharded.age(state, index).tolist()) == [-1, 0, 0, 0]
+
+
+def test_states_and_batches_of_others_are_refused():
     sharded = sharded_of()
     state, row = sharded.init({"x": jnp.float32(0)}), {"x": jnp.float32(0)}
     with pytest.raises(ShapeError, match="of a plain Replay"):
@@ -95,6 +150,11 @@ def test_states_of_others_are_refused():
     with pytest.raises(StructureError, match="must be a jb"):
         sharded.size(None)
     batch = sharded.sample(state, jax.random.key(0))
+    for wrong in (None, batch.data, batch.replace(data=batch.data["x"])):
+        with pytest.raises(StructureError, match="the structure in which sample"):
+            sharded.fence(state, wrong)
+    with pytest.raises(ShapeError, match=r"an array of shape \(3,\); its axis 0 must divide into 2 parts"):
+        sharded.fence(state, jax.tree.map(lambda x: x[:3] if x.ndim else x, batch))
     verbs = (sharded.replay.size, jb.stats, lambda state: jb.fence(state, batch))
     for verb in (*verbs, lambda state: sharded_of(1).replay.size(sharded_of(1).init(row))):
         with pytest.raises(ShapeError, match=r"to the jb\.Sharded that made it"):

@@ -113,6 +113,12 @@ def test_replicated_arrays_that_no_program_takes_are_told_where_to_go():
 
 
 def test_other_errors_stay_what_they_are():
+    def of_a_shard(windows):
+        return windows.rows["shard"]  # which is not there
+
+    replay = jb.Replay(32, ENVS, 8, sampler=jb.Weighted(of_a_shard))
+    with pytest.raises(KeyError, match="shard"):
+        replay.sample(replicated(replay.init(ROW)), jax.random.key(0))
     with pytest.raises(jb.errors.ShapeError, match="leaf 'x'"):
         REPLAY.add(replicated(REPLAY.init(ROW)), replicated({"x": jnp.zeros((4, 2)), "obs": jnp.zeros((4, 9, 9))}))
     with pytest.raises(TypeError, match="missing 1 required positional argument"):

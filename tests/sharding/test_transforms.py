@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from oracle import quick_jit
 
 import jaxbuffers as jb
@@ -83,6 +85,18 @@ def test_a_checkpoint_holds_all_shards_and_each_goes_back_to_its_device(kind, tm
     same(jax.device_get(one), jax.device_get(other))
     with pytest.raises((jb.errors.ShapeError, jb.errors.ConfigurationError)):
         jb.checkpoint.restore(tmp_path / "run", sharded_of(kind).init({"x": jnp.float32(0)}))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_arrays_that_lie_in_another_order_or_elsewhere_are_moved(kind):
+    sharded, other = sharded_of(kind), Mesh(np.array(jax.devices())[[1, 0]], ("data",), axis_types=(kind,))
+    state = sharded.add(sharded.init({"x": jnp.float32(0)}), {"x": jnp.arange(12.0).reshape(3, 4)})
+    expected = jax.device_get(sharded.sample(state, jax.random.key(0)))
+    places = NamedSharding(other, P("data")), NamedSharding(sharded.mesh, P()), jax.devices()[1], jax.devices()[7]
+    for place in places:
+        same(jax.device_get(sharded.sample(jax.device_put(state, place), jax.random.key(0))), expected)
+    rows = jax.device_put({"x": jnp.arange(4.0)}, places[0])
+    assert int(sharded.size(sharded.add(state, rows))) == 16
 
 
 def test_arrays_of_numpy_go_to_their_devices():
