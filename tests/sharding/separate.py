@@ -1,6 +1,7 @@
 """Separate replays, one for each shard, against which a sharded one is compared."""
 
 import functools
+from collections import deque
 
 import chex
 import jax
@@ -53,6 +54,18 @@ def of_one(replay):
     return quick_jit(lambda state, rows, mask, key, i: turn(state, rows, mask, jax.random.fold_in(key, i)))
 
 
+@functools.cache
+def giving_back(replay):
+    """A learner that comes late: it gives back a batch some of whose rows may be gone."""
+    whole = getattr(replay, "replay", replay)
+
+    def late(state, index):
+        given = {"priority": jnp.full(whole.batch_size, 0.5)} if whole.sampler.takes_priority else {}
+        return replay.update(state, index, rows={"action": jnp.full(index.time.shape, -2, jnp.int32)}, **given)
+
+    return quick_jit(late)
+
+
 class Separate:
     """As many plain replays as there are shards, with keys folded by the number of each."""
 
@@ -70,6 +83,10 @@ class Separate:
             self.states[i], heard = self.turn(self.states[i], *take, key, i)
             said.append(jax.tree.map(np.asarray, heard))
         return said
+
+    def give_back(self, said):
+        late = giving_back(self.replay)
+        self.states = [late(state, one["batch"].index) for state, one in zip(self.states, said, strict=True)]
 
     def compare(self, state, said, expected):
         """Everything a sharded replay says and remembers against the separate ones."""
@@ -101,15 +118,24 @@ def _windows(x, first, count, axis):
     return x.take(range(first, first + count), axis) if x.ndim else x
 
 
-def agree(sharded, turns=12, seed=0, rows_at=None, mask_at=None):
-    """Run a sharded replay and separate ones side by side for more than a lap."""
+def agree(sharded, turns=12, seed=0, rows_at=None, mask_at=None, lag=0):
+    """Run a sharded replay and separate ones side by side for more than a lap.
+
+    With a lag each batch is given back once more that many turns later, when some of its rows are gone.
+    """
     rng = np.random.default_rng(seed)
     rows_at = rows_at or rows_for(sharded.replay)
     separate = Separate(sharded)
-    turn, state = of_all(sharded), sharded.init(ROW)
+    turn, state, held = of_all(sharded), sharded.init(ROW), deque()
     for step in range(turns):
         rows, key = jax.tree.map(np.asarray, rows_at(step)), jax.random.key(seed * 1000 + step)
         mask = rng.random(sharded.replay.num_envs) < 0.85 if mask_at is None else mask_at(step)
         state, said = turn(state, rows, mask, key)
-        separate.compare(state, said, separate.step(rows, mask, key))
+        expected = separate.step(rows, mask, key)
+        separate.compare(state, said, expected)
+        held.append((said["batch"].index, expected))
+        if lag and len(held) > lag:
+            index, alone = held.popleft()
+            state = giving_back(sharded)(state, index)
+            separate.give_back(alone)
     return state

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from contract.catalog import EVERYTHING, SAMPLERS, VIEWS, show
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, Mesh
 from tier import budget, long_but
@@ -72,7 +72,14 @@ MIXED = [(VIEWS[8], jb.Uniform()), (VIEWS[7], jb.Prioritized()), (VIEWS[7], jb.W
 
 @pytest.mark.parametrize("view, sampler", long_but(MIXED, quick=[0]), ids=show)
 @settings(deadline=None, max_examples=budget(quick=4, long=40))
-@given(seed=st.integers(0, 10_000), masks=st.lists(st.lists(st.booleans(), min_size=ENVS, max_size=ENVS), max_size=25))
-def test_random_masks(view, sampler, seed, masks):
+@given(
+    seed=st.integers(0, 10_000),
+    masks=st.lists(st.lists(st.booleans(), min_size=ENVS, max_size=ENVS), max_size=25),
+    lag=st.integers(0, 10),
+)
+@example(seed=0, masks=[[True] * ENVS] * 20, lag=6)
+def test_random_masks_and_late_learners(view, sampler, seed, masks, lag):
     sharded = jb.Sharded(whole_of(view, sampler), mesh_of(2))
-    agree(sharded, len(masks), seed, mask_at=lambda step: np.array(masks[step]))
+    state = agree(sharded, len(masks), seed, mask_at=lambda step: np.array(masks[step]), lag=lag)
+    if np.all(masks) and len(masks) == 20:
+        assert (state.dropped > 0).all()  # some rows were gone
