@@ -2,12 +2,11 @@
 
 import os
 import threading
-import time
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxbuffers.checks import number, positive
+from jaxbuffers.checks import positive
 from jaxbuffers.errors import (
     ConfigurationError,
     InboxFullError,
@@ -16,6 +15,7 @@ from jaxbuffers.errors import (
     StructureError,
     WrongProcessError,
 )
+from jaxbuffers.host.changes import Changes, end_of
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.incoming import incoming
 from jaxbuffers.host.signals import section
@@ -105,7 +105,8 @@ class Inbox:
         self._spec = spec
         self._streams = Streams(spec, self.actors * self._each, self.capacity)
         self._here = os.getpid()
-        self._condition = threading.Condition(threading.RLock())
+        self._own_lock = threading.RLock()
+        self._changes = Changes()
         self._version = 0
         self._lives = [0] * self.actors
 
@@ -127,7 +128,7 @@ class Inbox:
     @property
     def waiting(self) -> np.ndarray:
         """How many rows of each stream are here, those held back included: int64 ``[E]``."""
-        with self._changed:
+        with self._lock:
             return self._streams.waiting
 
     def __len__(self) -> int:
@@ -142,7 +143,7 @@ class Inbox:
         """
         if (version := positive("version", version, minimum=0)) >= 2**31:
             raise ConfigurationError(f"version must be below 2**31, got {version}.")
-        with section(self._changed):
+        with section(self._lock):
             if version < self._version:
                 raise ConfigurationError(f"version must not go down: {self._version} came before {version}.")
             self._version = version
@@ -181,7 +182,6 @@ class Inbox:
         actor = self._number(actor)
         version = positive("version", version, minimum=0)
         life = None if life is None else positive("life", life, minimum=0)
-        seconds = None if timeout is None else number("timeout", timeout, 0)
         leaves, written = incoming(self._spec, self.num_envs, rows, mask)
         streams = slice(actor * self._each, (actor + 1) * self._each)
         room = self.capacity - written.sum(0)
@@ -190,21 +190,23 @@ class Inbox:
             raise ShapeError(
                 f"{written.sum(0).max()} rows of a stream never fit; at most {most} do. Put fewer at once."
             )
-        end = None if seconds is None else time.monotonic() + seconds
-        with self._changed:
-            while True:
+        end = end_of(timeout)
+        while True:
+            with section(self._lock):
                 self._admit(actor, streams, leaves, written, version, life)
-                if (full := self._streams.waiting[streams] > room).any() and not self._wait(end):
-                    which = streams.start + int(np.argmax(full))
-                    raise InboxFullError(
-                        f"actor {actor}: stream {which} holds {self._streams.waiting[which]} of {self.capacity} rows, "
-                        f"and {written.sum(0)[which - streams.start]} more do not fit. take() blocks, or wait: timeout."
-                    )
-                if not full.any():
-                    break
-            with section(self._changed):
-                self._streams.append(streams, leaves, written, version)
-                self._changed.notify_all()
+                waiting = self._streams.waiting[streams]
+                if not (full := waiting > room).any():
+                    self._streams.append(streams, leaves, written, version)
+                    self._changes.tell()
+                    return
+                ticket = self._changes.ticket(end)
+            if ticket is None:
+                which = int(np.argmax(full))
+                raise InboxFullError(
+                    f"actor {actor}: stream {streams.start + which} holds {waiting[which]} of {self.capacity} rows, "
+                    f"and {written.sum(0)[which]} more do not fit. take() blocks, or wait: timeout."
+                )
+            self._changes.wait(ticket, end)
 
     def take(self, at_least: int = 1, timeout: float | None = 0.0) -> InboxBlock | None:
         """Remove a block: of every stream the oldest rows, up to N.
@@ -220,24 +222,25 @@ class Inbox:
         at_least = positive("at_least", at_least, minimum=0)
         if at_least > (most := min(self.length, self.capacity) * self.num_streams):
             raise ConfigurationError(f"at_least={at_least}, but a block has {most} rows, as many as can wait.")
-        seconds = None if timeout is None else number("timeout", timeout, 0)
-        end = None if seconds is None else time.monotonic() + seconds
-        with self._changed:
-            while np.minimum(self._streams.ready, self.length).sum() < at_least:
-                if not self._wait(end):
-                    return None
-            after = None
-            try:
-                with section(self._changed):
-                    rows, mask, versions = self._streams.take(self.length)
-                    self._changed.notify_all()
-                    staleness = np.where(mask, self._version - versions, 0).astype(np.int32)
-                    after = self._streams.moved
-            except BaseException:  # of a signal's handler: nobody gets the block, so its rows stay
-                if after is not None and np.array_equal(after, self._streams.moved):
-                    self._streams.give_back(mask)
-                raise
-        return InboxBlock(rows, mask, staleness)
+        end = end_of(timeout)
+        while True:
+            block = None
+            with self._lock:  # which is still held if leaving the section raises
+                try:
+                    with section(self._lock):
+                        if np.minimum(self._streams.ready, self.length).sum() >= at_least:
+                            block, moved = self._block(), self._streams.moved
+                        else:
+                            ticket = self._changes.ticket(end)
+                    if block is not None:
+                        return block
+                except BaseException:  # of a signal's handler: nobody gets the block, so its rows stay
+                    if block is not None and np.array_equal(moved, self._streams.moved):
+                        self._streams.give_back(block.mask)
+                    raise
+            if ticket is None:
+                return None
+            self._changes.wait(ticket, end)
 
     def lost(self, actor: int) -> int:
         """Say that nothing more comes of an actor's episodes: it has died, or is to begin new ones.
@@ -250,33 +253,30 @@ class Inbox:
         """
         actor = self._number(actor)
         streams = slice(actor * self._each, (actor + 1) * self._each)
-        with section(self._changed):
+        with section(self._lock):
             self._streams.end(streams)
             self._lives[actor] += 1
-            self._changed.notify_all()
+            self._changes.tell()
             return self._lives[actor]
 
     @property
-    def _changed(self) -> threading.Condition:
+    def _lock(self) -> Any:
         if self._here != os.getpid():
             raise WrongProcessError(
                 f"the inbox is in process {self._here}, this is {os.getpid()}: rows put here do not arrive there. Send "
                 f"them by a pipe, a queue or Ray, and put them there."
             )
-        return self._condition
+        return self._own_lock
 
     def _number(self, actor: int) -> int:
         if (actor := positive("actor", actor, minimum=0)) >= self.actors:
             raise ConfigurationError(f"actor must be from 0 to {self.actors - 1}, got {actor}.")
         return actor
 
-    def _wait(self, end: float | None) -> bool:
-        """Wait for a change; say whether there was time left to."""
-        left = None if end is None else end - time.monotonic()
-        if left is not None and left <= 0:
-            return False
-        self._changed.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
-        return True
+    def _block(self) -> InboxBlock:
+        rows, mask, versions = self._streams.take(self.length)
+        self._changes.tell()
+        return InboxBlock(rows, mask, np.where(mask, self._version - versions, 0).astype(np.int32))
 
     def _admit(
         self, actor: int, streams: slice, leaves: list[np.ndarray], written: np.ndarray, version: int, life: int | None
