@@ -96,7 +96,7 @@ class Shards:
         if there.empty or there == self.mesh.abstract_mesh:
             return ""
         if AxisType.Manual in there.axis_types:
-            return "jb.Sharded does not work within jax.shard_map; call the verbs of its local replay there, .local."
+            return "jb.Sharded does not work within jax.shard_map; use a plain jb.Replay there, one on each device."
         return (
             f"jb.Sharded is over the mesh {_shape(self.mesh)}, but jax.set_mesh has set {_shape(there)}. "
             f"Set the same mesh, or make the jb.Sharded with that one."

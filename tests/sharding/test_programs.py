@@ -45,12 +45,13 @@ def learner(sharded):
     return step
 
 
-CASES = [(sampler, kind) for sampler in SAMPLERS for kind in (AxisType.Explicit, AxisType.Auto)]
+CASES = [(sampler, kind, 2) for sampler in SAMPLERS for kind in (AxisType.Explicit, AxisType.Auto)]
+CASES += [(jb.Prioritized(), AxisType.Explicit, 8)]
 
 
-@pytest.mark.parametrize("sampler, kind", long_but(CASES, quick=[2]))
-def test_a_step_is_in_place_on_every_shard_and_without_any_collective(sampler, kind):
-    sharded = sharded_of(sampler, 2, kind)
+@pytest.mark.parametrize("sampler, kind, shards", long_but(CASES, quick=[2]))
+def test_a_step_is_in_place_on_every_shard_and_without_any_collective(sampler, kind, shards):
+    sharded = sharded_of(sampler, shards, kind)
     rows = over(sharded.mesh, rows_for(sharded.replay)(0))
     state, key = sharded.init(ROW), jax.random.key(0)
     assert_in_place(learner(sharded), state, rows, key)  # the pointers of each shard, too
