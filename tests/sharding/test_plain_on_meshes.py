@@ -149,6 +149,24 @@ def test_a_rollout_sharded_like_its_data_works_and_others_say_how(context):
     refused(says, lambda: batch_of(done)[0], lambda: batch_of(jax.tree.map(jnp.asarray, alone))[0])
 
 
+@pytest.mark.parametrize("name", ["gae", "n_step_returns"])
+def test_returns_of_environments_that_are_sharded(name):
+    function = getattr(jb.returns, name)
+    values = {"value": jnp.ones((5, 4))} if name == "gae" else {}
+    steps = {"reward": jnp.arange(20.0).reshape(5, 4), "next_value": jnp.ones((5, 4)), **values}
+    steps |= {"terminated": jnp.eye(5, 4, dtype=bool), "truncated": jnp.zeros((5, 4), bool)}
+    numbers = {"gamma": 0.5} | ({"lam": 0.5} if values else {"n_step": 2})
+
+    @quick_jit
+    def of_each(steps):
+        return jax.vmap(lambda steps: function(**steps, **numbers), in_axes=1, out_axes=1)(steps)
+
+    got, alone = of_each(over(MESH, steps, axis=1)), of_each(steps)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.sharding.spec[1] == "data"
+
+
 @contexts
 @pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
 def test_a_recorder_records_environments_that_are_sharded(context, mode):

@@ -8,7 +8,7 @@ from jax import lax
 
 from jaxbuffers.checks import positive
 from jaxbuffers.numerics.double_float import Double, add, choose, constant, multiply, subtract
-from jaxbuffers.onpolicy.returns.backward import backward
+from jaxbuffers.onpolicy.returns.backward import backward, beyond
 from jaxbuffers.onpolicy.returns.steps import Number, check_steps, coefficient, counted, ends, is_zero
 
 
@@ -47,8 +47,8 @@ def n_step_returns(
     )
     discount, cut = coefficient("gamma", gamma, r, dtype), ends(terminated, truncated)
     discount = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, cut.shape), discount)
-    # The returns of the step after, over 1 to n_step steps; nothing is after the last.
-    after = jax.tree.map(lambda leaf: jnp.zeros(min(n_step, len(cut)), leaf.dtype), r)
+    # The returns of the step after, over 1 to n_step steps; nothing is read behind the last.
+    after = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, min(n_step, len(cut))), beyond(r))
     steps = (r, discount, counted(value, terminated, gamma), cut)
     return lax.scan(_one_more_step, after, steps, reverse=True)[1].astype(dtype)
 
