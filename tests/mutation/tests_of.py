@@ -42,8 +42,8 @@ TESTS = {
         "recorder/test_docs.py",
         "test_vmap.py",
     ],
-    "host/streams.py": ["host/test_inbox.py"],
-    "host/inbox.py": ["host/test_inbox.py"],
+    "host/streams.py": ["host/test_inbox.py", "host/test_inbox_refusals.py"],
+    "host/inbox.py": ["host/test_inbox.py", "host/test_inbox_refusals.py"],
     "numerics/sum_tree.py": [
         "samplers/test_sum_tree.py",
         "samplers/test_prioritized_draws.py",
