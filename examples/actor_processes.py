@@ -46,8 +46,8 @@ class OnRay:
 
         self.ray, self.env, self.seeds = ray, env, seeds
         ray.cloudpickle.register_pickle_by_value(cart_pole_actor)  # workers need not find the file
-        here = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": len(seeds), "include_dashboard": False}
-        ray.init(log_to_driver=False, **here)
+        here = {"address": "local", "num_cpus": len(seeds), "include_dashboard": False}  # whatever else is running
+        ray.init(log_to_driver=False, **({} if "RAY_ADDRESS" in os.environ else here))
         self.remote = ray.remote(num_cpus=1)(Actor)
         self.asked: dict[Any, int] = {}
         self.actors = [self.start(actor) for actor in range(len(seeds))]
