@@ -30,6 +30,11 @@ def materialize(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=_stored, default=lambda x: x)
 
 
+def materialize_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return two float32 arrays ``[K]``, computed once, by one kernel: side by side as complex numbers."""
+    return lax.platform_dependent(x, y, cpu=_stored_pair, default=lambda x, y: (x, y))
+
+
 def after(x: jax.Array, *read: jax.Array) -> jax.Array:
     """Return the integers ``x`` unchanged, but not before every array of ``read`` is known."""
     known = [_first_bits(array) for array in read if array.size]
@@ -54,6 +59,11 @@ def _stored(x: jax.Array) -> jax.Array:
     if len(x) == 1:  # a scatter of one element would be fused after all
         return _stored(jnp.concatenate([x, x]))[:1]
     return jnp.zeros_like(x).at[lax.iota(jnp.uint32, len(x))].set(x, unique_indices=True, mode="promise_in_bounds")
+
+
+def _stored_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pair = _stored(lax.complex(x, y))
+    return lax.real(pair), lax.imag(pair)
 
 
 def _first_bits(x: jax.Array) -> jax.Array:
