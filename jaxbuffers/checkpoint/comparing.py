@@ -3,7 +3,7 @@
 from typing import Any
 
 from jaxbuffers.checkpoint.leaves import called, difference
-from jaxbuffers.checkpoint.snapshot import FORMAT, versions
+from jaxbuffers.checkpoint.snapshot import versions
 from jaxbuffers.checkpoint.tree import Node
 from jaxbuffers.errors import CheckpointError, ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.states.made_by import differences
@@ -14,15 +14,6 @@ REFILL = (
     "add them to the new replay, or begin with init() and fill it from a store, store.refill(replay, state); "
     "see docs/checkpoints.md."
 )
-
-
-def check_format(path: str, words: dict[str, Any]) -> None:
-    """Refuse another format."""
-    if words.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} was saved in format {words.get('format')}, this version of jaxbuffers reads {FORMAT}; use the "
-            f"version that saved it, jaxbuffers {words.get('versions', {}).get('jaxbuffers', 'unknown')}."
-        )
 
 
 def check_version(path: str, words: dict[str, Any], any_version: bool) -> None:

@@ -1,0 +1,120 @@
+"""What each process of a run does: ``job.py NUMBER COUNT PORT WHAT ...``."""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbuffers as jb
+from hosts.work import Work, begin, mesh_of, sums_of
+
+HEARTBEAT = 10
+
+
+def say(word, *what):
+    print(word, *what, flush=True)
+
+
+def expect(error, text, call):
+    """A call that raises, and says why."""
+    with pytest.raises(error, match=re.escape(text)):
+        call()
+
+
+def resumed(manager, mesh):
+    """The newest checkpoint of a run, or its beginning."""
+    like = begin(mesh)
+    return manager.restore(like).tree if manager.steps() else like
+
+
+def train(mesh, folder, last, every=2):
+    """Go on from the newest checkpoint to a step, saving in the foreground and in the background by turns."""
+    work = Work(mesh)
+    with jb.checkpoint.Manager(folder, timeout=60) as manager:
+        run = resumed(manager, mesh)
+        say("from", run["step"])
+        while run["step"] < last:
+            run = work.step(run)
+            if run["step"] % every == every - 1:
+                manager.save(run["step"], run, background=run["step"] % (2 * every) == every - 1)
+                say("saved", run["step"])
+    say("sums", json.dumps(sums_of(run)))
+    return run
+
+
+def draws(mesh, run):
+    """Each process gets windows of its own environments, and all see the same whole."""
+    work = Work(mesh)
+    batch = work.sharded.sample(run["replay"], jax.random.key(0))
+    own = {int(x) for each in batch.index.stream.addressable_shards for x in np.asarray(each.data)}
+    per_process = 8 // jax.process_count()
+    first = per_process * jax.process_index()
+    assert own <= set(range(first, first + per_process)), own
+    assert batch.data["x"].shape == (8, 2, 3)
+    assert int(work.sharded.size(run["replay"])) == 8 * min(5, run["step"] + 1)
+    assert bool(batch.valid)
+
+
+def refusals(mesh, run, folder):
+    """What cannot be saved together is refused in every process, and leaves nothing."""
+    number, path, save = jax.process_index(), folder / "refused", jb.checkpoint.save
+    other = run | {"step": number}
+    expect(jb.errors.CheckpointError, "leaf 'step' is not the same in process", lambda: save(path, other))
+    other = run | {"seen": run["seen"] + number, "step": number}
+    expect(jb.errors.CheckpointError, "is not the same in process", lambda: save(path, other))
+    expect(jb.errors.CheckpointError, "metadata is not the same", lambda: save(path, run, metadata=[number]))
+    buffer = jb.HostReplay(jb.Replay(8, None, 2, jb.Items()), {"x": np.float32})
+    expect(jb.errors.StructureError, "a HostReplay belongs to one process", lambda: save(path, run | {"b": buffer}))
+    expect(jb.errors.StructureError, "a TextTable belongs to one", lambda: save(path, run, tables=jb.TextTable()))
+    bad = run | ({"x": object()} if number else {"x": 1})  # in one process only: the others hear of it
+    expect((jb.errors.DtypeError, jb.errors.CheckpointError), "of type object", lambda: save(path, bad))
+    mine = folder / f"{'one' if number else 'another'}"
+    expect(jb.errors.CheckpointError, "saves", lambda: save(mine, run))
+    assert not [each.name for each in folder.iterdir() if each.name.startswith(("refused", "one", "another"))]
+    save(path, run, metadata="first" if number == 0 else None)
+    expect(jb.errors.CheckpointError, "nothing is overwritten", lambda: save(path, run))
+    save(path, run, metadata="again", overwrite=True)
+    assert len(list(folder.glob("refused*"))) == 1 + jax.process_count(), "shares of what was overwritten are left"
+    jb.checkpoint.save(folder / f"own-{number}", {"here": number})  # what is not shared is each one's own affair
+    assert jb.checkpoint.restore(folder / f"own-{number}", {"here": 0}).tree == {"here": number}
+    wrong = run | ({"step": "x"} if number else {})
+    expect((jb.errors.DtypeError, jb.errors.CheckpointError), "step", lambda: jb.checkpoint.restore(path, wrong))
+    kinds = {"weak": jnp.asarray(0.5) * global_ones(mesh), "empty": global_ones(mesh, 0), "replay": run["replay"]}
+    save(folder / "kinds", kinds)
+    again = jb.checkpoint.restore(folder / "kinds", jax.tree.map(jnp.zeros_like, kinds)).tree
+    assert sums_of(again) == sums_of(kinds)
+    structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), run["replay"])
+    again = jb.checkpoint.restore(path, run | {"replay": structs}).tree
+    assert sums_of(again) == sums_of(run)
+
+
+def global_ones(mesh, size=4):
+    return jax.jit(
+        lambda: jnp.ones(size), out_shardings=jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    )()
+
+
+def main(number, count, port, what, folder, last):
+    jax.distributed.initialize(
+        f"localhost:{port}", count, number, initialization_timeout=120, heartbeat_timeout_seconds=HEARTBEAT
+    )
+    mesh, folder = mesh_of(), Path(folder)
+    run = train(mesh, folder, int(last))
+    if what == "all":
+        draws(mesh, run)
+        refusals(mesh, run, folder.parent)
+    if what != "train":
+        say("ready")
+        while not (folder.parent / "killed").exists():
+            time.sleep(0.02)
+        jb.checkpoint.save(folder.parent / "alone", run, timeout=1)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])
