@@ -144,7 +144,7 @@ def _columns(table: TextTable) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def _check_shareable(tree: Any, tables: Tables, store: Any) -> None:
     """Refuse what belongs to one process."""
     own = [type(leaf).__name__ for leaf in jax.tree.leaves(tree) if holder_of(leaf) is not None]
-    own += ["TextTable"] if tables else []  # {} says that texts are kept elsewhere
+    own += ["TextTable"] if named_tables(tables) else []  # {} says that texts are kept elsewhere
     own += [type(store).__name__] if store is not None else []
     if own:
         what = f"{'an' if own[0][0] in 'AEIOU' else 'a'} {own[0]}"

@@ -87,7 +87,11 @@ def sums_of(run):
         else:
             for each in leaf.addressable_shards:
                 place = "".join(map(str, (s.indices(n)[:2] for s, n in zip(each.index, leaf.shape, strict=False))))
-                found[name + place] = [str(leaf.dtype), getattr(leaf, "weak_type", False), zlib.crc32(bytes_of(each.data))]
+                found[name + place] = [
+                    str(leaf.dtype),
+                    getattr(leaf, "weak_type", False),
+                    zlib.crc32(bytes_of(each.data)),
+                ]
     return found
 
 
