@@ -55,13 +55,15 @@ def covered(shape: Sequence[int], boxes: Sequence[Box]) -> bool:
     if any(not 0 <= start <= stop <= size for box in boxes for (start, stop), size in zip(box, shape, strict=True)):
         return False
     cuts = [
-        sorted({0, size, *(edge for box in boxes for edge in box[axis])}) for axis, size in enumerate(shape) if size
+        {edge: i for i, edge in enumerate(sorted({0, size, *(edge for box in boxes for edge in box[axis])}))}
+        for axis, size in enumerate(shape)
+        if size
     ]
     if len(cuts) < len(shape):  # it has no elements
         return True
     times = np.zeros([len(each) - 1 for each in cuts], np.int64)  # of each cell between neighbouring cuts
     for box in boxes:
-        times[tuple(slice(each.index(a), each.index(b)) for each, (a, b) in zip(cuts, box, strict=True))] += 1
+        times[tuple(slice(each[a], each[b]) for each, (a, b) in zip(cuts, box, strict=True))] += 1
     return bool((times == 1).all())
 
 

@@ -63,7 +63,7 @@ def sweep(folder: str, names: str) -> None:
                 found.setdefault(matched[1], []).append((name, matched.groups()[-1]))
         for checkpoint, shares in found.items():
             try:
-                token = _token(os.path.join(folder, checkpoint))
+                token = token_of(os.path.join(folder, checkpoint))
             except DamagedCheckpointError:
                 continue  # nobody knows
             for name, its in shares:
@@ -72,7 +72,7 @@ def sweep(folder: str, names: str) -> None:
                         os.remove(os.path.join(folder, name))
 
 
-def _token(path: str) -> str | None:
+def token_of(path: str) -> str | None:
     """Return the token of the shares of a checkpoint; None if it has none, or is not there."""
     if not os.path.lexists(path):
         return None

@@ -18,7 +18,7 @@ from jaxbuffers.checkpoint import file
 from jaxbuffers.checkpoint.leaves import called
 from jaxbuffers.checkpoint.peers import Meeting
 from jaxbuffers.checkpoint.publish import publish
-from jaxbuffers.checkpoint.shares import share_path, sweep, write_share
+from jaxbuffers.checkpoint.shares import share_path, sweep, token_of, write_share
 from jaxbuffers.checkpoint.snapshot import TREE, Snapshot, header
 from jaxbuffers.errors import CheckpointError
 
@@ -38,11 +38,11 @@ def put_together(path: str, snapshot: Snapshot, check: Callable[[], None], meeti
         if meeting.peers.leads:
             _lead(path, snapshot, check, meeting)
             return
-        share = _follow(path, snapshot, meeting)
+        share, token = _follow(path, snapshot, meeting)
     try:
         meeting.hear("end", 2)
     except CheckpointError:
-        if meeting.refused:  # else it may have been published, and the one who did is gone
+        if meeting.refused and token_of(path) != token:  # else it may yet be, or has been, published
             _remove(share)
         raise
 
@@ -67,7 +67,8 @@ def _lead(path: str, snapshot: Snapshot, check: Callable[[], None], meeting: Mee
         sweep(os.path.dirname(path), re.escape(os.path.basename(path)))
 
 
-def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> str:
+def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> tuple[str, str]:
+    """Write the share of this process; return where it is, and the token."""
     opened, peers = meeting.hear("open"), meeting.peers
     if opened["name"] != os.path.basename(path):
         raise CheckpointError(f"this process saves {path}, and process {peers.members[0]} {opened['name']}.")
@@ -79,7 +80,7 @@ def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> str:
     except BaseException:
         _remove(where)
         raise
-    return where
+    return where, opened["token"]
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:

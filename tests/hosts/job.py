@@ -44,9 +44,14 @@ def train(mesh, folder, last, every=2):
         say("from", run["step"])
         while run["step"] < last:
             run = work.step(run)
-            if run["step"] % every == every - 1:
-                manager.save(run["step"], run, background=run["step"] % (2 * every) == every - 1)
-                say("saved", run["step"])
+            step = run["step"]
+            if step % every == every - 1:
+                background = step % (2 * every) == every - 1
+                manager.save(step, run, background=background)
+                if background and step < last:
+                    run = work.step(run)  # meanwhile
+                    manager.wait()
+                say("saved", step)
     say("sums", json.dumps(sums_of(run)))
     return run
 
