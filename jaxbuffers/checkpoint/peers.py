@@ -49,10 +49,12 @@ def peers_of(tree: Any, timeout: float) -> Peers | None:
     parted = [each for each in shardings if each is not None and not each.is_fully_addressable]
     if not parted or jax.process_count() == 1:
         return None
-    members = {device.process_index for each in parted for device in each.device_set}
+    members = tuple(sorted({device.process_index for each in parted for device in each.device_set}))
     if jax.process_index() not in members:
-        raise CheckpointError(f"process {jax.process_index()} has no part of these arrays: leave it to {members}.")
-    return Peers(tuple(sorted(members)), jax.process_index(), timeout)
+        raise CheckpointError(
+            f"process {jax.process_index()} has no part of these arrays; leave it to the processes {members}."
+        )
+    return Peers(members, jax.process_index(), timeout)
 
 
 class Meeting:

@@ -55,7 +55,7 @@ def sums(run):
 def test_two_processes_go_on_from_what_one_saved_as_if_they_were_one(two, here):
     run, _ = two
     mesh, work = here
-    assert [run.said(number)[0] for number in range(2)] == [f"from {BEGUN}\n"] * 2
+    assert [run.said(number)[1] for number in range(2)] == [f"from {BEGUN}\n"] * 2
     assert sums(run) == sums_of(work.until(begin(mesh), LAST))
 
 

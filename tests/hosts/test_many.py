@@ -36,8 +36,8 @@ def test_kills_at_any_moment_leave_a_whole_checkpoint_and_nobody_waiting(tmp_pat
         count = 4 if kill % 5 == 4 else 2
         with Run(tmp_path / f"said{kill}", count, "train", folder, 10**6, devices=4 // count) as run:
             victim = choose.randrange(count)
-            if kill % 5:  # else while they begin or restore
-                run.until(victim, "saved")
+            if kill > 0:  # else before they have found each other
+                run.until(victim, "saved" if kill % 5 else "connected")
             time.sleep(choose.uniform(0, 2))
             run.kill(victim)
             begun = time.monotonic()
