@@ -1,6 +1,7 @@
 """A leaf made again, on the devices where it is to be."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from jaxbuffers.checkpoint.boxes import Box, box_of, slices
-from jaxbuffers.checkpoint.leaves import Described, called
+from jaxbuffers.checkpoint.leaves import Described, called, layout
 from jaxbuffers.errors import ShapeError, StructureError
 
 _WEAK = {"f": 1.0, "i": 1, "c": 1j}
@@ -59,14 +60,9 @@ def scattered(name: str, described: Described, parts: Callable[[list[Box]], dict
     except ValueError as error:
         raise ShapeError(f"{called(name)} cannot be laid out as that of like is: {error}") from error
     found = parts(sorted({box_of(index, shape) for index in places.values()}))
-
-    def here(index: Any) -> Any:
-        part = found[box_of(index, shape)]
-        if described["kind"] == "key":
-            return jax.random.wrap_key_data(jnp.array(part), impl=described["impl"])
-        return part
-
-    value = jax.make_array_from_callback(shape, sharding, here)
+    value = jax.make_array_from_callback(layout(described)[1], sharding, lambda index: found[box_of(index, shape)])
+    if described["kind"] == "key":  # which has its words along an axis more, that no sharding speaks of
+        return jax.jit(partial(jax.random.wrap_key_data, impl=described["impl"]), out_shardings=sharding)(value)
     return jax.jit(_weak, out_shardings=sharding)(value) if described.get("weak") else value
 
 
