@@ -40,7 +40,7 @@ def describe(name: str, leaf: Any, shared: bool = False) -> Described:
         if leaf.is_fully_addressable:
             return shape_of(name, leaf)
         if not shared:
-            raise StructureError(f"{called(name)} lies in part on other hosts; gather it before it is saved.")
+            raise StructureError(f"{called(name)} lies in part on hosts that do not take part; gather it first.")
         return shape_of(name, leaf) | {"split": True}
     if isinstance(leaf, np.ndarray | np.generic):
         _storable(name, leaf)

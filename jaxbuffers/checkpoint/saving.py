@@ -37,7 +37,7 @@ def save(
       tree: any pytree, such as a dict of everything: parameters, optimizer, `ReplayState`, `RecorderState`,
         `RateLimiterState`, `RolloutState`, environments, keys. Its leaves are arrays of JAX and NumPy, PRNG keys,
         ``bool``, ``int``, ``float`` and ``str``; also `HostReplay` and `Demonstrations`, with their texts. Arrays on
-        several devices are saved whole.
+        several devices are saved as they are, for any other devices to take.
       tables: where the texts of states are: a `TextTable`, or a dict of several by name. ``{}`` if they are kept
         elsewhere.
       store: an `EpisodeStore`, of which is noted how far it had come; its episodes stay where they are.

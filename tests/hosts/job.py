@@ -1,4 +1,4 @@
-"""What each process of a run does: ``job.py NUMBER COUNT PORT WHAT ...``."""
+"""What each process of a run does: ``job.py NUMBER COUNT ADDRESS WHAT ...``."""
 
 import json
 import os
@@ -113,10 +113,8 @@ def refusals(mesh, run, folder):
             assert sums_of(jb.checkpoint.restore(path, like).tree) == sums_of(run)
 
 
-def main(number, count, port, what, folder, last):
-    jax.distributed.initialize(
-        f"localhost:{port}", count, number, initialization_timeout=60, heartbeat_timeout_seconds=HEARTBEAT
-    )
+def main(number, count, address, what, folder, last):
+    jax.distributed.initialize(address, count, number, initialization_timeout=60, heartbeat_timeout_seconds=HEARTBEAT)
     say("connected")
     mesh, folder = mesh_of(), Path(folder)
     try:

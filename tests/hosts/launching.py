@@ -12,9 +12,9 @@ SECONDS = 240  # for anything to happen; far more than it takes
 
 
 class Run:
-    """So many processes, each of which runs ``job.py``; what they say is in files in a folder."""
+    """So many processes, each of which runs a program; what they say is in files in a folder."""
 
-    def __init__(self, folder, count, *job, devices):
+    def __init__(self, folder, count, *job, devices, program=HERE / "job.py"):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
@@ -27,7 +27,7 @@ class Run:
         }
         self.folder, self.count, self.processes = folder, count, []
         for number in range(count):
-            command = [sys.executable, str(HERE / "job.py"), str(number), str(count), str(port), *map(str, job)]
+            command = [sys.executable, str(program), str(number), str(count), f"localhost:{port}", *map(str, job)]
             with (folder / f"out{number}").open("w") as out, (folder / f"err{number}").open("w") as err:
                 self.processes.append(subprocess.Popen(command, env=given, cwd=folder, stdout=out, stderr=err))
 
@@ -47,6 +47,9 @@ class Run:
             assert time.monotonic() < deadline, f"process {number} never said {word!r}: {self.all()}"
             assert self.processes[number].poll() is None, f"process {number} has ended: {self.all()}"
             time.sleep(0.02)
+
+    def running(self):
+        return all(each.poll() is None for each in self.processes)
 
     def kill(self, number):
         self.processes[number].kill()

@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,36 @@ def test_a_run_goes_on_in_any_number_of_processes(tmp_path):
             assert sums(run) == sums_of(work.until(begin(mesh), last))
     found = jb.checkpoint.Manager(folder).restore(begin(mesh)).tree
     assert sums_of(found) == sums_of(work.until(begin(mesh), 15))
+
+
+@pytest.mark.long  # starts two processes three times
+def test_the_program_of_the_page_runs_is_told_to_end_and_goes_on(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/many-devices.md").read_text()
+    program = tmp_path / "train.py"
+    program.write_text("# train.py\n" + page.split("# train.py\n")[1].split("```")[0])
+    folder = tmp_path / "run"
+
+    def run(name, last):
+        return Run(tmp_path / name, 2, folder, last, devices=2, program=program)
+
+    with run("first", 200) as both:
+        assert both.ended() == [0, 0], both.all()
+    with run("second", 10**9) as both:
+        while folder_of(folder)[-1] < 300:
+            assert both.running(), both.all()
+            time.sleep(0.1)
+        both.processes[1].terminate()
+        assert both.ended() == [0, 0], both.all()
+        told = int(both.said(0)[-1].split()[0])
+        assert both.said(0)[-1] == both.said(1)[-1] == f"{told} [{0.5 * told} {0.5 * told} {0.5 * told}]\n"
+    assert folder_of(folder)[-1] == told
+    with run("third", told) as both:
+        assert both.ended() == [0, 0], both.all()
+        assert both.said(1)[-1].startswith(f"{told} ")
+
+
+def folder_of(folder):
+    return jb.checkpoint.Manager(folder).steps()
 
 
 @pytest.mark.long  # fifty lives of two or four processes
