@@ -61,8 +61,8 @@ def check_alike(path: str, words: dict[str, Any], like: Node) -> None:
         for line in differences(made[name], makes[name], "saved", "here", {}):
             configured.append((ConfigurationError, f"{name!r}: {line}" if name else line))
             resized |= line.startswith("rows of each stream")
-        if (line := _shards(name, saved, here)) is not None:
-            configured.append((ConfigurationError, line))
+        if (other_shards := _shards(name, saved, here)) is not None:
+            configured.append((ConfigurationError, other_shards))
     if found := configured + found:
         kinds = [kind for kind, _ in found]
         kind = next(each for each in (ConfigurationError, StructureError, DtypeError, ShapeError) if each in kinds)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jaxbuffers.checkpoint.placing import sharding_of
 from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
 SLICE = 0.5  # seconds of a wait that Ctrl-C must wait for
-_numbers = itertools.count()  # of meetings: the same in every process, as all save and restore in the same order
+_numbers: dict[tuple[int, ...], Iterator[int]] = {}  # of meetings: alike in all processes, which meet in one order
 _DAMAGED = "damaged"
 
 
@@ -68,7 +69,8 @@ class Meeting:
     def __init__(self, peers: Peers) -> None:
         self.peers, self.refused = peers, False
         self._client = _client()
-        self._key = f"jaxbuffers/{next(_numbers)}"
+        number = next(_numbers.setdefault(peers.members, itertools.count()))
+        self._key = f"jaxbuffers/{zlib.crc32(repr(peers.members).encode()):08x}/{number}"
 
     def say(self, topic: str, **what: Any) -> None:
         """Say something to all: the leader."""

@@ -60,7 +60,11 @@ def scattered(name: str, described: Described, parts: Callable[[list[Box]], dict
     except ValueError as error:
         raise ShapeError(f"{called(name)} cannot be laid out as that of like is: {error}") from error
     found = parts(sorted({box_of(index, shape) for index in places.values()}))
-    value = jax.make_array_from_callback(layout(described)[1], sharding, lambda index: found[box_of(index, shape)])
+
+    def here(index: Any) -> np.ndarray:
+        return found[box_of(index, shape)]
+
+    value = jax.make_array_from_callback(layout(described)[1], sharding, here)
     if described["kind"] == "key":  # which has its words along an axis more, that no sharding speaks of
         return jax.jit(partial(jax.random.wrap_key_data, impl=described["impl"]), out_shardings=sharding)(value)
     return jax.jit(_weak, out_shardings=sharding)(value) if described.get("weak") else value

@@ -121,7 +121,7 @@ class Shares:
         dtype, shape = layout(described)
         more = whole(shape[len(described["shape"]) :])  # the words of keys
         found = {box: np.empty(size_of(box + more), dtype) for box in boxes}
-        for piece, reader, called in self._pieces[name]:
+        for piece, reader, called in self._pieces.get(name, []):  # none of an array without elements
             wanted = {box: both for box in boxes if (both := common(box, piece)) is not None}
             if not wanted:
                 continue

@@ -84,22 +84,24 @@ def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> tuple[str, str]:
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    """Return what must be the same in all processes, in few words: all but the pieces and the version of Python."""
-    words = snapshot.words
+    """Return what must be the same in all processes, as checksums: all but the pieces."""
     facts: dict[str, Any] = {}
-    for name, described in words["leaves"].items():
+    for name, described in snapshot.words["leaves"].items():
         array = snapshot.arrays.get(TREE + name)
-        total = None if array is None else zlib.crc32(file.bytes_of(array))
-        facts[called(name)] = [json.dumps(described, sort_keys=True), total]
+        facts[called(name)] = [_sum(described), None if array is None else zlib.crc32(file.bytes_of(array))]
     for each in ("format", "versions", "made_by", "metadata"):
-        facts[each] = json.dumps(words[each], sort_keys=True)
+        facts[each] = _sum(snapshot.words[each])
     return facts
+
+
+def _sum(words: Any) -> int | None:
+    return None if words is None else zlib.crc32(json.dumps(words, sort_keys=True).encode())
 
 
 def _check_same(theirs: dict[str, Any], ours: dict[str, Any], meeting: Meeting) -> None:
     leader, here = meeting.peers.members[0], meeting.peers.here
     said = (
-        ours if ours["metadata"] != "null" else ours | {"metadata": theirs["metadata"]}
+        ours if ours["metadata"] is not None else ours | {"metadata": theirs["metadata"]}
     )  # it may be the leader's alone
     differ = [name for name in theirs | said if theirs.get(name) != said.get(name)]
     if differ:
