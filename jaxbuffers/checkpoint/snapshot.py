@@ -20,8 +20,8 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.adopting import everything
 from jaxbuffers.texts.live import ids_of
 
-FORMAT = 1  # raised when the meaning of a file changes, or that of the arrays of a state
-IN_SHARES = 2  # the same, with arrays of which each process has a share, in a file of its own
+FORMAT = 1  # raised by 2 when the meaning of a file changes, or that of the arrays of a state
+IN_SHARES = FORMAT + 1  # the same, with arrays of which each process has a share, in a file of its own
 TREE, TEXTS = "tree.", "texts."  # begin the names of arrays
 
 Tables = TextTable | Mapping[str, TextTable] | None

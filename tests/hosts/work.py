@@ -55,7 +55,7 @@ class Work:
 
     def __init__(self, mesh):
         self.mesh, self.sharded = mesh, sharded_on(mesh)
-        self._train = jax.jit(self._compiled)
+        self._train = jax.jit(self._compiled, donate_argnums=0)
 
     def _compiled(self, state, total, rows, key):
         state = self.sharded.add(state, rows)
