@@ -78,7 +78,7 @@ def together(count: int) -> list[list[list[float]]]:
 
 def main() -> None:
     """Print a table: medians, the slowest process of each repeat, the processor time of all."""
-    print("| processes | save | | restore | |\n|---:|---:|---:|---:|---:|")
+    print("| processes | save | processor | restore | processor |\n|---:|---:|---:|---:|---:|")
     for count in PROCESSES:
         said = together(count)
         row = []

@@ -58,7 +58,7 @@ def folder_of(folder):
     return jb.checkpoint.Manager(folder).steps()
 
 
-@pytest.mark.long  # fifty lives of two or four processes
+@pytest.mark.long  # fifty lives of two or four processes, a quarter of a minute each
 def test_kills_at_any_moment_leave_a_whole_checkpoint_and_nobody_waiting(tmp_path, capsys):
     mesh = mesh_of()
     work, folder, choose = Work(mesh), tmp_path / "run", random.Random(0)
