@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from jaxbuffers.checkpoint.leaves import called, difference
-from jaxbuffers.checkpoint.snapshot import FORMAT, versions
+from jaxbuffers.checkpoint.snapshot import versions
 from jaxbuffers.checkpoint.tree import Node
 from jaxbuffers.errors import CheckpointError, ConfigurationError, DtypeError, ShapeError, StructureError
 from jaxbuffers.states.made_by import differences
@@ -15,14 +17,11 @@ REFILL = (
     "see docs/checkpoints.md."
 )
 
-
-def check_format(path: str, words: dict[str, Any]) -> None:
-    """Refuse another format."""
-    if words.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} was saved in format {words.get('format')}, this version of jaxbuffers reads {FORMAT}; use the "
-            f"version that saved it, jaxbuffers {words.get('versions', {}).get('jaxbuffers', 'unknown')}."
-        )
+SHARDS = (
+    "A jb.Sharded is restored into as many shards as it was saved with, on however many processes: make its mesh axis "
+    "of that size."
+)
+_SHARDS = "shards of a jb.Sharded, or seeds"
 
 
 def check_version(path: str, words: dict[str, Any], any_version: bool) -> None:
@@ -62,6 +61,8 @@ def check_alike(path: str, words: dict[str, Any], like: Node) -> None:
         for line in differences(made[name], makes[name], "saved", "here", {}):
             configured.append((ConfigurationError, f"{name!r}: {line}" if name else line))
             resized |= line.startswith("rows of each stream")
+        if (other_shards := _shards(name, saved, here)) is not None:
+            configured.append((ConfigurationError, other_shards))
     if found := configured + found:
         kinds = [kind for kind, _ in found]
         kind = next(each for each in (ConfigurationError, StructureError, DtypeError, ShapeError) if each in kinds)
@@ -69,7 +70,20 @@ def check_alike(path: str, words: dict[str, Any], like: Node) -> None:
         shown = lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN} more"]
         text = "".join(f"\n  {line}" for line in shown)
         advice = f"\n{REFILL}" if resized else ""
+        advice += f"\n{SHARDS}" if any(_SHARDS in line for line in lines) else ""
         raise kind(f"{path} was saved from something else; nothing was restored.{text}{advice}")
+
+
+def _shards(name: str, saved: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """Say that a replay was saved with another number of shards, if it was."""
+    leaf = f"{name}.dropped" if name else "dropped"  # of a plain replay a number, of one over shards one for each
+    if leaf not in saved or leaf not in here:
+        return None
+    before, now = saved[leaf].get("shape"), list(np.shape(here[leaf]))
+    if before == now or before is None or max(len(before), len(now)) != 1:
+        return None
+    numbers = [str(each[0]) if each else "none" for each in (before, now)]
+    return f"{name!r}: {_SHARDS}: saved has {numbers[0]}, here has {numbers[1]}"
 
 
 def _is_in(leaf: str, state: str) -> bool:

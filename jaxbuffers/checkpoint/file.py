@@ -64,8 +64,8 @@ def write(path: str, words: Mapping[str, str], arrays: Mapping[str, np.ndarray])
     descriptor = os.open(path, flags, 0o644)
     try:
         last = _write(descriptor, memoryview(head))
-        sums = [_write(descriptor, _bytes(array)) for _, array in ordered]
-        _write(descriptor, _bytes(np.array([*sums, last], "<u4")))
+        sums = [_write(descriptor, bytes_of(array)) for _, array in ordered]
+        _write(descriptor, bytes_of(np.array([*sums, last], "<u4")))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -79,6 +79,7 @@ class Reader:
       path: of the file.
       words: what the header says beside the places.
       entries: the arrays by name, in the order of the file.
+      sum: of all checksums: no other file has it.
     """
 
     def __init__(self, path: str, file: Any) -> None:
@@ -99,8 +100,9 @@ class Reader:
                 raise ValueError("its checksums are missing")
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(str(error)) from error
-        sums = np.frombuffer(self._bytes(self.entries.pop(CHECKSUMS)), "<u4").tolist()
-        self._sums: dict[str, int] = dict(zip(names, sums, strict=False))
+        sums = self._bytes(self.entries.pop(CHECKSUMS))
+        self.sum = zlib.crc32(sums)
+        self._sums: dict[str, int] = dict(zip(names, np.frombuffer(sums, "<u4").tolist(), strict=False))
 
     def read(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         """Return an array of its own memory, once its bytes are known to be those that were written."""
@@ -108,7 +110,7 @@ class Reader:
         array = np.empty(shape, dtype)
         if entry is None or (entry.dtype, list(entry.shape)) != _kind(array):
             raise self._damaged(f"it has no {name!r} of {dtype}{list(shape)}")
-        view, total, at = _bytes(array), 0, 0
+        view, total, at = bytes_of(array), 0, 0
         self._file.seek(entry.start)
         while at < len(view):
             number = self._file.readinto(view[at : at + CHUNK])
@@ -198,7 +200,8 @@ def _kind(array: np.ndarray) -> tuple[str, list[int]]:
     return (name, list(array.shape)) if name else ("U8", [*array.shape, array.dtype.itemsize])
 
 
-def _bytes(array: np.ndarray) -> memoryview:
+def bytes_of(array: np.ndarray) -> memoryview:
+    """Return the bytes of an array, C order."""
     flat: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     return memoryview(flat)
 

@@ -1,18 +1,15 @@
-"""One leaf of a tree: how it is described in a checkpoint, what may take its place, and the leaf made again."""
+"""One leaf of a tree: how it is described in a checkpoint, and what may take its place."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AbstractMesh
 
 from jaxbuffers.checkpoint.json_values import checked
 from jaxbuffers.errors import DtypeError, ShapeError, StructureError
 
 Described = dict[str, Any]
 _PLAIN: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
-_WEAK = {"f": 1.0, "i": 1, "c": 1j}
 
 
 def called(name: str) -> str:
@@ -20,12 +17,17 @@ def called(name: str) -> str:
     return f"leaf {name!r}" if name else "the only leaf"
 
 
-def describe(name: str, leaf: Any) -> Described:
+def describe(name: str, leaf: Any, shared: bool = False) -> Described:
     """Return what a checkpoint says of a leaf beside its bytes.
+
+    Args:
+      name: of the leaf.
+      leaf: an array, a key or a plain value.
+      shared: whether the other hosts save their parts of it.
 
     Raises:
       DtypeError: it is nothing that a checkpoint holds.
-      StructureError: it is an array without values: traced, deleted, or in part on other hosts.
+      StructureError: it is an array without values: traced, deleted, or in part on hosts that save nothing.
     """
     if type(leaf) in _PLAIN:
         checked(leaf, called(name))
@@ -35,9 +37,11 @@ def describe(name: str, leaf: Any) -> Described:
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
             raise StructureError(f"{called(name)} is an array that has been deleted or donated; save what came of it.")
-        if not leaf.is_fully_addressable:
-            raise StructureError(f"{called(name)} lies in part on other hosts; gather it before it is saved.")
-        return shape_of(name, leaf)
+        if leaf.is_fully_addressable:
+            return shape_of(name, leaf)
+        if not shared:
+            raise StructureError(f"{called(name)} lies in part on hosts that do not take part; gather it first.")
+        return shape_of(name, leaf) | {"split": True}
     if isinstance(leaf, np.ndarray | np.generic):
         _storable(name, leaf)
         return shape_of(name, leaf)
@@ -59,7 +63,10 @@ def shape_of(name: str, leaf: Any) -> Described:
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         found["kind"] = "key"
         if isinstance(leaf, jax.Array):
-            found |= {"impl": str(jax.random.key_impl(leaf)), "words": list(jax.random.key_data(leaf).shape)}
+            found |= {
+                "impl": str(jax.random.key_impl(leaf)),
+                "words": list(jax.eval_shape(jax.random.key_data, leaf).shape),
+            }
     elif getattr(leaf, "weak_type", False):
         found["weak"] = True
     return found
@@ -107,62 +114,6 @@ def to_host(leaf: Any, copy: bool) -> np.ndarray:
     if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     return np.array(leaf, copy=True, order="C") if copy else np.asarray(leaf, order="C")
-
-
-def made(name: str, described: Described, array: np.ndarray | None, like: Any) -> Any:
-    """Return the leaf again: an array of NumPy where ``like`` is one, and on the devices where ``like`` is.
-
-    Args:
-      name: of the leaf.
-      described: what the checkpoint says.
-      array: the bytes, of their own memory; None for what is in the header.
-      like: what it takes the place of.
-    """
-    if array is None:
-        return described["value"]
-    if isinstance(like, np.ndarray):
-        return array
-    if isinstance(like, np.generic):
-        return array[()]
-    sharding = _place(name, like)
-    value: Any = array
-    if described["kind"] == "key":
-        value = jax.random.wrap_key_data(jnp.array(array), impl=described["impl"])
-    elif described.get("weak"):
-        value = _weak(array)
-    if sharding is None:
-        return jnp.array(array) if value is array else value
-    try:
-        return jax.device_put(value, sharding)
-    except ValueError as error:
-        raise ShapeError(f"{called(name)} cannot be laid out as that of like is: {error}") from error
-
-
-def _place(name: str, like: Any) -> Any:
-    """Return the sharding of a leaf that has one on devices; None for one that goes where it is used.
-
-    Raises:
-      StructureError: it lies on a mesh without devices, as ``jax.eval_shape`` returns it, and no such mesh is set.
-    """
-    sharding: Any = getattr(like, "sharding", None)
-    if isinstance(like, jax.Array) and not like.committed:
-        return None
-    if not isinstance(getattr(sharding, "mesh", None), AbstractMesh):
-        return sharding
-    if jax.sharding.get_abstract_mesh() != sharding.mesh:
-        raise StructureError(
-            f"{called(name)} of like is sharded over a mesh without devices: restore under jax.set_mesh(mesh), or give "
-            f"arrays, or jax.ShapeDtypeStruct with a sharding on devices."
-        )
-    return sharding.spec  # over the mesh that is set
-
-
-def _weak(array: np.ndarray) -> jax.Array:
-    """Return a weakly typed array, which promotes as a Python number does; few other ways lead there."""
-    one = jnp.asarray(_WEAK.get(array.dtype.kind, 1.0))
-    if one.dtype != array.dtype:
-        return jnp.array(array)
-    return jnp.broadcast_to(one, array.shape).at[...].set(array)
 
 
 def _storable(name: str, leaf: Any) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 from jaxbuffers.checkpoint.background import Background
 from jaxbuffers.checkpoint.cursor import Later
 from jaxbuffers.checkpoint.file import translated
+from jaxbuffers.checkpoint.peers import Meeting
 from jaxbuffers.checkpoint.publish import Lock, absolute, clean
 from jaxbuffers.checkpoint.restoring import Restored, metadata, restore
-from jaxbuffers.checkpoint.saving import check_place, damaged, put
+from jaxbuffers.checkpoint.saving import check_place, damaged, meeting_of, put, told
+from jaxbuffers.checkpoint.shares import sweep
 from jaxbuffers.checkpoint.snapshot import Snapshot, Tables, taken
 from jaxbuffers.checkpoint.tree import sections
 from jaxbuffers.checkpoint.turns import Turn
-from jaxbuffers.checks import flag, positive
+from jaxbuffers.checks import flag, number, positive
 from jaxbuffers.errors import CheckpointError, DamagedCheckpointError, WrongProcessError
 
 _NAME = re.compile(r"step-(\d{12,})\.safetensors")
@@ -32,6 +34,8 @@ class Manager:
     Args:
       folder: where the files are; it is made if it is not there.
       keep: how many to keep. Older ones are deleted, after the new one is there. None keeps all.
+      timeout: seconds to wait for another process, where several share what is saved or restored: then each has a
+        manager of the same folder. The first of them has the folder, and rotates.
 
     >>> import tempfile, numpy as np, jaxbuffers as jb
     >>> with jb.checkpoint.Manager(tempfile.mkdtemp(), keep=2) as manager:
@@ -41,8 +45,9 @@ class Manager:
     ([3, 4], [4, 4])
     """
 
-    def __init__(self, folder: str | os.PathLike, keep: int | None = 3) -> None:
+    def __init__(self, folder: str | os.PathLike, keep: int | None = 3, timeout: float = 300.0) -> None:
         self.folder = absolute(folder)
+        self.timeout = number("timeout", timeout, 0, above=True)
         self.keep = None if keep is None else positive("keep", keep)
         with translated(self.folder, "write"):
             os.makedirs(self.folder, exist_ok=True)
@@ -92,17 +97,22 @@ class Manager:
         flag("background", background)
         flag("overwrite", overwrite)
         self.wait()
-        with sections(tree), self._turn.lock:  # in this order, as who calls this may be in a section already
-            self._open()
+        meeting = meeting_of(tree, self.timeout)
+        leads = meeting is None or meeting.peers.leads
+        # In this order, as who calls this may be in a section already.
+        with told(meeting), sections(tree), self._turn.lock:
+            self._check_open()
             where = self.path(step)
             check = partial(self._check, where, overwrite)
-            check()
-            snapshot = taken(tree, tables, store, metadata, copy=background)
+            if leads:
+                self._own()
+                check()
+            snapshot = taken(tree, tables, store, metadata, copy=background, shared=meeting is not None)
             if background:
-                self._background.start(lambda: self._publish(where, snapshot, check))
+                self._background.start(lambda: self._publish(where, snapshot, check, meeting))
             else:
                 self._background.wait()
-                self._publish(where, snapshot, check)
+                self._publish(where, snapshot, check, meeting)
 
     def restore(
         self,
@@ -132,15 +142,17 @@ class Manager:
         """
         flag("fallback", fallback)
         self.wait()
+        given = {"tables": tables, "store": store, "later": later, "any_version": any_version, "timeout": self.timeout}
         below: int | None = None  # those from there on are damaged
         while True:
-            each = self._newest(below) if step is None else positive("step", step, 0)
+            each = self._agreed(like, below) if step is None else positive("step", step, 0)
             try:
-                found = restore(self.path(each), like, tables=tables, store=store, later=later, any_version=any_version)
+                found = restore(self.path(each), like, **given)
             except DamagedCheckpointError:
-                if not fallback or step is not None or self.steps()[:1] in ([], [each]):
+                gone = step is None and not os.path.lexists(self.path(each))  # its writer has rotated meanwhile
+                if not gone and (not fallback or step is not None or self.steps()[:1] in ([], [each])):
                     raise
-                below = each
+                below = below if gone else each
             except CheckpointError:
                 if step is not None or os.path.lexists(self.path(each)):
                     raise  # else the writer of the folder has deleted it meanwhile, and there is a newer one
@@ -194,9 +206,24 @@ class Manager:
             raise CheckpointError(f"{self.folder} holds no checkpoint{'' if below is None else ' that is whole'}.")
         return steps[-1]
 
-    def _open(self) -> None:
+    def _agreed(self, like: Any, below: int | None) -> int:
+        """Return the newest step, in the eyes of the first of the processes that share it."""
+        meeting = meeting_of(like, self.timeout)
+        if meeting is None:
+            return self._newest(below)
+        if not meeting.peers.leads:
+            return int(meeting.hear("step")["step"])
+        with meeting.telling("step"):
+            step = self._newest(below)
+            meeting.say("step", step=step)
+        return step
+
+    def _check_open(self) -> None:
         if self._closed:
             raise CheckpointError(f"the manager of {self.folder} was closed; make another.")
+
+    def _own(self) -> None:
+        """Be the one who writes to the folder."""
         if self._lock is not None and self._lock.elsewhere:
             raise WrongProcessError(
                 f"the manager of {self.folder} belongs to process {self._lock.process}, and this is a fork of it: save "
@@ -207,6 +234,7 @@ class Manager:
             try:
                 lock.take()
                 clean(self.folder, _NAME.pattern)
+                sweep(self.folder, _NAME.pattern)
                 weakref.finalize(self, lock.release)  # also where nobody closes it
                 self._lock = lock
             except BaseException:  # Ctrl-C
@@ -218,11 +246,12 @@ class Manager:
         if not overwrite and not damaged(path):
             check_place(path, overwrite)
 
-    def _publish(self, path: str, snapshot: Snapshot, check: Callable[[], None]) -> None:
-        put(path, snapshot, check)
-        if self.keep is not None:
+    def _publish(self, path: str, snapshot: Snapshot, check: Callable[[], None], meeting: Meeting | None) -> None:
+        put(path, snapshot, check, meeting)
+        if self.keep is not None and (meeting is None or meeting.peers.leads):
             with translated(self.folder, "write"):
                 for old in [self.path(step) for step in self.steps()[: -self.keep]]:
                     if old != path:  # one that was saved out of turn is kept until the next
                         with contextlib.suppress(FileNotFoundError):
                             os.remove(old)
+            sweep(self.folder, _NAME.pattern)

@@ -1,22 +1,28 @@
 """restore: everything is checked before anything is used."""
 
-import json
 import os
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxbuffers.checkpoint import file
-from jaxbuffers.checkpoint.comparing import check_alike, check_format, check_version
+from jaxbuffers.checkpoint.boxes import whole
+from jaxbuffers.checkpoint.comparing import check_alike, check_version
 from jaxbuffers.checkpoint.cursor import Later, later_ids
-from jaxbuffers.checkpoint.leaves import has_bytes, layout, made
+from jaxbuffers.checkpoint.leaves import has_bytes, layout
+from jaxbuffers.checkpoint.peers import Meeting, peers_of
+from jaxbuffers.checkpoint.placing import made, parts_of, scattered, sharding_of
 from jaxbuffers.checkpoint.publish import absolute
+from jaxbuffers.checkpoint.shares import Shares
 from jaxbuffers.checkpoint.snapshot import TEXTS, TREE, Tables, named_tables, texts_of
 from jaxbuffers.checkpoint.tree import Node, apart, class_of, holder_of
-from jaxbuffers.checks import flag
-from jaxbuffers.errors import ConfigurationError, DamagedCheckpointError, StructureError
+from jaxbuffers.checkpoint.words import words_of
+from jaxbuffers.checks import flag, number
+from jaxbuffers.errors import ConfigurationError, StructureError
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.adopting import Arrival, Given, adopt
 
@@ -50,6 +56,7 @@ def restore(
     store: Any = None,
     later: Later = "error",
     any_version: bool = False,
+    timeout: float = 300.0,
 ) -> Restored:
     """Return what `save` saved, bit for bit, once all of it is known to be whole and to fit.
 
@@ -66,9 +73,13 @@ def restore(
         cannot be as it was: an error but for ``"keep"``.
       any_version: restore states that another release of this library saved; its changelog says whether they mean the
         same.
+      timeout: seconds to wait for another process, where ``like`` lies on the devices of several under
+        ``jax.distributed``. Then each of them must call this; each reads what its own devices hold, however many
+        processes saved it; and it is restored in all of them or in none.
 
     Raises:
-      CheckpointError: there is none, another version saved it, or the store has later episodes.
+      CheckpointError: there is none, another version saved it, the store has later episodes, or another process could
+        not restore it, or did not come.
       DamagedCheckpointError: its bytes are not those that were written.
       StructureError, ShapeError, DtypeError, ConfigurationError: ``like`` differs from what was saved: every leaf that
         differs is named, with what it was and what it is. Nothing has changed.
@@ -84,22 +95,23 @@ def restore(
     """
     where = absolute(path)
     flag("any_version", any_version)
-    with file.opened(where) as reader, jax.transfer_guard("allow"):
+    number("timeout", timeout, 0, above=True)
+    peers = peers_of(like, timeout)
+    everywhere: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    if peers is not None:
+        everywhere = Meeting(peers).all_or_none()
+    with ExitStack() as stack, everywhere as seen:
+        stack.enter_context(jax.transfer_guard("allow"))
+        reader = stack.enter_context(file.opened(where))
         words = words_of(reader)
+        seen |= {"checkpoint": os.path.basename(where), "checksum": reader.sum}
         check_version(where, words, any_version)
         node = _apart(like, where, words)
         check_alike(where, words, node)
         later_episodes = later_ids(store, words["store"], later, where) if store is not None else ()
         given = _destinations(named_tables(tables), node, words)
-        arrays = {
-            name: reader.read(TREE + name, *layout(described))
-            for name, described in words["leaves"].items()
-            if has_bytes(described)
-        }
+        values = _values(node, words, reader, Shares(where, words, stack))
         texts = {label: _texts(reader, label) for label in words["tables"]}
-        values = {}
-        for name, leaf in node.everything().items():
-            values[name] = made(name, words["leaves"][name], arrays.pop(name, None), leaf)
     drop = later == "drop" and len(later_episodes) > 0
     if drop:
         store.delete(later_episodes[:0])  # raises where nothing can be deleted
@@ -108,6 +120,32 @@ def restore(
         store.delete(later_episodes)
     node.hand_over(values)
     return Restored(node.rebuilt(values), dict(given[::-1]), words["metadata"], words["store"], where)
+
+
+def _values(node: Node, words: dict[str, Any], reader: file.Reader, shares: Shares) -> dict[str, Any]:
+    """Return the leaves that take the place of those of a tree, once all their bytes are known to be whole."""
+    arrays: dict[str, np.ndarray] = {}
+    values: dict[str, Any] = {}
+    here: dict[str, Any] = {}
+    for name, leaf in node.everything().items():
+        described = words["leaves"][name]
+        sharding = sharding_of(leaf)
+        if described.get("split") and sharding is not None and not sharding.is_fully_addressable:
+            values[name] = scattered(name, described, partial(shares.parts, name, described), leaf)
+            continue
+        here[name] = leaf
+        if described.get("split"):
+            box = whole(described["shape"])
+            arrays[name] = shares.parts(name, described, [box])[box]
+        elif has_bytes(described):
+            arrays[name] = reader.read(TREE + name, *layout(described))
+    for name, leaf in here.items():
+        array, sharding = arrays.pop(name, None), sharding_of(leaf)
+        if array is not None and sharding is not None and not sharding.is_fully_addressable:
+            values[name] = scattered(name, words["leaves"][name], parts_of(array), leaf)
+        else:
+            values[name] = made(name, words["leaves"][name], array, leaf)
+    return values
 
 
 def metadata(path: str | os.PathLike) -> Any:
@@ -121,23 +159,6 @@ def metadata(path: str | os.PathLike) -> Any:
     """
     with file.opened(absolute(path)) as reader:
         return words_of(reader)["metadata"]
-
-
-def words_of(reader: file.Reader) -> dict[str, Any]:
-    """Return what the header says.
-
-    Raises:
-      CheckpointError: it is in another format.
-      DamagedCheckpointError: it says not all that this one must.
-    """
-    try:
-        words = dict(json.loads(reader.words["jaxbuffers"]))
-    except (LookupError, TypeError, ValueError) as error:
-        raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers.") from error
-    check_format(reader.path, words)
-    if absent := [name for name in ("leaves", "made_by", "parts", "tables") if not isinstance(words.get(name), dict)]:
-        raise DamagedCheckpointError(f"{reader.path} is no checkpoint of jaxbuffers: it has no {absent[0]!r}.")
-    return {"store": None, "metadata": None, **words}
 
 
 def _apart(like: Any, path: str, words: dict[str, Any]) -> Node:

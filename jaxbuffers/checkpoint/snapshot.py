@@ -9,6 +9,7 @@ import flax
 import jax
 import numpy as np
 
+from jaxbuffers.checkpoint.boxes import Box, own_pieces, own_shards
 from jaxbuffers.checkpoint.cursor import note
 from jaxbuffers.checkpoint.json_values import checked
 from jaxbuffers.checkpoint.leaves import describe, has_bytes, to_host
@@ -19,10 +20,12 @@ from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.adopting import everything
 from jaxbuffers.texts.live import ids_of
 
-FORMAT = 1  # raised when the meaning of a file changes, or that of the arrays of a state
+FORMAT = 1  # raised by 2 when the meaning of a file changes, or that of the arrays of a state
+IN_SHARES = FORMAT + 1  # the same, with arrays of which each process has a share, in a file of its own
 TREE, TEXTS = "tree.", "texts."  # begin the names of arrays
 
 Tables = TextTable | Mapping[str, TextTable] | None
+Pieces = dict[str, list[tuple[Box, np.ndarray]]]
 
 
 class Snapshot(NamedTuple):
@@ -31,14 +34,16 @@ class Snapshot(NamedTuple):
     Attributes:
       words: the header.
       arrays: by name.
+      pieces: of arrays that several processes share, those that this one saves, by the name of the leaf.
     """
 
     words: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    pieces: Pieces
 
 
 @jax.transfer_guard("allow")  # it is there to find transfers that nobody asked for
-def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> Snapshot:
+def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool, shared: bool = False) -> Snapshot:
     """Take a snapshot.
 
     Args:
@@ -47,7 +52,10 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
       store: of which the cursor is noted.
       metadata: JSON.
       copy: whether the arrays of ``tree`` may be written to or donated before the snapshot is written.
+      shared: whether other processes save their parts of it meanwhile.
     """
+    if shared:
+        _check_shareable(tree, tables, store)
     facts: dict[str, Any] = {}
     named, its_table = named_tables(tables), {}
 
@@ -71,19 +79,25 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
         facts[name]["table"] = label
     cursor = None if store is None else checked(note(store), "the cursor of the store")
     _check_texts(tree, tables, named)
-    described = {name: describe(name, leaf) for name, leaf in node.everything().items()}
+    described = {name: describe(name, leaf, shared) for name, leaf in node.everything().items()}
     for leaf in node.everything().values():
         if isinstance(leaf, jax.Array) and not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf.copy_to_host_async()
+            parts = [leaf] if leaf.is_fully_addressable else [each.data for each in own_shards(leaf)]
+            for part in parts:
+                part.copy_to_host_async()
+    split = [name for name, each in described.items() if each.get("split")]
+    pieces = {name: own_pieces(node.everything()[name], copy) for name in split}
     arrays = {
-        TREE + name: to_host(leaf, copy) for name, leaf in node.everything().items() if has_bytes(described[name])
+        TREE + name: to_host(leaf, copy)
+        for name, leaf in node.everything().items()
+        if has_bytes(described[name]) and name not in pieces
     }
     given = {}
     for label, table in named.items():
         columns, given[label] = _columns(table)
         arrays |= {f"{TEXTS}{label}.{name}": column for name, column in columns.items()}
     words = {
-        "format": FORMAT,
+        "format": IN_SHARES if shared else FORMAT,
         "versions": versions(),
         "leaves": described,
         "made_by": {name: maker.text for name, maker in node.makers().items()},
@@ -92,7 +106,7 @@ def taken(tree: Any, tables: Tables, store: Any, metadata: Any, copy: bool) -> S
         "store": cursor,
         "metadata": checked(metadata),
     }
-    return Snapshot(words, arrays)
+    return Snapshot(words, arrays, pieces)
 
 
 def named_tables(tables: Tables) -> dict[str, TextTable]:
@@ -125,6 +139,19 @@ def _columns(table: TextTable) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "bytes": np.frombuffer(b"".join(texts.values()), np.uint8),
     }
     return columns, given._asdict()
+
+
+def _check_shareable(tree: Any, tables: Tables, store: Any) -> None:
+    """Refuse what belongs to one process."""
+    own = [type(leaf).__name__ for leaf in jax.tree.leaves(tree) if holder_of(leaf) is not None]
+    own += ["TextTable"] if named_tables(tables) else []  # {} says that texts are kept elsewhere
+    own += [type(store).__name__] if store is not None else []
+    if own:
+        what = f"{'an' if own[0][0] in 'AEIOU' else 'a'} {own[0]}"
+        raise StructureError(
+            f"{what} belongs to one process, and this tree is saved by several together: save it apart, in each "
+            f"process to a path of its own."
+        )
 
 
 def _check_texts(tree: Any, tables: Tables, named: dict[str, TextTable]) -> None:
