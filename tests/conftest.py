@@ -3,6 +3,7 @@
 `JAX_ENABLE_X64=1` in the environment runs the suite with 64-bit types (see test_x64.py).
 """
 
+import gc
 import math
 import os
 from importlib.metadata import version
@@ -27,6 +28,15 @@ def pytest_configure(config):
     """Begin the quick tier if that is what was asked for; workers are told by the environment."""
     if config.option.markexpr == "not long" and not hasattr(config, "workerinput"):
         tier.begin_quick()
+    if tier.is_quick():
+        jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads them
+
+
+def pytest_collection_finish():
+    """Look for garbage less often, and not among thousands of tests, which stay: a twentieth of the time went there."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

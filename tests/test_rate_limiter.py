@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import quick_jit
-from tier import budget
+from tier import budget, long_but
 
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 
@@ -80,7 +80,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("ratio, min_size, tolerance", SMALL, ids=str)
+@pytest.mark.parametrize("ratio, min_size, tolerance", long_but(SMALL, quick=range(0, 20, 3)), ids=str)
 def test_every_reachable_state_answers_as_the_definition_does_and_none_is_a_standstill(ratio, min_size, tolerance):
     limiter, oracle = RateLimiter(ratio, min_size, tolerance), Oracle(ratio, min_size, tolerance)
     seen, edges, queue = {(0, 0)}, set(), deque([(limiter.init(), 0, 0)])

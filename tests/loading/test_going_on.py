@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import ShuffledEpochs
@@ -60,9 +61,7 @@ def main(folder, workers):
 
 
 # How many workers read before, and after. Long: more processes to start.
-@pytest.mark.parametrize(
-    "before, after", [(0, 0), (1, 0), *(pytest.param(*each, marks=pytest.mark.long) for each in [(0, 2), (2, 1)])]
-)
+@pytest.mark.parametrize("before, after", long_but([(0, 0), (1, 0), (0, 2), (2, 1)], quick=[1]))
 def test_a_fresh_process_goes_on_with_the_next_batch_of_the_epoch(tmp_path, before, after):
     if before or after:
         pytest.importorskip("grain")
