@@ -48,7 +48,7 @@ def of(check, values, quick):
 # at. So the one that remembers most stands for the others here; each by itself is long.
 OF_SAMPLERS = [
     *of(testing.check_probability, SAMPLERS, quick=[1]),
-    *of(testing.check_can_sample, SAMPLERS, quick=[10]),
+    *of(testing.check_can_sample, SAMPLERS, quick=[9]),
     *of(testing.check_windows, SAMPLERS, quick=[10]),
     *of(testing.check_transforms, SAMPLERS, quick=[10]),
     *of(testing.check_in_place, SAMPLERS, quick=[10]),
@@ -70,10 +70,8 @@ def test_every_check_is_made():
     assert {pair.values[0] for pair in OF_SAMPLERS} == {*testing.CONTRACT}
 
 
-# All that a mixture can hold. In test_every_sampler.py all of them draw legal windows and no others.
-@pytest.mark.parametrize(
-    "check", long_but([testing.check_state, testing.check_made_by, testing.check_rows], quick=[0, 1])
-)
+@pytest.mark.long  # quick: test_every_sampler.py, tests/states/test_made_by.py, tests/checkpoint/test_round_trip.py
+@pytest.mark.parametrize("check", [testing.check_state, testing.check_made_by, testing.check_rows])
 def test_all_samplers_in_one_keep_the_contract(check, put_through):
     put_through(check, replay_of(VIEWS[10], EVERYTHING))
 

@@ -124,6 +124,7 @@ def reading(spec, replay):
     return quick_jit(Ring(spec, replay.capacity // 2, 2, tiled=replay.layout == "tiled").read)
 
 
+@pytest.mark.long  # quick: rows of a state, above, and a sweep of stacked ones in test_sweep.py
 def test_rows_of_stacked_states(opened, replay):
     _, state, add = replay
     here, there = opened(), opened()
