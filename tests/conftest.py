@@ -19,6 +19,8 @@ import tier
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+gc.disable()  # until all tests are collected
+
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 MEMORY = 3 * 2**30  # of each worker
@@ -33,10 +35,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_finish():
-    """Look for garbage less often, and not among thousands of tests, which stay: a twentieth of the time went there."""
+    """Look for garbage less often, and not among thousands of tests, which stay: a twelfth of the time went there."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture
