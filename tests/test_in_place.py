@@ -128,7 +128,8 @@ def test_a_scanned_loop_that_acts_adds_samples_learns_and_writes_back_copies_not
     assert_in_place(add_then_learn(replay), state, jnp.float32(0), jax.random.split(jax.random.key(0), 3))
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[4]), ids=lambda view: repr(view).replace(" ", ""))
+@pytest.mark.long  # quick: test_in_place_orders.py
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
 def test_a_scanned_loop_that_samples_and_then_adds_copies_nothing_behind_a_fence(view):
     replay = replay_of(view)
     state = jax.jit(replay.add)(replay.init(ROW), zeros(9, ENVS))

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tier import is_quick
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # frames are drawn in memory
 EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "vlm_bc.py"), run_name="vlm_bc")
@@ -38,6 +37,7 @@ def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
     assert reloaded > untrained + 20
 
 
+@pytest.mark.long  # a training run; quick: a reload, below
 @pytest.mark.filterwarnings("ignore")
 def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys, monkeypatch):
     for name, value in {"CHUNK": 10, "BATCH": 16, "TRIALS": 20}.items():
@@ -53,8 +53,6 @@ def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, 
     with pytest.raises(SystemExit):
         main(["--resume", "--folder", str(tmp_path / "none")])
     assert not (tmp_path / "none").exists()
-    if is_quick():  # a reload is the next test
-        return
     main([*options, "--resume", "--more", "10"])
     resumed = capsys.readouterr().out.rsplit("success: ", 1)[1]
     assert success in resumed, "the picture of a resumed run has the whole history"
