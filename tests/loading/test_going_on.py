@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import ShuffledEpochs
