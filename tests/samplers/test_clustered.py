@@ -46,7 +46,6 @@ def probability(replay, state):
     return likely(replay, state, np.arange(replay.length))
 
 
-@pytest.mark.long  # quick: test_every_sampler.py has a field, the contract a function
 def test_lives_with_a_computed_group_agree_with_the_oracle():
     replay = replay_of(jb.Transitions(), [jb.Clustered(half, groups=1)], length=5, streams=2)
     assert min(assert_lives_agree(replay, block=5, steps=10).values()) > 15
