@@ -185,6 +185,7 @@ def test_priorities_and_writes_reach_the_other_sampler():
     assert state.sampler.inner.tree.group[:4].tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.long  # quick: test_can_sample.py has one around others
 def test_a_batch_is_valid_if_the_queue_fills_it_or_the_other_sampler_can():
     # The other sampler has nothing: no pair begins among the newest two rows.
     replay = jb.Replay(12, None, 4, jb.Transitions(), jb.OnlineFirst(jb.Recent(horizon=2)))
