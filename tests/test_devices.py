@@ -85,6 +85,7 @@ def test_every_verb_on_a_sharded_state_equals_the_verb_on_one_device(view):
     assert batch.valid
 
 
+@pytest.mark.long  # quick: sharding/test_equal.py
 @views
 def test_each_device_can_run_its_own_streams_under_shard_map(view):
     """The part of a state that a device holds is a state of its own, for a replay of its streams."""
@@ -114,6 +115,7 @@ def test_each_device_can_run_its_own_streams_under_shard_map(view):
         chex.assert_trees_all_close(got, jax.device_get(expected), rtol=1e-6)
 
 
+@pytest.mark.long  # quick: sharding/test_programs.py
 @pytest.mark.usefixtures("readable")
 def test_a_sharded_state_is_added_to_in_place():
     replay = replay_of(jb.Sequences(3, "within"), length=4096)

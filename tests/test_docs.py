@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from page_code import blocks, differences
 from public_names import public_names
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -25,6 +26,7 @@ PAGES = [
     "docs/trajectories.md",
     "docs/vmap.md",
 ]
+SLOW = {f"docs/{name}.md" for name in ("in-place", "keeping", "many-devices", "vmap")}
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
@@ -42,7 +44,8 @@ def test_every_public_symbol_has_a_docstring_of_its_own(name):
     assert not doc.startswith(f"{name}("), "that is the signature that dataclass writes, no docstring"
 
 
-@pytest.mark.parametrize("page", PAGES)
+# `make docs` runs them all, too: of those whose programs compile for long the quick tier runs README.md.
+@pytest.mark.parametrize("page", long_but(PAGES, quick=[i for i, page in enumerate(PAGES) if page not in SLOW]))
 def test_a_page_runs_and_shows_what_it_prints(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert blocks((ROOT / page).read_text(encoding="utf-8"))

@@ -1,5 +1,7 @@
 """fence: changes no value, orders the writes after it behind the reads before it, and takes data of any dtype."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,11 +23,17 @@ DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "float1
 DTYPES += ["float8_e4m3fn", "float8_e5m2", "int4", "uint4", "complex64"]
 
 
+@cache
+def verbs(replay):
+    """An add, and a fence after a sample: compiled once for all values of one shape."""
+    return jax.jit(replay.add), jax.jit(lambda state, key: jb.fence(state, replay.sample(state, key)))
+
+
 def bits(state):
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 
 
-@pytest.mark.parametrize("dtype", long_but(DTYPES, quick=[0, 1, 8, 9, 12, 14]))
+@pytest.mark.parametrize("dtype", long_but(DTYPES, quick=[1, 8, 12, 14]))
 def test_a_fence_on_any_dtype_leaves_every_bit_of_the_state(dtype):
     replay = jb.Replay(capacity=8, num_envs=2, batch_size=4, view=jb.Items())
     state = jax.jit(replay.add)(replay.init(zeros(3, dtype)), jnp.ones((3, 2, 3), dtype))
@@ -43,9 +51,9 @@ def test_a_fence_on_any_value_leaves_every_bit_of_the_state(value):
     """The condition that is never true must stay false whatever the data holds."""
     replay = jb.Replay(capacity=8, num_envs=None, batch_size=4, view=jb.Items())
     row = {"x": jnp.float32(value), "y": jnp.int32(-(2**31)), "z": jnp.uint32(2**32 - 1)}
-    state = jax.jit(replay.add)(replay.init(row), row)
-    fenced = jax.jit(lambda state, key: jb.fence(state, replay.sample(state, key)))(state, jax.random.key(0))
-    assert bits(fenced) == bits(state)
+    add, fenced = verbs(replay)
+    state = add(replay.init(row), row)
+    assert bits(fenced(state, jax.random.key(0))) == bits(state)
 
 
 def test_no_integer_trips_a_fence():
@@ -72,7 +80,7 @@ def test_a_fence_works_where_the_replay_is_empty_and_under_vmap():
 
 
 @pytest.mark.parametrize("view", long_but([jb.Items(), jb.Transitions(3), jb.Sequences(4)], quick=[1]), ids=repr)
-@pytest.mark.parametrize("used", ["reward", "obs"])
+@pytest.mark.parametrize("used", long_but(["reward", "obs"], quick=[0]))
 def test_a_fence_orders_all_reads_even_if_the_program_uses_one_field(view, used):
     """What the rest of the program does not use must not bring the copy back."""
     flags = dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_gated, assert_in_place
@@ -16,7 +17,7 @@ KEYS = jax.random.split(jax.random.key(0), SEEDS)
 ROW = {"x": jnp.zeros(3), "group": jnp.int32(0), **dict.fromkeys(("is_first", "is_last"), jnp.bool_(False))}
 WITHIN = jb.Sequences(3, "within")
 PARTS = [
-    (jb.Items(), jb.Uniform()),
+    pytest.param(jb.Items(), jb.Uniform(), marks=pytest.mark.long),
     (WITHIN, jb.Prioritized()),
     pytest.param(WITHIN, jb.ByEpisode(), marks=pytest.mark.long),
     pytest.param(jb.Sequences(3, "pad"), jb.OnlineFirst(jb.RankBased()), marks=pytest.mark.long),
@@ -208,7 +209,7 @@ def chunk(replay):
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_states_that_go_from_call_to_call_keep_the_gate_if_adds_has_no_axis(apart):
-    replay = replay_of(sampler=jb.Prioritized(), length=2048)
+    replay = replay_of(sampler=budget(jb.Uniform(), jb.Prioritized()), length=2048)
     axes = jax.tree.map(lambda _: 0, jax.eval_shape(replay.init, ROW))
     axes = replace(axes, adds=None) if apart else axes
     states = jax.vmap(lambda key: replay.init(ROW), out_axes=axes)(KEYS)
@@ -222,11 +223,11 @@ def test_states_that_go_from_call_to_call_keep_the_gate_if_adds_has_no_axis(apar
 
 
 SAMPLERS = [
-    jb.Uniform(),
     jb.Prioritized(),
     *(
         pytest.param(sampler, marks=pytest.mark.long)
         for sampler in (
+            jb.Uniform(),
             jb.RankBased(),
             jb.Recent(half_life=100),
             jb.ByEpisode(),

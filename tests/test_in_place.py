@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_in_place
@@ -38,7 +38,7 @@ ROW = jb.Row(
     is_terminal=jax.ShapeDtypeStruct((), jnp.bool_),
     extras={"latent": jax.ShapeDtypeStruct((4,), jnp.bfloat16)},
 )
-views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[2, 4, 5]), ids=lambda view: repr(view).replace(" ", ""))
+views = pytest.mark.parametrize("view", long_but(VIEWS, quick=[4]), ids=lambda view: repr(view).replace(" ", ""))
 
 
 def replay_of(view, length=2048):
@@ -128,14 +128,15 @@ def test_a_scanned_loop_that_acts_adds_samples_learns_and_writes_back_copies_not
     assert_in_place(add_then_learn(replay), state, jnp.float32(0), jax.random.split(jax.random.key(0), 3))
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[4]), ids=lambda view: repr(view).replace(" ", ""))
+@pytest.mark.long  # quick: test_in_place_orders.py
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
 def test_a_scanned_loop_that_samples_and_then_adds_copies_nothing_behind_a_fence(view):
     replay = replay_of(view)
     state = jax.jit(replay.add)(replay.init(ROW), zeros(9, ENVS))
     assert_in_place(sample_then_add(replay, fence=True), state, zeros(3, ENVS), jax.random.split(jax.random.key(0), 3))
 
 
-@pytest.mark.parametrize("scanned", [False, True])
+@pytest.mark.parametrize("scanned", long_but([False, True], quick=[1]))
 def test_without_the_fence_the_copies_exist_and_are_found(scanned):
     """XLA for CPU keeps the ring for the unordered read: the reason for `fence`, and proof that the check can fail."""
     replay = replay_of(jb.Sequences(5, episodes="within"))
@@ -197,10 +198,12 @@ def verbs(replay):
         action = {"action": jnp.ones(batch.mask.shape, jnp.int32)}
         return replay.update(jb.fence(state, batch), batch.index, rows=action), batch
 
-    return {
+    alone = {  # whose costs are part of the whole
         "add": lambda state, rows, key: replay.add(state, rows),
         "sample": lambda state, rows, key: (state, replay.sample(state, key)),
         "update": update,
+    }
+    return budget({}, alone) | {
         "can_sample": lambda state, rows, key: (state, replay.can_sample(state), replay.size(state)),
         "add, sample, update": whole,
     }
@@ -255,7 +258,7 @@ def unordered(replay):
     return both
 
 
-@pytest.mark.parametrize("broken", [shift_down, select_everywhere, search, unordered])
+@pytest.mark.parametrize("broken", long_but([shift_down, select_everywhere, search, unordered], quick=[0, 1, 2]))
 def test_the_cost_figures_tell_a_verb_that_touches_the_whole_ring(broken):
     costs = []
     for capacity in (10_000, 10_000_000):

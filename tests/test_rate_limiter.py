@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import quick_jit
-from tier import budget
+from tier import budget, long_but
 
 from jaxbuffers.rate_limiter import RateLimiter, RateLimiterState
 
@@ -80,7 +80,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("ratio, min_size, tolerance", SMALL, ids=str)
+@pytest.mark.parametrize("ratio, min_size, tolerance", long_but(SMALL, quick=range(0, 20, 3)), ids=str)
 def test_every_reachable_state_answers_as_the_definition_does_and_none_is_a_standstill(ratio, min_size, tolerance):
     limiter, oracle = RateLimiter(ratio, min_size, tolerance), Oracle(ratio, min_size, tolerance)
     seen, edges, queue = {(0, 0)}, set(), deque([(limiter.init(), 0, 0)])
@@ -103,7 +103,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["insert", "sample"]), st.integers(0,
 RATIOS = st.fractions(min_value=Fraction(1, 50), max_value=20, max_denominator=50)
 
 
-@settings(max_examples=budget(20, 60), deadline=None)
+@settings(max_examples=budget(10, 60), deadline=None)
 @given(ratio=RATIOS, min_size=st.integers(1, 20), stretch=st.fractions(1, 4, max_denominator=7), calls=CALLS)
 def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretch, calls):
     tolerance = max(1, ratio) * stretch
@@ -115,7 +115,7 @@ def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretc
     agree(limiter, state, oracle, most=2)
 
 
-@settings(max_examples=budget(20, 60), deadline=None)
+@settings(max_examples=budget(10, 60), deadline=None)
 @given(
     ratio=RATIOS,
     min_size=st.integers(1, 20),

@@ -29,6 +29,8 @@ FUNCTIONS = {
     "vtrace": lambda *steps: returns.vtrace(*steps, RATIO[: len(steps[0])], GAMMA, LAM),
 }
 each = pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+# All of them are one recursion: the simplest, and the one with the most arguments.
+some = pytest.mark.parametrize("function", long_but([*FUNCTIONS.values()], quick=[0, 6]), ids=FUNCTIONS)
 
 
 def steps_with_ends(*ends, flag="terminated"):
@@ -110,7 +112,7 @@ def test_nothing_of_the_next_episode_reaches_this_one(function, flag, end):
         assert np.isnan(got[end + 1 :]).all()
 
 
-@each
+@some
 def test_gradients_of_an_episode_are_finite_whatever_follows_it(function):
     reward, value, next_value, terminated, truncated = steps_with_ends(17)
     for x in (reward, value, next_value):
@@ -225,6 +227,7 @@ def plain(reward, value, next_value, terminated, truncated, gamma, lam):
     return jnp.stack(out)
 
 
+@pytest.mark.long  # quick: linearity, below, gives every gradient
 def test_gradients_are_those_of_the_plain_recursion():
     reward, value, next_value, *flags = rollout(12, ends=0.4)
     weights = np.linspace(1, 2, 12, dtype=np.float32)
@@ -267,7 +270,7 @@ def test_nothing_stops_a_gradient_at_the_values():
 # Transformations
 
 
-@each
+@some
 def test_the_result_is_the_same_under_jit_and_vmap(function):
     environments = [rollout(STEPS, seed) for seed in range(5)]
     batch = [np.stack(x, axis=1) for x in zip(*environments, strict=True)]
@@ -278,7 +281,7 @@ def test_the_result_is_the_same_under_jit_and_vmap(function):
             jax.tree.map(np.testing.assert_array_max_ulp, column, one(*steps))
 
 
-@each
+@some
 def test_one_trace_serves_all_rollouts_of_one_shape(function):
     traces = []
 

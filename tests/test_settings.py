@@ -112,16 +112,19 @@ def expected():
         return outcome(typed())
 
 
+@pytest.mark.long  # quick: all settings at once, below
 def test_the_strict_rules_of_promotion_change_nothing(expected):
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         assert_same(outcome(typed()), expected)
 
 
+@pytest.mark.long  # quick: all settings at once, below
 def test_64_bit_types_change_nothing(expected):
     with jax.enable_x64(True):
         assert_same(outcome(typed()), expected)
 
 
+@pytest.mark.long  # quick: all settings at once, below
 def test_raw_keys_and_the_old_layout_of_threefry_change_nothing(expected):
     keys = raw()
     with jax.threefry_partitionable(False):
@@ -136,10 +139,23 @@ def checks():
     return stack
 
 
+@pytest.mark.long  # quick: all settings at once, below
 def test_checks_for_nans_transfers_and_keys_used_twice_find_nothing(expected):
     keys = typed()
     with checks():
         assert_same(outcome(keys), expected)
+
+
+def test_all_settings_at_once_change_nothing_and_the_checks_find_nothing(expected):
+    with (
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+        jax.threefry_partitionable(False),
+        jax.enable_x64(True),
+    ):
+        keys = typed()
+        with checks():
+            assert_same(outcome(keys), expected)
 
 
 def test_the_checks_find_what_they_are_for():
@@ -158,10 +174,11 @@ def test_the_checks_find_what_they_are_for():
 def test_rbg_keys_draw_rows_that_are_where_the_index_says():
     """Their draws are other ones, on every kind of device, so there is nothing to compare them with."""
     keys, raw_keys = typed("rbg"), raw("rbg")
-    with checks():
-        got = outcome(keys)
     with jax.default_prng_impl("rbg"):
-        assert_same(outcome(raw_keys), got)
+        got = outcome(raw_keys)
+    for others in budget([], [keys]):
+        with checks():
+            assert_same(outcome(others), got)
     for batches, _, last, _ in got[:-1]:
         for batch in (*batches, last):
             place, first = batch.data.obs["place"].reshape(8, -1)[:, 0], batch.index.time.reshape(8, -1)[:, 0]

@@ -87,12 +87,13 @@ jb.Replay(capacity=8)
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory):
+def checked(tmp_path_factory, pytestconfig):
     """Lines that mypy prints, in its strict mode, for files of a user."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "sound.py").write_text(SOUND)
     (folder / "wrong.py").write_text(WRONG)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), "sound.py", "wrong.py"]
+    cache = pytestconfig.cache.mkdir("mypy")  # what it knows of JAX
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "sound.py", "wrong.py"]
     done = subprocess.run(command, cwd=folder, env={"MYPYPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout.splitlines()

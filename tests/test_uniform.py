@@ -83,7 +83,12 @@ def address(index):
 
 
 @pytest.mark.parametrize(
-    "view", [jb.Items(), jb.Transitions(3), jb.Sequences(4), jb.Sequences(4, "within"), jb.Sequences(3, "pad")], ids=str
+    "view",
+    long_but(
+        [jb.Items(), jb.Transitions(3), jb.Sequences(4), jb.Sequences(4, "within"), jb.Sequences(3, "pad")],
+        quick=[0, 3],  # windows by their number, and windows in a queue
+    ),
+    ids=str,
 )
 @pytest.mark.parametrize("num_envs", long_but([1, 5], quick=[1]))
 def test_every_legal_window_is_equally_likely(view, num_envs):

@@ -139,8 +139,9 @@ def test_a_recorder_under_vmap_equals_a_loop(mode):
         chex.assert_trees_all_equal(rec, looped)
 
 
+@pytest.mark.long  # quick: test_gates.py
 @pytest.mark.usefixtures("readable")
-@pytest.mark.parametrize("gate", long_but(["of each state", "of the loop"], quick=[1]))  # see test_gates.py, too
+@pytest.mark.parametrize("gate", ["of each state", "of the loop"])
 def test_a_cond_of_mapped_states_copies_them_and_one_of_the_loop_does_not(gate):
     """What docs/in-place.md says about gates: the first is how JAX maps a cond, the second is the remedy."""
     replay = jb.Replay(capacity=4096, num_envs=None, batch_size=2, sampler=jb.Prioritized())

@@ -60,6 +60,7 @@ def test_a_dtype_is_never_cast(tmp_path):
             jb.checkpoint.restore(tmp_path / "run", {"x": jnp.zeros(3, other)})
 
 
+@pytest.mark.long  # quick: test_round_trip.py
 def test_a_sampler_is_part_of_it(tmp_path):
     """torchrl's loses priorities and the order of draws (#2390, #3055, #4388)."""
     replay = jb.Replay(8, None, 3, jb.Items(), jb.Mix((0.5, jb.Prioritized()), (0.5, jb.WithoutReplacement())))

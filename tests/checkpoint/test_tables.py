@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.texts import adopting
@@ -19,7 +20,7 @@ print([int(saved[name].intern(["new"])[0]) for name in sorted(saved)])
 """
 
 
-@pytest.mark.parametrize("grows", ["a", "b"])
+@pytest.mark.parametrize("grows", long_but(["a", "b"], quick=[1]))
 def test_a_resumed_run_gives_the_ids_that_come_next_in_every_table(tmp_path, grows):
     tables = {"a": jb.TextTable(), "b": jb.TextTable()}
     for name, table in tables.items():

@@ -44,14 +44,15 @@ def of(check, values, quick):
     return long_but([(check, value) for value in values], quick)
 
 
-# The tests of samplers compare each with its oracle, the probabilities and draws of all. So the one that remembers
-# most stands for the others here, all that a mixture can hold go into one below, and each by itself is long.
+# The tests of samplers compare each with its oracle, in a scan under vmap: the probabilities and draws of all, and
+# which windows they point at. test_can_sample.py and tests/test_in_place_orders.py have one around others. So the one
+# that remembers most stands for the others here; each by itself is long.
 OF_SAMPLERS = [
-    *of(testing.check_probability, SAMPLERS, quick=[1, 10]),
-    *of(testing.check_can_sample, SAMPLERS, quick=[6, 9, 10]),
+    *of(testing.check_probability, SAMPLERS, quick=[1]),
+    *of(testing.check_can_sample, SAMPLERS, quick=[]),
     *of(testing.check_windows, SAMPLERS, quick=[10]),
-    *of(testing.check_transforms, SAMPLERS, quick=[10]),
-    *of(testing.check_in_place, SAMPLERS, quick=[2, 10]),
+    *of(testing.check_transforms, SAMPLERS, quick=[]),
+    *of(testing.check_in_place, SAMPLERS, quick=[]),
     *of(testing.check_configuration, SAMPLERS, quick=[7]),
     *(
         pair
@@ -70,21 +71,19 @@ def test_every_check_is_made():
     assert {pair.values[0] for pair in OF_SAMPLERS} == {*testing.CONTRACT}
 
 
-# Quick tests of samplers save and load all of them together.
-@pytest.mark.parametrize(
-    "check", long_but([testing.check_state, testing.check_made_by, testing.check_rows], quick=[1, 2])
-)
+@pytest.mark.long  # quick: test_every_sampler.py, tests/states/test_made_by.py, tests/checkpoint/test_round_trip.py
+@pytest.mark.parametrize("check", [testing.check_state, testing.check_made_by, testing.check_rows])
 def test_all_samplers_in_one_keep_the_contract(check, put_through):
     put_through(check, replay_of(VIEWS[10], EVERYTHING))
 
 
 # How likely windows are, and whether any can be drawn, is decided by samplers alone; priorities say more of windows.
 OF_VIEWS = [
-    *of(testing.check_transforms, VIEWS, quick=[8, 14]),
-    *of(testing.check_in_place, VIEWS, quick=[8, 12]),
+    *of(testing.check_transforms, VIEWS, quick=[14]),
+    *of(testing.check_in_place, VIEWS, quick=[12]),
     *of(testing.check_configuration, VIEWS, quick=[14]),
-    *of(testing.check_state, VIEWS, quick=[8, 13]),
-    *of(testing.check_made_by, VIEWS, quick=[8, 13]),
+    *of(testing.check_state, VIEWS, quick=[13]),
+    *of(testing.check_made_by, VIEWS, quick=[13]),
     *of(testing.check_rows, VIEWS, quick=KINDS),
 ]
 
@@ -94,7 +93,7 @@ def test_every_view_keeps_the_whole_contract(view, check, put_through):
     put_through(check, replay_of(view, jb.Uniform()))
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[5, 8, 12, 13]), ids=show)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[8, 12]), ids=show)
 def test_a_priority_reaches_every_window_of_every_view(view):
     replay = replay_of(view, jb.Prioritized())
     testing.check_windows(replay, ROW, rows_for(replay))

@@ -8,7 +8,7 @@ import sqlite3
 
 import numpy as np
 import pytest
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, opened, rows
@@ -106,7 +106,7 @@ def delete_two(store, model):
 CHANGES = [add, add_large, judge, delete, compact]
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", long_but([False, True], quick=[1]), ids=["before", "after"])
 @pytest.mark.parametrize("what", ["files", "catalog"])
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_that_fails_anywhere_has_not_happened_and_can_be_repeated(folder, monkeypatch, change, what, after):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle.statistics import fits
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import epoch_order
@@ -130,14 +130,17 @@ def test_windows_are_as_likely_as_the_law_says_and_others_are_never_drawn(law, v
 
 @pytest.mark.parametrize(
     "law",
-    [
-        UniformWindows(),
-        EpisodesByLength(0),
-        EpisodesByLength(0.5),
-        RecentEpisodes(half_life=2000),
-        WeightedEpisodes(by_score),
-        ShuffledEpochs(7),
-    ],
+    long_but(
+        [
+            UniformWindows(),
+            EpisodesByLength(0),
+            EpisodesByLength(0.5),
+            RecentEpisodes(half_life=2000),
+            WeightedEpisodes(by_score),
+            ShuffledEpochs(7),
+        ],
+        quick=[0, 2, 5],
+    ),
     ids=lambda law: type(law).__name__,
 )
 def test_a_thousand_episodes_every_legal_window_comes_as_often_as_it_should_and_none_crosses(law):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tier import budget
 
-KILLS, COMMITS, STRIDE = budget((20, 40, 15), (500, 400, 1))
+KILLS, COMMITS, STRIDE = budget((12, 40, 15), (500, 400, 1))
 
 
 def run(*arguments):

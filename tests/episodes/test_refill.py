@@ -38,11 +38,11 @@ def oracle(lengths, streams, room):
     return held
 
 
-@settings(max_examples=budget(10, 300), deadline=None)
+@settings(max_examples=budget(8, 300), deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=12),
-    streams=st.sampled_from([None, 1, 3]),
-    room=st.sampled_from([6, 9]),
+    streams=st.sampled_from(budget([None, 3], [None, 1, 3])),
+    room=st.sampled_from(budget([9], [6, 9])),
     at_once=st.sampled_from([1, 30, 2**24]),
 )
 def test_the_newest_episodes_go_in_whole_and_in_order(lengths, streams, room, at_once):

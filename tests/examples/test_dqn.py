@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from tier import long_but
+from tier import is_quick, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_gated
@@ -202,6 +202,7 @@ def test_exploration_falls_to_a_little_and_random_actions_are_all_of_them(make, 
         np.testing.assert_allclose(share, [epsilon / 3, 1 - 2 * epsilon / 3, epsilon / 3], atol=0.02)  # 4 sigma
 
 
+@pytest.mark.long  # quick: the next test counts updates, test_resume.py compares parameters
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("name", long_but([*dqn.REPLAYS], quick=[1]))
 @on_host
@@ -231,10 +232,11 @@ def test_learning_begins_after_the_warm_up_and_is_a_branch_for_all_seeds_togethe
         ages.append(np.ravel(run.age).tolist())
     assert ages == [[0] * len(keys), [SMALL["CHUNK"]] * len(keys)]
     assert int(run.replay.adds) == 2 * SMALL["CHUNK"]
-    if make.way is dqn.OnGymnax:
+    if make.way is dqn.OnGymnax and not is_quick():  # quick: test_gates.py asks it of the same verbs
         assert_gated(way.chunk, run, keys)
 
 
+@pytest.mark.long  # quick: test_resume.py runs the program and looks at its picture
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("options", long_but([["--seeds", "2"], ["--gym", "--replay", "all"]], quick=[0]))
 def test_the_program_says_how_good_it_is_and_leaves_a_picture(tmp_path, capsys, monkeypatch, options):

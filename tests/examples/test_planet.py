@@ -79,6 +79,7 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(tmp_path, monkeypatch, ca
     assert (tmp_path / "cut.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
 
 
+@pytest.mark.long  # a training run; quick: its parts, below
 def test_the_program_says_how_good_plans_are_and_leaves_a_picture(tmp_path, capsys):
     planet.main(["--episodes", "9", "--out", str(tmp_path / "planet.png")])
     *_, curve, result = capsys.readouterr().out.splitlines()
@@ -87,6 +88,7 @@ def test_the_program_says_how_good_plans_are_and_leaves_a_picture(tmp_path, caps
     assert plt.imread(tmp_path / "planet.png").std() > 0.01
 
 
+@pytest.mark.long  # quick: the same of DQN in test_resume.py
 def test_another_run_is_neither_overwritten_nor_gone_on_with(tmp_path, monkeypatch):
     run(tmp_path / "run", monkeypatch, "--save", until=3)
     with pytest.raises(SystemExit, match=r"holds a run; --resume .* goes on with it"):

@@ -17,6 +17,7 @@ def _promotion_as_gymnax_and_optax_need_it():
         yield
 
 
+@pytest.mark.long  # a training run; quick: its parts, below
 def test_a_short_run_says_how_it_went_and_leaves_a_picture(tmp_path, capsys):
     EXAMPLE["main"](["--steps", "10240", "--seeds", "2", "--out", str(tmp_path / "ppo.png")])
     assert "over 20 greedy episodes" in capsys.readouterr().out

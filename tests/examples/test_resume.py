@@ -1,6 +1,7 @@
 """examples/dqn.py, dreamer.py and planet.py, interrupted anywhere and resumed: the same bits as without."""
 
 import argparse
+import functools
 import importlib.util
 import os
 import random
@@ -29,6 +30,7 @@ def load(name):
 
 
 dqn, running = load("dqn"), sys.modules["running"]
+dqn.OnGymnax = functools.cache(dqn.OnGymnax)  # compiled once
 SMALL = {"NUM_ENVS": 3, "TRIAL": 4, "CHUNK": 10, "WARMUP": 20, "CAPACITY": 150, "BATCH": 8, "UNITS": 4}
 OPTIONS = ["--steps", "240", "--seeds", "2", "--save-every", "2"]  # eight chunks
 
@@ -76,6 +78,7 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(tmp_path, monkeypatch, ca
     assert ("going on after chunk" in said) == (max(places) > 2)
     assert said.splitlines()[-1] == whole
     assert last(tmp_path / "cut") == last(tmp_path / "whole")
+    assert plt.imread(tmp_path / "dqn.png").std() > 0.01
 
 
 def test_another_run_is_neither_overwritten_nor_gone_on_with(tmp_path, monkeypatch):

@@ -37,6 +37,7 @@ def test_a_run_learns_and_goes_on_learning_after_a_reload(tmp_path, capsys):
     assert reloaded > untrained + 20
 
 
+@pytest.mark.long  # a training run; quick: a reload, below
 @pytest.mark.filterwarnings("ignore")
 def test_a_short_run_reloads_leaves_a_picture_and_overwrites_no_other(tmp_path, capsys, monkeypatch):
     for name, value in {"CHUNK": 10, "BATCH": 16, "TRIALS": 20}.items():

@@ -53,6 +53,7 @@ class Page(html.parser.HTMLParser):
         self.words.append(data)
 
 
+@pytest.mark.long  # a training run; quick: its parts, below
 def test_without_a_browser_it_says_what_to_install_and_learns_from_recorded_attempts(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "miniwob", None)
     monkeypatch.setattr(web_agent, "CHUNK", 5)

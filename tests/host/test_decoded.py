@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from host.shells import shell
@@ -23,7 +24,7 @@ def test_a_batch_unpacks_into_the_arguments_of_a_function():
     assert dict(batch).keys() == set(batch.keys()) == {"mission", "notes", "reward"}
 
 
-@pytest.mark.parametrize("view", ["transitions", "pad", "time-major", "episodes"])
+@pytest.mark.parametrize("view", long_but(["transitions", "pad", "time-major", "episodes"], quick=[3]))
 def test_names_are_those_of_a_dataset(view):
     batch = filled(view, "uniform").sample()
     item = jb.BatchDataset([batch])[0]

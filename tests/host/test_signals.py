@@ -18,7 +18,7 @@ from host.shells import contents, shell
 from jaxbuffers.host.signals import Guard, Section, section
 
 SCRIPT = Path(__file__).parent / "processes.py"
-INTERRUPTS = budget(30, 150)
+INTERRUPTS = budget(16, 150)
 ROW = {"mission": "new", "notes": ["note"], "reward": 9}
 
 

@@ -1,5 +1,6 @@
 """Datasets in other processes, forked and spawned: every sample once an epoch, and JAX is not used there."""
 
+import functools
 import multiprocessing
 import os
 import pickle
@@ -21,6 +22,7 @@ FORK = pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning", "ignore:.*fork
 STARTS = [pytest.param("fork", marks=FORK), pytest.param("spawn", marks=pytest.mark.long)]
 
 
+@functools.cache
 def datasets():
     demos = demonstrations()
     demos.insert_trajectory(trajectory(10))

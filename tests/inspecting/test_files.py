@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracle import quick_jit
 
 import jaxbuffers as jb
 from jaxbuffers.__main__ import main
@@ -76,8 +77,9 @@ def learned(key, sampler):
 
 def test_a_checkpoint_shows_its_states_and_their_priorities(tmp_path, capsys):
     sampler = jb.Prioritized(alpha=0.5)
-    seeds = jax.vmap(partial(learned, sampler=sampler))(jax.random.split(jax.random.key(0), 2))
-    tree = {"agent": {"replay": seeds}, "ranks": learned(jax.random.key(1), jb.RankBased()), "lr": 0.5}
+    seeds = quick_jit(jax.vmap(partial(learned, sampler=sampler)))(jax.random.split(jax.random.key(0), 2))
+    ranks = quick_jit(partial(learned, sampler=jb.RankBased()))(jax.random.key(1))
+    tree = {"agent": {"replay": seeds}, "ranks": ranks, "lr": 0.5}
     with jb.checkpoint.Manager(tmp_path / "run") as manager:
         manager.save(7, tree, metadata={"curve": list(range(1000))})
     report = inspect(tmp_path / "run")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -80,7 +81,7 @@ def finished(number, count=6):
     return run._replace(episodes=run.episodes[:count], waiting=False)
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", long_but([0, 1, 2], quick=[1]))
 def test_episode_rows_store_every_transition_of_finished_episodes_once(number):
     run = finished(number)
     replay = jb.Replay(capacity=64, num_envs=None, view=jb.Transitions(gamma=GAMMA))

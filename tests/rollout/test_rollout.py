@@ -167,7 +167,7 @@ def test_environments_can_be_sharded():
 
 
 @given(steps=st.integers(1, 5), envs=st.integers(1, 5), shape=st.sampled_from([(), (3,), (2, 2)]))
-@settings(max_examples=budget(15, 40), deadline=None)
+@settings(max_examples=budget(6, 40), deadline=None)
 def test_unflatten_undoes_flatten(steps, envs, shape):
     tree = {"a": np.random.default_rng(0).normal(size=(steps, envs, *shape)), "b": np.arange(steps * envs)}
     tree = jax.tree.map(jnp.asarray, {"a": tree["a"].astype(np.float32), "b": tree["b"].reshape(steps, envs)})

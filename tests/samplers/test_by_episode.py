@@ -21,14 +21,17 @@ def test_blocks_as_large_as_the_ring_agree_with_the_oracle_over_many_laps(view):
     assert min(compared.values()) > 30
 
 
-@pytest.mark.parametrize("block", long_but([1, 2, 5], quick=[2]))
-def test_the_queue_of_episodes_is_as_long_as_there_are_episodes(block):
-    replay = replay_of(jb.Items(), [jb.ByEpisode()], length=5, streams=2)
-    options = {"block": block, "steps": 20}
+LIVES = [(VIEWS[0], 5, 1, 20), (VIEWS[0], 5, 2, 20), (VIEWS[0], 5, 5, 20), (VIEWS[2], 4, 4, 24)]
+
+
+@pytest.mark.parametrize("view, length, block, steps", long_but(LIVES, quick=[3]), ids=show)  # those of the test above
+def test_the_queue_of_episodes_is_as_long_as_there_are_episodes(view, length, block, steps):
+    replay = replay_of(view, [jb.ByEpisode(power=2.0)], length=length, streams=2)
+    options = {"block": block, "steps": steps}
     state = lived(replay, **options)[0].sampler[0]
-    queued = np.asarray((state.made - state.gone) % (2**30 // 5 * 5))
+    queued = np.asarray((state.made - state.gone) % (2**30 // length * length))
     for i, kind in enumerate(KINDS):
-        legal = life(replay.view, kind, length=5, streams=2, **options).steps[-1].legal
+        legal = life(view, kind, length=length, streams=2, **options).steps[-1].legal
         episodes = {(place.window[0], place.episode) for place in legal}
         assert queued[i].tolist() == [sum(e == stream for e, _ in episodes) for stream in (0, 1)]
 
@@ -59,11 +62,13 @@ def test_an_episode_weighs_its_windows_to_the_power_and_shares_that_equally(powe
     assert set(batch.index.time.tolist()) <= {*TIMES.tolist()}
 
 
+@pytest.mark.long  # quick: the powers above
 def test_power_one_is_as_uniform_as_uniform():
     replay, state = three_episodes(1)
     np.testing.assert_allclose(drawn(replay, state, size=100).probability, np.full(100, 0.1), rtol=1e-6)
 
 
+@pytest.mark.long  # quick: lives of blocks, above
 def test_an_episode_that_goes_on_in_the_next_block_is_still_one():
     replay = jb.Replay(12, None, 4, jb.Items(), jb.ByEpisode())
     rows = told_apart(12, first=[0, 5])
@@ -82,6 +87,7 @@ def test_rows_that_are_masked_neither_begin_nor_end_an_episode():
     assert int(state.sampler.made[0]) == 2
 
 
+@pytest.mark.long  # quick: the draws above, of three episodes
 def test_long_and_short_episodes_of_many_streams_come_equally_often():
     # 40 streams with an episode of 1 to 40 rows each: 820 windows, each episode 1 in 40.
     replay = jb.Replay(1600, 40, 60_000, jb.Items(), jb.ByEpisode())
@@ -94,6 +100,7 @@ def test_long_and_short_episodes_of_many_streams_come_equally_often():
     fits(longest, np.full(7, 1 / 7), {"the oldest less often": np.arange(4, 11) / np.arange(4, 11).sum()})
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_an_empty_replay_gives_no_window_and_no_nan():
     replay = jb.Replay(40, 2, 8, jb.Transitions(), jb.ByEpisode())
     batch = drawn(replay, filled(replay, told_apart(9, 2, first=range(9))))

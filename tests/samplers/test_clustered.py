@@ -65,6 +65,7 @@ def test_groups_come_equally_often_however_many_windows_they_have():
     np.testing.assert_allclose(batch.probability, want, rtol=1e-6)
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_window_changes_its_group_when_the_number_is_written_back():
     replay, state = grouped([0, 0, 0, 1], 3)
     np.testing.assert_allclose(probability(replay, state), [1 / 6] * 3 + [1 / 2], rtol=1e-6)
@@ -104,6 +105,7 @@ def test_the_group_is_that_of_the_first_required_row():
     assert int(state.sampler.refused) == 2  # the rows 0 and 3: no window begins at row 4
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_what_is_written_to_rows_that_are_gone_changes_no_group():
     replay, state = grouped([0, 1, 0, 1], 2)
     state = verbs(replay)[0](state, {"group": np.int32([1]), "x": np.float32([0])})

@@ -121,6 +121,7 @@ def test_group_at_is_minus_one_for_none_and_beyond_the_last():
     np.testing.assert_array_equal(group_at(tree, leaf), [2, -1, 0, -1, -1, -1, -1, -1])
 
 
+@pytest.mark.long  # quick: samplers hold them in scans and under vmap
 def test_trees_can_be_mapped_and_scanned():
     rng = np.random.default_rng(3)
     leaf, to = rng.integers(0, 300, (4, 9), np.uint32), rng.integers(-1, 3, (4, 9)).astype(np.int32)

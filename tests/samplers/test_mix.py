@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import drawn, filled, fits, likely, quick_jit, told_apart
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -117,7 +117,7 @@ def test_a_mix_in_a_mix_is_the_product_of_their_fractions():
 
 def test_equal_parts_draw_independently_of_each_other():
     inner = mix(0.5, 0.5)
-    for sampler in (mix(0.5, 0.5), jb.Mix((0.5, inner), (0.5, inner))):
+    for sampler in [*budget([], [mix(0.5, 0.5)]), jb.Mix((0.5, inner), (0.5, inner))]:
         replay = jb.Replay(6, None, 80_000, jb.Items(), sampler)
         time = drawn(replay, filled(replay, told_apart(6))).index.time
         for other in (time.reshape(2, -1), time.reshape(4, -1)[::2], time.reshape(4, -1)[1:3]):
@@ -146,6 +146,7 @@ def update(replay, **values):
     return quick_jit(lambda state, index: replay.update(state, index, **values))
 
 
+@pytest.mark.long  # quick: a mixture in test_every_sampler.py
 def test_priorities_reach_those_that_take_them_and_uses_reach_all():
     prioritized, once = jb.Prioritized(alpha=1.0, eps=1e-9), jb.WithoutReplacement()
     sampler = jb.Mix((0.25, U), (0.25, prioritized), (0.25, jb.RankBased()), (0.25, once))
@@ -162,6 +163,7 @@ def test_priorities_reach_those_that_take_them_and_uses_reach_all():
     jax.tree.map(np.testing.assert_array_equal, without.sampler[:3], state.sampler[:3])
 
 
+@pytest.mark.long  # quick: a mixture in test_every_sampler.py
 def test_values_written_back_reach_the_parts_that_look_at_them():
     sampler = jb.Mix((0.5, jb.Clustered("group", groups=2)), (0.5, jb.Mix((1.0, jb.Clustered("group", groups=2)))))
     replay = jb.Replay(4, None, 4, jb.Items(), sampler)

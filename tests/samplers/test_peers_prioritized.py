@@ -124,7 +124,7 @@ def test_one_outlier_does_not_rule_for_ever():
         np.testing.assert_allclose(state.sampler.tree[0][40 % 32], max(ruled, 0.5), rtol=1e-4)
 
 
-@pytest.mark.long  # quick: test_prioritized_draws.py
+@pytest.mark.long  # quick: test_every_sampler.py
 @pytest.mark.parametrize("stratified", [False, True])
 def test_an_empty_prioritized_replay_gives_no_nan(stratified):
     replay = jb.Replay(16, 2, 8, jb.Transitions(), replace(SAMPLER, stratified=stratified))
@@ -212,7 +212,7 @@ def test_rows_of_an_unfinished_episode_have_their_priority_without_a_call_at_its
     assert pairs == {(1, 3), (2, 4), (3, 5), (4, 6), (5, 6), (7, 9), (8, 9)}
 
 
-@pytest.mark.long  # quick: test_every_sampler.py
+@pytest.mark.long  # quick: tests/checkpoint/test_round_trip.py
 def test_a_saved_replay_keeps_its_priorities():
     # Tianshou's prioritized HDF5 lost them; DreamerV3 saves no priorities at all.
     replay = jb.Replay(32, 2, 16, jb.Transitions(), replace(SAMPLER, decay=0.9))

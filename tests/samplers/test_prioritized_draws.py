@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, drawn, example, filled, fits, likely, quick_jit, told_apart
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -161,13 +161,14 @@ def test_the_highest_priority_decays_at_each_update():
 
 def test_a_batch_of_any_size_may_be_drawn_and_sent_back():
     replay, state = kept(jb.Prioritized())
-    for size in (1, 3, 40):
+    for size in budget((1, 40), (1, 3, 40)):
         batch = quick_jit(replay.sample, static_argnums=2)(state, jax.random.key(4), size)
         after = quick_jit(replay.update)(state, batch.index, priority=jnp.ones(size, jnp.float32))
         assert batch.probability.shape == (size,)
         assert int(after.sampler.stale) == int(after.sampler.refused) == 0
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_an_empty_replay_gives_no_window_and_no_nan():
     for sampler in (jb.Prioritized(), jb.Prioritized(stratified=False, alpha=0.0)):
         replay = jb.Replay(40, 2, 8, jb.Transitions(), sampler)

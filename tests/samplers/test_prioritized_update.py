@@ -141,7 +141,7 @@ def test_a_row_that_begins_no_window_gets_no_weight():
     assert int(after.sampler.stale) == 2
 
 
-@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("time_major", long_but([False, True], quick=[1]))
 def test_rows_and_priorities_are_written_by_one_update(time_major):
     view = jb.Sequences(2, burn_in=1, actions="previous", time_major=time_major)
     replay = jb.Replay(16, 2, 5, view, SAMPLER)

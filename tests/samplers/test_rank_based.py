@@ -161,11 +161,13 @@ def test_one_outlier_is_rank_one_however_large_it_is():
         np.testing.assert_allclose(got, np.array([1 / 2 + 1 / 3 + 1 / 4] * 3 + [3]) / 3 / (25 / 12), rtol=1e-6)
 
 
+@pytest.mark.long  # quick: the ranks above, and test_every_sampler.py
 def test_alpha_zero_is_uniform_whatever_the_priorities():
     got = probability(*ranked(np.exp(np.random.default_rng(0).normal(0, 9, 257)), alpha=0))
     np.testing.assert_allclose(got, np.full(257, 1 / 257), rtol=1e-6)
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_new_window_is_tied_with_the_highest_priority_so_far_and_one_at_first():
     replay = jb.Replay(8, None, 1, jb.Items(), jb.RankBased())
     state, (add, update) = replay.init(np.float32(0)), verbs(replay)
@@ -178,6 +180,7 @@ def test_a_new_window_is_tied_with_the_highest_priority_so_far_and_one_at_first(
     assert classes == [47 - 2 * octave for octave in (0, -2, 0, 6, 6, 1, 6)]
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_of_a_window_drawn_twice_the_highest_priority_is_kept():
     replay, state = ranked([1.0] * 4)
     for order in ([1, 900, 30], [900, 30, 1], [30, 1, 900], [np.nan, 900, -1]):
@@ -200,6 +203,7 @@ def test_what_is_no_priority_is_counted_and_changes_nothing(bad):
     np.testing.assert_allclose(probability(replay, after)[1], 12 / 25, rtol=1e-6)
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_priority_that_comes_too_late_is_counted_and_revives_nothing():
     replay = jb.Replay(6, None, 64, jb.Sequences(2, "within"), jb.RankBased())
     rows = told_apart(12, first=[0, 3, 7], last=[4])
@@ -239,6 +243,7 @@ def test_debug_checks_raise_on_stale_and_on_bad_priorities():
     fine.throw()
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_an_empty_replay_gives_no_window_and_no_nan():
     replay = jb.Replay(40, 2, 8, jb.Transitions(), jb.RankBased())
     state = filled(replay, told_apart(9, 2, first=range(9)))  # episodes of one row: no pair at all

@@ -22,7 +22,7 @@ from .catalog import assert_lives_agree, replay_of, show
             (jb.FrameStack(jb.Items(), 3), 6, jb.Recent(horizon=5)),  # of six rows the view reads four
             (jb.Sequences(3), 8, jb.Recent(half_life=0.5)),
         ],
-        quick=[2, 3],
+        quick=[2],
     ),
     ids=show,
 )
@@ -54,6 +54,7 @@ def test_a_horizon_counts_the_rows_of_each_stream(horizon):
     np.testing.assert_allclose(got, [((e, t) in inside) / max(len(inside), 1) for e, t in legal], rtol=1e-6)
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_horizon_as_long_as_the_ring_is_uniform_bit_for_bit():
     mask = np.random.default_rng(0).random((40, 3)) < 0.7
     rows = told_apart(40, 3, first=range(0, 40, 6))
@@ -157,7 +158,7 @@ def test_streams_are_drawn_by_weight_and_blocks_by_recency():
     np.testing.assert_allclose(batch.probability, want, rtol=1e-5)
 
 
-@pytest.mark.parametrize("half_life", [1, 1e9])
+@pytest.mark.parametrize("half_life", long_but([1, 1e9], quick=[1]))
 def test_streams_without_a_window_have_no_room_on_the_line(half_life, monkeypatch):
     # Rounded running sums of a thousand streams move where nothing is added: a target may fall in between.
     rng = np.random.default_rng(0)
@@ -180,6 +181,7 @@ def test_streams_without_a_window_have_no_room_on_the_line(half_life, monkeypatc
     assert np.abs(counts - 2**16 * weight / weight.sum()).max() < 2
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_an_empty_replay_gives_no_window_and_no_nan():
     for sampler in (jb.Recent(horizon=3), jb.Recent(half_life=3)):
         replay = jb.Replay(40, 2, 8, jb.Transitions(), sampler)

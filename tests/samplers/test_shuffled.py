@@ -44,7 +44,7 @@ def ways(first, whole, count):
     return math.prod(end - step for step, end in enumerate(ends))
 
 
-@pytest.mark.parametrize("count", long_but(range(1, 9), quick=[0, 2, 5]))
+@pytest.mark.parametrize("count", long_but(range(1, 9), quick=[3]))
 def test_every_order_of_every_pass_comes_equally_often(count):
     compared = 0
     for first, whole, number in CASES:

@@ -19,14 +19,11 @@ from hypothesis.stateful import (
 from oracle import OracleReplay, leaves_of, quick_jit, row_at, windows_to_arrays
 from oracle.lives import ROW, grow, places
 from oracle.wrapped import like_of, slots_of
-from tier import budget, long_but
 
 import jaxbuffers as jb
 
 from .catalog import SAMPLERS, assert_as_followed, follow, replay_of, show, tables, use
 
-# In the quick tier those that remember most; every sampler lives in test_every_sampler.py.
-SAMPLERS = budget([SAMPLERS[i] for i in (0, 4, 8, 10, 11)], SAMPLERS)
 LENGTH, STREAMS, BLOCK, EACH = 5, 2, 3, 3
 BATCH = EACH * len(SAMPLERS)
 VIEWS = [
@@ -167,7 +164,8 @@ class Machine(RuleBasedStateMachine):
             assert_as_followed(sampler, follower, self.state.sampler[i], probability_of, EACH)
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[2]), ids=show)
+@pytest.mark.long  # quick: test_every_sampler.py, and the order of verbs in tests/test_state_machine.py
+@pytest.mark.parametrize("view", VIEWS, ids=show)
 def test_any_order_of_verbs_agrees_with_the_oracle_of_every_sampler(view):
     run_state_machine_as_test(
         type("Machine", (Machine,), {"view": view}),
@@ -175,7 +173,7 @@ def test_any_order_of_verbs_agrees_with_the_oracle_of_every_sampler(view):
             deadline=None,
             derandomize=True,
             database=None,
-            max_examples=budget(5, 25),
+            max_examples=25,
             stateful_step_count=25,
             suppress_health_check=list(HealthCheck),
         ),

@@ -98,7 +98,7 @@ ODD = {"-inf": -np.inf, "nan": np.nan, "+inf": np.inf}
 def test_a_weight_that_is_no_number_keeps_a_window_from_being_drawn(odd, replace):
     table = jnp.array([0.0, ODD[odd], 1.0, ODD[odd]], jnp.float32)
     sampler = jb.Weighted(lambda windows: table[windows.rows.obs - 1], replace)
-    for size, wanted in ((1, True), (2, True), (3, replace), (4, replace)):
+    for size, wanted in budget(((2, True), (3, replace)), ((1, True), (2, True), (3, replace), (4, replace))):
         replay, state = four(sampler, size)
         batch = drawn(replay, state)
         assert batch.valid == wanted, "not enough windows of positive weight"
@@ -125,7 +125,7 @@ def test_if_no_window_has_a_weight_the_batch_is_not_valid(odd, replace):
 
 
 @pytest.mark.parametrize("replace", [False, True])
-@pytest.mark.parametrize("shift", long_but([-3e38, -1e30, 0, 1e30, 3e38], quick=[0, 2, 4]))
+@pytest.mark.parametrize("shift", long_but([-3e38, -1e30, 0, 1e30, 3e38], quick=[0, 4]))
 def test_only_differences_of_log_weights_count_however_large_they_are(shift, replace):
     near = np.float32(shift) * np.float32([1, 1, 0.5, 1])  # the third is as far from the others as can be
     replay, state = four(jb.Weighted(lambda windows: jnp.asarray(near), replace), 3)
@@ -140,7 +140,7 @@ def test_only_differences_of_log_weights_count_however_large_they_are(shift, rep
 @pytest.mark.parametrize("kind", ["mixed", "streams of all ages", "empty"])
 @pytest.mark.parametrize(
     "view",
-    long_but([jb.Items(), jb.Transitions(2), jb.FrameStack(jb.Transitions(), 3), jb.Episodes(4)], quick=[1, 3]),
+    long_but([jb.Items(), jb.Transitions(2), jb.FrameStack(jb.Transitions(), 3), jb.Episodes(4)], quick=[3]),
     ids=str,
 )
 def test_the_function_is_shown_the_rows_ages_ranks_and_counts_of_the_legal_windows(view, kind):

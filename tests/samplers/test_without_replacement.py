@@ -142,6 +142,7 @@ def probabilities(replay, state, oldest=0):
     return likely(replay, state, oldest + np.arange(replay.length))
 
 
+@pytest.mark.long  # quick: the lives below
 def test_what_is_added_meanwhile_joins_at_the_next_epoch_and_what_is_overwritten_is_left_out():
     replay = jb.Replay(6, None, 2, jb.Items(), SAMPLER)
     step, add, update = verbs(replay)
@@ -201,7 +202,7 @@ VIEWS = [jb.Items(), jb.Transitions(), jb.Sequences(2, "pad"), jb.Episodes(4)]
     "view, kind",
     long_but(
         [(view, "mixed") for view in VIEWS] + [(VIEWS[0], "streams of all ages"), (VIEWS[3], "one-step episodes")],
-        quick=[1, 5],
+        quick=[1],
     ),
     ids=show,
 )
@@ -236,6 +237,7 @@ def test_epochs_hold_while_rows_come_and_go(view, kind):
     assert over > 1
 
 
+@pytest.mark.long  # quick: every order once, above
 def test_orders_of_different_epochs_and_keys_are_independent_and_uniform():
     replay = jb.Replay(3, None, 3, jb.Items(), SAMPLER)
     state, _ = verbs(replay)[0](filled(replay, told_apart(3)), jax.random.key(0))
@@ -249,6 +251,7 @@ def test_orders_of_different_epochs_and_keys_are_independent_and_uniform():
     fits(counts, null, {"one in 20 epochs repeats the last one's order": same})
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_an_empty_replay_gives_nothing_and_an_update_of_nothing_changes_no_probability():
     replay = jb.Replay(8, None, 3, jb.Transitions(), SAMPLER)
     state = filled(replay, told_apart(4, first=range(4)))

@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracle import quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.errors import ConfigurationError
@@ -24,7 +25,7 @@ ENVS = 4
 MESH = mesh_of(2, AxisType.Explicit) if len(jax.devices()) > 1 else None
 REPLAY = jb.Replay(32, ENVS, 8, jb.Sequences(2), jb.Prioritized())
 ROW = {"x": jnp.float32(0), "obs": jnp.zeros((9, 9))}
-contexts = pytest.mark.parametrize("set_mesh", [False, True])
+contexts = pytest.mark.parametrize("set_mesh", long_but([False, True], quick=[1]))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracle import quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -44,7 +45,7 @@ def train(sharded, state, keys):
     return state, totals
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", long_but(TYPES, quick=[0]))
 def test_scan_and_cond_of_the_user(kind):
     sharded, keys = sharded_of(kind), jax.random.split(jax.random.key(0), 6)
     looped, totals = quick_jit(lambda state, keys: train(sharded, state, keys))(

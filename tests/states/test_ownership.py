@@ -73,6 +73,7 @@ def test_donating_what_an_eager_verb_returned_leaves_the_first_state_alive():
     assert int(replay.size(first)) == 3
 
 
+@pytest.mark.long  # quick: eager verbs, above
 def test_an_eager_vmap_of_a_verb_returns_none_that_it_was_given():
     replay = replay_of(sampler=jb.Prioritized(), length=4)
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), replay.init(ROW))

@@ -83,7 +83,7 @@ def test_ids_are_int32(wrong):
 LAYOUTS = [(2, "flat"), (2, "tiled"), (200, "flat"), (200, "tiled")]
 
 
-@pytest.mark.parametrize("size, layout", long_but(LAYOUTS, quick=[0, 3]))
+@pytest.mark.parametrize("size, layout", long_but(LAYOUTS, quick=[3]))
 def test_rows_of_a_state(opened, size, layout):
     """Every text field of every row, nothing else; rows that are not held stay as they are."""
     here, there = opened(), opened()
@@ -124,6 +124,7 @@ def reading(spec, replay):
     return quick_jit(Ring(spec, replay.capacity // 2, 2, tiled=replay.layout == "tiled").read)
 
 
+@pytest.mark.long  # quick: rows of a state, above, and a sweep of stacked ones in test_sweep.py
 def test_rows_of_stacked_states(opened, replay):
     _, state, add = replay
     here, there = opened(), opened()

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.texts import columns, live
@@ -70,7 +71,7 @@ def test_null_and_unwritten_memory_are_nobodys(table, replay):
     assert len(table) == 1
 
 
-@pytest.mark.parametrize("size", [(), (3,), (2, 3), (200,)])
+@pytest.mark.parametrize("size", long_but([((),), ((3,),), ((2, 3),), ((200,),)], quick=[0, 3]))
 def test_fields_of_any_size_in_several_streams_with_masks(table, size):
     """A field of 200 texts lies in a block of its own, small ones share words with their neighbours."""
     replay = jb.Replay(capacity=6, num_envs=2, batch_size=2, view=jb.Items())

@@ -176,7 +176,7 @@ SCALAR = st.none() | st.booleans() | NUMBER | TEXT | st.floats()
 VALUE = st.recursive(SCALAR, lambda x: st.lists(x, max_size=2) | keyed(x), max_leaves=4)
 
 
-@settings(max_examples=budget(1000, 10_000), deadline=None)
+@settings(max_examples=budget(400, 10_000), deadline=None)
 @given(st.lists(PARTS | TEXT, max_size=10).map("".join) | keyed(VALUE | st.just("click")))
 def test_whatever_is_written_is_an_action_or_refused(written):
     try:

@@ -113,7 +113,7 @@ def test_a_pool_that_is_linked_into_a_folder_is_one_pool(tmp_path):
         assert len(reader) == 1
 
 
-KILLS = budget(2, 25)
+KILLS = budget(1, 25)
 
 
 def killed_after(process, lines):

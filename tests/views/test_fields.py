@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from oracle import check, leaves_of, quick_jit, read_all, rows_of
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -20,7 +21,9 @@ class Step(NamedTuple):
     is_terminal: Any
 
 
-@pytest.mark.parametrize("view", [jb.Transitions(2, gamma=0.5), jb.Sequences(2, "within", actions="previous")], ids=str)
+@pytest.mark.parametrize(
+    "view", long_but([jb.Transitions(2, gamma=0.5), jb.Sequences(2, "within", actions="previous")], quick=[1]), ids=str
+)
 def test_any_container_with_the_named_fields_reads_alike(view):
     row = rows_of("F..F..")  # without is_last, which is optional
     names = Step._fields
@@ -137,7 +140,7 @@ VIEWS = [
 ]
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=str)
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[1, 3]), ids=str)
 def test_a_sample_without_legal_windows_is_zero_masked_and_not_valid(view):
     replay = jb.Replay(16, 2, 5, view)
     state = replay.init(jax.tree.map(lambda x: x[0], rows_of("F")))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, check, leaves_of, quick_jit, read_all, rows_of
+from tier import budget
 
 import jaxbuffers as jb
 
@@ -37,7 +38,8 @@ def test_flags_of_rows_without_is_last_are_enough():
 
 def test_a_stack_of_one_frame_is_the_observation_with_an_axis():
     rows = rows_of("F.LF.")
-    for view in (jb.Items(), jb.Transitions(2), jb.Sequences(2, "pad", burn_in=1)):
+    views = [jb.Sequences(2, "pad", burn_in=1), jb.Items(), jb.Transitions(2)]
+    for view in budget(views[:1], views):
         plain, stacked = read_all(view, rows, length=4), read_all(jb.FrameStack(view, 1), rows, length=4)
         check(stacked.index.time, plain.index.time)
         for path, leaf in leaves_of(stacked.data).items():
@@ -149,6 +151,7 @@ def test_a_stack_of_stacks_stacks_what_the_inner_one_reads():
     check(data.obs[3], [[0, 0], [0, 0], [13, 13]])
 
 
+@pytest.mark.long  # quick: stacks of stacks, above, and of goals, in test_hindsight.py
 def test_stacks_around_goals_around_stacks_keep_their_order():
     def minus(achieved, desired):
         return desired - achieved

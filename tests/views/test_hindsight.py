@@ -127,6 +127,7 @@ def test_goals_may_be_named_anywhere_in_the_row_and_have_axes():
     assert data.extras["goal"].dtype == np.int8
 
 
+@pytest.mark.long  # quick: test_hindsight_goals.py compares every leaf
 def test_nothing_but_the_goal_and_the_reward_changes_and_stored_rows_stay_as_they_are():
     rows = walk("F..LF.")
     plain = jb.Replay(8, None, 32, jb.Sequences(2))
@@ -172,6 +173,7 @@ def test_a_reward_that_is_no_number_shows_only_where_it_is_asked_for():
     check(data.reward, [[1, -1, -1], [-1, -1, 0], [-1, 0, 0], [8, 0, 0]])
 
 
+@pytest.mark.long  # quick: both orders, by hand, below
 def test_stacks_of_hindsight_are_hindsight_of_stacks():
     rows, inner = walk("F..LF...F.L."), jb.Sequences(2, burn_in=1)
     one = jb.FrameStack(jb.Hindsight(inner, distance, "future", 0.5), 3)

@@ -75,7 +75,7 @@ def sources(view, rows, start):
 
 
 @pytest.mark.parametrize(
-    "view", long_but(VIEWS, quick=[4, 6, 7]), ids=lambda view: f"{type(view).__name__}-{core_of(view)}"
+    "view", long_but(VIEWS, quick=[4, 7]), ids=lambda view: f"{type(view).__name__}-{core_of(view)}"
 )
 def test_every_window_reads_as_with_its_own_goal_or_one_that_it_may_have(view):
     """Of random layouts, masks and laps: what is read is what the oracle reads with that goal, in every leaf."""
@@ -166,6 +166,7 @@ def test_goals_are_drawn_uniformly_from_the_rows_named_and_only_from_these(goals
             fits(counts, null, defects)
 
 
+@pytest.mark.long  # quick: the test above tells 0.85 from 0.8
 def test_the_part_of_the_windows_with_a_new_goal_is_the_fraction():
     some = ((0.8, (0.79, 0.81)), (0.25, (0.24, 0.26)), (0.0, ()), (1.0, ()))
     for fraction, wrong in budget(some[:1] + some[3:], some):
@@ -199,7 +200,7 @@ def test_goals_are_independent_of_the_windows_and_of_each_other():
 SAMPLERS = [jb.Uniform(), jb.Prioritized(), jb.Mix((0.5, jb.Uniform()), (0.5, jb.Recent(half_life=2)))]
 
 
-@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[2]), ids=lambda sampler: type(sampler).__name__)
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[0]), ids=lambda sampler: type(sampler).__name__)
 def test_hindsight_does_not_change_which_windows_a_key_draws(sampler):
     alone = jb.Replay(8, None, 64, jb.Transitions(2), sampler)
     replay = jb.Replay(8, None, 64, kept_goal(jb.Transitions(2), "future", 0.8), sampler)
@@ -209,6 +210,7 @@ def test_hindsight_does_not_change_which_windows_a_key_draws(sampler):
         jax.tree.map(np.testing.assert_array_equal, (got.index, got.probability), (want.index, want.probability))
 
 
+@pytest.mark.long  # quick: tests/contract/test_contract.py
 def test_the_same_key_gives_the_same_goals_and_another_key_others_also_under_vmap():
     replay = jb.Replay(8, None, 64, kept_goal(jb.Transitions(), "future", 0.8))
     states = [state_of(replay, pattern) for pattern in ("F......", "F..LF...F..")]

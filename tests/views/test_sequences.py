@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from oracle import Every, OracleReplay, check, leaves_of, quick_jit, read_all, row_at, rows_of, windows_to_arrays
 
 import jaxbuffers as jb
@@ -97,6 +98,7 @@ def test_previous_actions_of_every_leaf_are_shifted_and_nothing_else_is():
     check(batch.data.extras["note"], [[30, 31, 32]])
 
 
+@pytest.mark.long  # quick: tests/test_exhaustive.py
 def test_time_major_only_swaps_the_axes():
     rows = rows_of("F.LF..")
     for episodes in ("cross", "within", "pad"):
