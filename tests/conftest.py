@@ -1,6 +1,7 @@
 """Strict JAX for every test: no promotion of dtypes or ranks, 8 fake CPU devices, warnings are errors.
 
 `JAX_ENABLE_X64=1` in the environment runs the suite with 64-bit types (see test_x64.py).
+`JAXBUFFERS_TEST_PLATFORM=gpu` runs tests on an accelerator (``python -m benchmarks.accelerator --contract``).
 """
 
 import math
@@ -9,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "" if "JAXBUFFERS_TEST_PLATFORM" in os.environ else "cpu")
 
 import jax
 import pytest
@@ -18,6 +19,7 @@ import tier
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+PLATFORM = os.environ.get("JAXBUFFERS_TEST_PLATFORM", "cpu")
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 MEMORY = 3 * 2**30  # of each worker
@@ -27,6 +29,15 @@ def pytest_configure(config):
     """Begin the quick tier if that is what was asked for; workers are told by the environment."""
     if config.option.markexpr == "not long" and not hasattr(config, "workerinput"):
         tier.begin_quick()
+    if PLATFORM not in ("cpu", found := jax.default_backend()):
+        raise pytest.UsageError(f"JAXBUFFERS_TEST_PLATFORM={PLATFORM}, but JAX has found {found}")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what an accelerator cannot hold."""
+    for item in items if PLATFORM != "cpu" and len(jax.devices()) < 8 else ():
+        if "sharding" in item.path.parts:
+            item.add_marker(pytest.mark.skip(reason="needs 8 devices, as the fake ones of a CPU"))
 
 
 @pytest.fixture

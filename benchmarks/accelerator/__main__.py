@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks.accelerator import contract, report
 
 SIZES, QUICK = (10_000, 100_000, 1_000_000, 10_000_000), (100_000, 10_000_000)
-KINDS = ("uniform", "prioritized", "images", "dreamer")
+KINDS = ("uniform", "images", "prioritized", "dreamer")
 MOST_IMAGES = 1_000_000
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     console, began = Console(), time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[{time.monotonic() - began:5.1f} s] {text}", highlight=False, markup=False)
+        console.print(f"[{time.monotonic() - began:5.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
 
     if args.contract:
         backend = _backend()
@@ -69,13 +69,16 @@ def _measure(args: argparse.Namespace, say: object, began: float) -> None:
     say(f"a large copy: {about['copy']['copy'] / 1e9:,.0f} GB/s; the least step: {about['least']['in a loop']:.2f} us")
     sizes = args.sizes or list(QUICK if args.quick else SIZES)
     seconds = args.seconds or (50 if args.quick else 210)
-    settings = Settings(deadline=began + seconds, profile=not args.no_profile)
+    settings = Settings(deadline=began + seconds, profiling=0.0 if args.no_profile else 60.0)
     if args.quick:
         settings.loops, settings.calls = 0.1, 0.05
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as texts:
         settings.keep = lambda name, text: (Path(texts) / f"{name}.txt").write_text(text) and None
         for kind in args.only:
+            if time.monotonic() > settings.deadline:
+                rows.append(Row(kind, 0, "", "", error="no time left"))
+                continue
             try:
                 groups = list(_groups(kind, sizes))
                 for row in measured(groups, settings, lambda text, kind=kind: say(f"{kind}: {text}")):
@@ -85,9 +88,10 @@ def _measure(args: argparse.Namespace, say: object, began: float) -> None:
             except Exception as error:
                 rows.append(Row(kind, 0, "", "", error=f"{type(error).__name__}: {error}"))
                 say(f"{kind}: {error!r}")
-            text = report.write(args.out, about | {"seconds": time.monotonic() - began}, rows)
-            with tarfile.open(args.out / "compiled.tar.xz", "w:xz") as archive:
-                archive.add(texts, "compiled")
+            report.write(args.out, about | {"seconds": time.monotonic() - began}, rows)
+        text = report.write(args.out, about | {"seconds": time.monotonic() - began}, rows)
+        with tarfile.open(args.out / "compiled.tar.xz", "w:xz") as archive:
+            archive.add(texts, "compiled")
     print(text, flush=True)
     say(f"done; see {args.out}")
 

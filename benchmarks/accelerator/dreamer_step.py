@@ -75,9 +75,10 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     read = 2 * nbytes(jax.eval_shape(lambda: replay.sample(replay.init(one), jax.random.key(0)).data))
     read += nbytes(jax.eval_shape(row_at, jnp.int32(0)))
     fill = filled(replay, row_at)
+    steps = 2 if jax.default_backend() == "cpu" else 20  # a host takes seconds for one
     cases = (
-        Case("replay alone: add + sample 16 x 64 + update", alone, read, True, steps=20),
-        Case("whole step: with learning", whole, read, True, steps=20),
+        Case("replay alone: add + sample 16 x 64 + update", alone, read, True, steps=steps),
+        Case("whole step: with learning", whole, read, True, steps=steps),
     )
     yield Group(
         "dreamer", capacity, (Side("jaxbuffers", capacity, init, lambda state: (fill(state[0]), state[1]), cases),)

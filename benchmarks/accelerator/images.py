@@ -72,8 +72,14 @@ def _ours(replay: jb.Replay) -> Side:
     written = nbytes(jax.eval_shape(rows, jnp.int32(0)))  # which are made on the way, and not read
     cases = Case("add 16 rows", add, written, True), first, *more
     whole = Case(f"add + {_windows(BATCHES[0])}", both, first.moved + written, True, steps=40)
+    fill = filled(replay, rows)
     return Side(
-        "jaxbuffers", replay.capacity, lambda: replay.init(row()), filled(replay, rows), (*cases, whole), _checked(replay)
+        "jaxbuffers",
+        replay.capacity,
+        lambda: replay.init(row()),
+        filled(replay, rows),
+        (*cases, whole),
+        _checked(replay),
     )
 
 

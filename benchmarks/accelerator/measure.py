@@ -54,7 +54,7 @@ class Settings:
     loops: float = 0.25  # seconds for the loops of one verb
     calls: float = 0.15
     threads: int = min(os.cpu_count() or 1, 12)
-    profile: bool = True
+    profiling: float = 60.0  # seconds for the profiler, altogether; after that the compiled text is counted
     keep: Callable[[str, str], None] = lambda name, text: None  # the compiled texts
 
 
@@ -143,11 +143,13 @@ def _look(running: Running, row: Row, settings: Settings) -> None:
     row.in_place = "; ".join(faults) if faults else "yes" if changes else "no copy"
     in_text = kernels.read(text)
     found, row.kernels_text = in_text, in_text.count
-    if settings.profile:
+    if settings.profiling > 0:
+        began = time.monotonic()
         try:
             found = kernels.seen(running.single) or in_text
         except Exception as error:  # the profiler must not cost the timings
-            row.kernels_how = f"profiler failed: {error!r:.100}"
+            row.kernels_how = f"profiler failed: {error!r:.200}"
+        settings.profiling -= time.monotonic() - began
     row.kernels, row.kernels_us, row.names = found.count, found.microseconds, found.names
     row.kernels_how = row.kernels_how or found.how
 
@@ -156,8 +158,8 @@ def _time(rows: list[Row], running: list[Running], settings: Settings) -> None:
     """Time the loops of all sides in turns, then single calls."""
     if not rows:
         return
-    loops = timed_in_turns([each.loop for each in running], settings.loops, 5, 31)
-    calls = timed_in_turns([each.single for each in running], settings.calls, 10, 201)
+    loops = timed_in_turns([each.loop for each in running], settings.loops, 3, 31)
+    calls = timed_in_turns([each.single for each in running], settings.calls, 3, 201)
     for row, each, loop, call in zip(rows, running, loops, calls, strict=True):
         steps = each.programs.case.steps
         row.loop_low, row.loop_us, row.loop_high = (

@@ -14,6 +14,7 @@ from benchmarks.accelerator.filling import filled, time_of
 from benchmarks.rings import ACTION, GAMMA, OBS, PAIRS, item, our_pair, row, their_pair
 
 ENVS, ALPHA, BETA, EPS = 16, 0.6, 0.4, 1e-6
+BLOCK = 512  # rows of each stream that are added at once while a ring is filled
 CYCLE = 2**16  # rows differ in a number below this
 BOTH = f"add + sample {PAIRS}"
 
@@ -60,9 +61,8 @@ def _ours(capacity: int, prioritized: bool) -> Side:
     def update(state: jb.ReplayState, key: jax.Array) -> tuple:
         # The windows that begin at the newest rows but one, every third: known without a draw.
         back = jnp.arange(PAIRS, dtype=jnp.int32)
-        time = (time_of(state) - 2 - 3 * (back // ENVS))[:, None] + jnp.arange(2, dtype=jnp.int32)
-        index = jb.Index(time=time, stream=jnp.broadcast_to((back % ENVS)[:, None], time.shape))
-        priority = jnp.ones(PAIRS) + jax.random.key_data(key)[-1].astype(jnp.float32) / 2**33
+        index = jb.Index(time=time_of(state) - 2 - 3 * (back // ENVS), stream=back % ENVS)
+        priority = jnp.ones(PAIRS) + jax.random.key_data(key)[-1].astype(jnp.float32) / 2.0**33
         return replay.update(state, index, priority=priority), ()
 
     def both(state: jb.ReplayState, key: jax.Array) -> tuple:
@@ -79,10 +79,15 @@ def _ours(capacity: int, prioritized: bool) -> Side:
     batch, added = _moved(sample, replay), nbytes(jax.eval_shape(rows, jnp.int32(0)))
     cases = [Case("add 16 rows", add, added, True), Case(f"sample {PAIRS}", sample, batch, False)]
     if prioritized:
-        cases += [Case(f"update {PAIRS}", update, 8 * PAIRS, True), Case(f"{BOTH} + update", whole, batch + added, True)]
+        cases += [
+            Case(f"update {PAIRS}", update, 8 * PAIRS, True),
+            Case(f"{BOTH} + update", whole, batch + added, True),
+        ]
     else:
         cases += [Case(BOTH, both, batch + added, True)]
-    return Side("jaxbuffers", capacity, lambda: replay.init(row()), filled(replay, rows), tuple(cases), _checked(replay))
+    return Side(
+        "jaxbuffers", capacity, lambda: replay.init(row()), filled(replay, rows, BLOCK), tuple(cases), _checked(replay)
+    )
 
 
 def _moved(sample: Callable, replay: jb.Replay) -> int:
@@ -95,7 +100,7 @@ def _checked(replay: jb.Replay) -> Callable[[Any], None]:
     @jax.jit
     def wrong(state: jb.ReplayState, key: jax.Array) -> jax.Array:
         batch = replay.sample(state, key, 4096)
-        want = _value(batch.index.time[:, 0], batch.index.stream[:, 0])
+        want = _value(batch.index.time, batch.index.stream)
         return jnp.sum(batch.data.obs != want[:, None]) + ~batch.valid
 
     def check(state: Any) -> None:
@@ -109,7 +114,7 @@ def _flashbax(capacity: int, prioritized: bool) -> Side:
     buffer = _buffer(capacity, prioritized, block=False)
     blocks = _buffer(capacity, prioritized, block=True)  # the same states, filled by many rows at once
     length = capacity // ENVS
-    size = min(length, 64)
+    size = min(length, BLOCK)
 
     def fill(state: Any) -> Any:
         def body(i: jax.Array, state: Any) -> Any:
