@@ -73,14 +73,7 @@ def _ours(replay: jb.Replay) -> Side:
     cases = Case("add 16 rows", add, written, True), first, *more
     whole = Case(f"add + {_windows(BATCHES[0])}", both, first.moved + written, True, steps=40)
     fill = filled(replay, rows)
-    return Side(
-        "jaxbuffers",
-        replay.capacity,
-        lambda: replay.init(row()),
-        filled(replay, rows),
-        (*cases, whole),
-        _checked(replay),
-    )
+    return Side("jaxbuffers", replay.capacity, lambda: replay.init(row()), fill, (*cases, whole), _checked(replay))
 
 
 def _windows(batch: int) -> str:

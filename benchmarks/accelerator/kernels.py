@@ -61,7 +61,7 @@ def launched(profile: Any, calls: int) -> Launches | None:
             continue
         counts, times = Counter(), Counter()
         for line in plane.lines:
-            if line.name.startswith("Stream") or line.name == "XLA Ops" and "TPU" in plane.name:
+            if line.name.startswith("Stream") or (line.name == "XLA Ops" and "TPU" in plane.name):
                 for event in line.events:
                     counts[event.name] += 1
                     times[event.name] += event.duration_ns

@@ -58,7 +58,7 @@ class Programs:
         """Return the lines of either program that make an array as large as one of the ring's."""
         leaves = [leaf.size for leaf in jax.tree.leaves(self.state)]
         largest = max((leaf.size for leaf in jax.tree.leaves(self.outputs)), default=0)
-        # Smaller arrays of a ring cannot be told from what a batch is made of; their pointers are looked at all the same.
+        # Smaller arrays of a ring cannot be told from what a batch is made of; their pointers are watched all the same.
         least = min(max(self.rows, 4 * largest), max(leaves))
         return [
             f"{name}: {line[:160]}"
@@ -119,7 +119,7 @@ def _pointers(state: Any) -> dict[str, int]:
 
 
 def timed_in_turns(functions: list[Callable[[], Any]], seconds: float, least: int, most: int) -> list[list[float]]:
-    """Call functions in turns for some seconds, after an unmeasured call of each; return their seconds, call by call."""
+    """Call functions in turns for some seconds, after an unmeasured call of each; return the seconds of each call."""
     start = time.perf_counter()
     for function in functions:
         function()

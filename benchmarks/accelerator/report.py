@@ -61,9 +61,9 @@ def _head(about: dict[str, Any]) -> str:
         f"(a kernel that adds 1: {copy['kernel'] / 1e9:,.0f}).\n"
         f"The least step, one tiny kernel: {least['in a loop']:.2f} us in a loop, {least['call']:.1f} us called from "
         "Python.\n"
-        "Times are medians of a step; in a loop: jitted, donated, every output written in every step. Kernels are those "
-        "of one\ncall, as the profiler saw them launched (with their own time), or where it saw none (t) as the compiled "
-        "text has them.\nMoved: bytes that must be read and written at the very least, by the loop's time."
+        "Times are medians of a step; in a loop: jitted, donated, every output written in every step. Kernels are those\n"
+        "of one call, as the profiler saw them launched (with their own time), or where it saw none (t) as the\n"
+        "compiled text has them. Moved: bytes that must be read and written at the very least, by the loop's time."
     )
 
 
