@@ -133,25 +133,24 @@ def _running(made: Any, held: list[Any]) -> Running:
 
 
 def _look(running: Running, row: Row, settings: Settings) -> None:
-    """Look at the programs and at the memory; count kernels."""
+    """Look at the programs and at the memory; count kernels. What cannot be read costs no timing."""
     text = running.programs.single.as_text()
     settings.keep(f"{row.kind}-{row.rows}-{row.verb}-{row.side}".replace(" ", "_"), text)
-    moved = running.moved()
-    copies = running.programs.copies()
-    changes = running.programs.case.changes
-    faults = [*(f"moved {path}" for path in moved), *copies]
-    row.in_place = "; ".join(faults) if faults else "yes" if changes else "no copy"
-    in_text = kernels.read(text)
-    found, row.kernels_text = in_text, in_text.count
+    faults = [f"moved {path}" for path in running.moved()]
+    if error := _tried(lambda: faults.extend(running.programs.copies())):
+        faults.append(f"the compiled text cannot be read: {error}")
+    row.in_place = "; ".join(faults) if faults else "yes" if running.programs.case.changes else "no copy"
+    counted: list[kernels.Launches] = []
+    how = _tried(lambda: counted.append(kernels.read(text)))
+    row.kernels_text = counted[0].count if counted else None
     if settings.profiling > 0:
         began = time.monotonic()
-        try:
-            found = kernels.seen(running.single) or in_text
-        except Exception as error:  # the profiler must not cost the timings
-            row.kernels_how = f"profiler failed: {error!r:.200}"
+        failed = _tried(lambda: counted.extend(filter(None, [kernels.seen(running.single)])))
+        how = f"profiler failed: {failed}" if failed else how
         settings.profiling -= time.monotonic() - began
-    row.kernels, row.kernels_us, row.names = found.count, found.microseconds, found.names
-    row.kernels_how = row.kernels_how or found.how
+    if counted:
+        row.kernels, row.kernels_us, row.names = counted[-1].count, counted[-1].microseconds, counted[-1].names
+    row.kernels_how = how or counted[-1].how
 
 
 def _time(rows: list[Row], running: list[Running], settings: Settings) -> None:

@@ -61,8 +61,8 @@ def _head(about: dict[str, Any]) -> str:
         f"(a kernel that adds 1: {copy['kernel'] / 1e9:,.0f}).\n"
         f"The least step, one tiny kernel: {least['in a loop']:.2f} us in a loop, {least['call']:.1f} us called from "
         "Python.\n"
-        "Times are medians of a step; in a loop: jitted, donated, every output written in every step. Kernels are those\n"
-        "of one call, as the profiler saw them launched (with their own time), or where it saw none (t) as the\n"
+        "Times are medians of a step; in a loop: jitted, donated, every output written in every step. Kernels are\n"
+        "those of one call, as the profiler saw them launched (with their own time), or where it saw none (t) as the\n"
         "compiled text has them. Moved: bytes that must be read and written at the very least, by the loop's time."
     )
 
@@ -104,7 +104,7 @@ def goals(rows: list[Row], copy: float) -> list[str]:
         peers = [each for each in good if (each.kind, each.rows, each.verb) == (row.kind, row.rows, row.verb)]
         for peer in peers:
             if row.side == "jaxbuffers" and peer.side == "flashbax":
-                more, faster = row.kernels / peer.kernels, row.ratio
+                more, faster = (row.kernels or 0) / (peer.kernels or 1), row.ratio or 0
                 found.append(
                     f"{row.kind}, {row.rows:,} rows, {row.verb}: {more:.2f} x flashbax's kernels; goal {MORE_KERNELS}"
                     f"{_said(more <= MORE_KERNELS)}; {faster:.2f} times as fast; goal 1{_said(faster > 1)}"
