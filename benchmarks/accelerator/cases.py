@@ -18,6 +18,7 @@ class Case:
       changes: whether the state that it returns is another one, and the state that it gets is donated.
       steps: iterations of one timed loop.
       goal: the share of the copy bandwidth aimed at, or None.
+      makes: elements of the largest array that it makes on its way, besides its outputs.
     """
 
     verb: str
@@ -26,6 +27,7 @@ class Case:
     changes: bool
     steps: int = 200
     goal: float | None = None
+    makes: int = 0
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     def init() -> tuple:
         from flax import nnx
 
-        agent = dreamer.Agent(images.SHAPE[0] * images.SHAPE[1] * images.SHAPE[2], ACTIONS, nnx.Rngs(0))
+        agent = dreamer.Agent(images.PIXELS, ACTIONS, nnx.Rngs(0))
         graph["agent"], params = nnx.split(agent)
         run = dreamer.Run(params, jax.tree.map(jnp.copy, params), dreamer.OPTIMIZER.init(params), jnp.float32(0))
         return replay.init(one), run
@@ -77,8 +77,10 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     fill = filled(replay, row_at)
     steps = 2 if jax.default_backend() == "cpu" else 20  # a host takes seconds for one
     cases = (
-        Case("replay alone: add + sample 16 x 64 + update", alone, read, True, steps=steps),
-        Case("whole step: with learning", whole, read, True, steps=steps),
+        Case(
+            "replay alone: add + sample 16 x 64 + update", alone, read, True, steps=steps, makes=16 * 64 * images.PIXELS
+        ),
+        Case("whole step: with learning", whole, read, True, steps=steps, makes=16 * 64 * images.PIXELS),
     )
     yield Group(
         "dreamer", capacity, (Side("jaxbuffers", capacity, init, lambda state: (fill(state[0]), state[1]), cases),)

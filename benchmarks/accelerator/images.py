@@ -11,6 +11,7 @@ from benchmarks.accelerator.cases import Case, Group, Side, nbytes
 from benchmarks.accelerator.filling import filled, time_of
 
 ENVS, LENGTH, SHAPE = 16, 64, (64, 64, 3)
+PIXELS = 64 * 64 * 3
 BATCHES = (16, 128)  # the first is Dreamer's; the second is larger than a cache
 GOAL = 0.6
 
@@ -70,7 +71,7 @@ def _ours(replay: jb.Replay) -> Side:
 
     first, *more = (sampled(batch) for batch in BATCHES)
     written = nbytes(jax.eval_shape(rows, jnp.int32(0)))  # which are made on the way, and not read
-    cases = Case("add 16 rows", add, written, True), first, *more
+    cases = Case("add 16 rows", add, written, True, makes=ENVS * PIXELS), first, *more
     whole = Case(f"add + {_windows(BATCHES[0])}", both, first.moved + written, True, steps=40)
     fill = filled(replay, rows)
     return Side("jaxbuffers", replay.capacity, lambda: replay.init(row()), fill, (*cases, whole), _checked(replay))
@@ -105,10 +106,10 @@ def _copy(capacity: int) -> Side:
             start = jax.random.key_data(key)[-1] % jnp.uint32(max(count - taken, 1))
             return state, jax.lax.dynamic_slice_in_dim(state, start.astype(jnp.int32), taken)
 
-        moved = 2 * taken * ENVS * SHAPE[0] * SHAPE[1] * SHAPE[2]
+        moved = 2 * taken * ENVS * PIXELS
         return Case(_windows(batch), copy, moved, False, steps=40)
 
-    size = SHAPE[0] * SHAPE[1] * SHAPE[2] * ENVS
+    size = PIXELS * ENVS
     return Side(
         "plain copy", capacity, lambda: jnp.zeros((count, size), jnp.uint8), lambda x: x + jnp.uint8(1),
         tuple(case(batch) for batch in BATCHES),

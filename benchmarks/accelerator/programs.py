@@ -58,6 +58,7 @@ class Programs:
         """Return the lines of either program that make an array as large as one of the ring's."""
         leaves = [leaf.size for leaf in jax.tree.leaves(self.state)]
         largest = max((leaf.size for leaf in jax.tree.leaves(self.outputs)), default=0)
+        largest = max(largest, self.case.makes)
         # Smaller arrays of a ring cannot be told from what a batch is made of; their pointers are watched all the same.
         least = min(max(self.rows, 4 * largest), max(leaves))
         return [
