@@ -76,11 +76,10 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     read += nbytes(jax.eval_shape(row_at, jnp.int32(0)))
     fill = filled(replay, row_at)
     steps = 2 if jax.default_backend() == "cpu" else 20  # a host takes seconds for one
+    how = {"moved": read, "changes": True, "steps": steps, "makes": 16 * 64 * images.PIXELS}
     cases = (
-        Case(
-            "replay alone: add + sample 16 x 64 + update", alone, read, True, steps=steps, makes=16 * 64 * images.PIXELS
-        ),
-        Case("whole step: with learning", whole, read, True, steps=steps, makes=16 * 64 * images.PIXELS),
+        Case("replay alone: add + sample 16 x 64 + update", alone, **how),
+        Case("whole step: with learning", whole, **how),
     )
     yield Group(
         "dreamer", capacity, (Side("jaxbuffers", capacity, init, lambda state: (fill(state[0]), state[1]), cases),)

@@ -57,8 +57,8 @@ def _head(about: dict[str, Any]) -> str:
     return (
         f"{about['device']} ({about['platform']}), backend {about['backend']}, jax {about['jax']}, "
         f"{about['cores']} cores\n"
-        f"A copy of {copy['bytes'] / 1e9:.2f} GB on the device moves {copy['memcpy'] / 1e9:,.0f} GB/s, read and written; "
-        f"a kernel in place {copy['kernel'] / 1e9:,.0f};\nthe better is the copy bandwidth below.\n"
+        f"A copy of {copy['bytes'] / 1e9:.2f} GB on the device moves {copy['memcpy'] / 1e9:,.0f} GB/s, read and "
+        f"written; a kernel in place {copy['kernel'] / 1e9:,.0f};\nthe better is the copy bandwidth below.\n"
         f"The least step, one tiny kernel: {least['in a loop']:.2f} us in a loop, {least['call']:.1f} us called from "
         "Python.\n"
         "Times are medians of a step; in a loop: jitted, donated, every output written in every step. Kernels are\n"
