@@ -3,7 +3,7 @@
 **Once** (`materialize`). XLA fuses a cheap producer into each of its consumers. A gather that reads 30 words of a
 row by an address then works out the address 30 times, down to the 16 sums of each level of a tree. On CPU
 ``optimization_barrier`` is removed before fusion; a scatter is never fused into what follows
-(``docs/decisions/0005-sum-tree.md`` has the figures). Elsewhere `materialize` does nothing.
+(``docs/decisions/0005-sum-tree.md`` has the figures). On GPUs the barrier holds; on TPUs `materialize` does nothing.
 
 **After** (`after`). A buffer is updated in place only if every read of its old content is known to come first.
 Within one verb the reads find the places to write, so they do. But the next verb works out its places from counters
@@ -27,7 +27,12 @@ from jax import lax
 
 def materialize(x: jax.Array) -> jax.Array:
     """Return ``x`` ``[K]``, computed once."""
-    return lax.platform_dependent(x, cpu=_stored, default=lambda x: x)
+    return lax.platform_dependent(x, cpu=_stored, cuda=_kept, rocm=_kept, default=lambda x: x)
+
+
+def materialize_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return two float32 arrays ``[K]``, computed once, by one kernel: side by side as complex numbers."""
+    return lax.platform_dependent(x, y, cpu=_stored_pair, default=lambda x, y: (x, y))
 
 
 def after(x: jax.Array, *read: jax.Array) -> jax.Array:
@@ -47,13 +52,30 @@ def after_small(x: jax.Array, tree: Any) -> jax.Array:
 
 def put(x: jax.Array, place: jax.Array, value: jax.Array) -> jax.Array:
     """Return ``x`` ``[n]`` with ``value`` ``[K]`` at ``place`` ``[K]``; places beyond the end are dropped."""
-    return x.at[place[:1]].set(jnp.zeros_like(value[:1]), mode="drop").at[place].set(value, mode="drop")
+    return lax.platform_dependent(x, place, value, cpu=_put_twice, default=_put)
+
+
+def _kept(x: jax.Array) -> jax.Array:
+    return lax.optimization_barrier(x)
+
+
+def _put(x: jax.Array, place: jax.Array, value: jax.Array) -> jax.Array:
+    return x.at[place].set(value, mode="drop")
+
+
+def _put_twice(x: jax.Array, place: jax.Array, value: jax.Array) -> jax.Array:
+    return _put(_put(x, place[:1], jnp.zeros_like(value[:1])), place, value)
 
 
 def _stored(x: jax.Array) -> jax.Array:
     if len(x) == 1:  # a scatter of one element would be fused after all
         return _stored(jnp.concatenate([x, x]))[:1]
     return jnp.zeros_like(x).at[lax.iota(jnp.uint32, len(x))].set(x, unique_indices=True, mode="promise_in_bounds")
+
+
+def _stored_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pair = _stored(lax.complex(x, y))
+    return lax.real(pair), lax.imag(pair)
 
 
 def _first_bits(x: jax.Array) -> jax.Array:

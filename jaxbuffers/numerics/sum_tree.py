@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxbuffers.numerics.double_float import Double, add_float, fraction, multiply_finite, quotient
 from jaxbuffers.numerics.fan_out import FAN_OUT, padded, parents, sixteen
-from jaxbuffers.numerics.materialize import after, materialize, put
+from jaxbuffers.numerics.materialize import after, materialize, materialize_pair, put
 
 Levels = tuple[jax.Array, ...]  # float32 [n], [n / 16], ..., [16]: leaves first, each padded to a multiple of 16
 
@@ -70,8 +70,8 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
     return (*fresh[:-1], materialize(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
 
 
-def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> jax.Array:
-    """Draw leaves in proportion to their weights: uint32 ``[B]``; any leaf if all are zero.
+def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> tuple[jax.Array, jax.Array]:
+    """Draw leaves in proportion to their weights: uint32 ``[B]``, and their weights; any leaf if all are zero.
 
     Args:
       levels: the tree.
@@ -86,23 +86,25 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> j
     target = multiply_finite(target, quotient(root, count if stratified else 1))
     node = jnp.zeros((count,), jnp.uint32)
     room = jnp.broadcast_to(root, (count,))
-    empty = root <= 0  # then no child has room, and the first is as good as any
     for level in reversed(levels):
         # Rounding may have moved the target out of the node: keep it just inside.
         inside = target.below(room)
         target = Double(
-            materialize(jnp.where(inside, target.high, _before(room))), materialize(jnp.where(inside, target.low, 0.0))
+            *materialize_pair(jnp.where(inside, target.high, _before(room)), jnp.where(inside, target.low, 0.0))
         )
+        # A float is above the target exactly if it is above this one. In an empty tree no child has room, and the
+        # first is as good as any.
+        floor = jnp.where(target.low < 0, _before(target.high), target.high)
+        floor = jnp.where(root <= 0, jnp.float32(-1), floor)
         weights = _children(level, node)
-        ends = _running(weights)
         child, begin = jnp.zeros((count,), jnp.uint32), jnp.zeros((count,), jnp.float32)
         room = weights[0]
-        for end, weight in zip(ends[:-1], weights[1:], strict=True):
-            beyond = ~(target.below(end) | empty)
+        for end, weight in zip(_running(weights[:-1]), weights[1:], strict=True):
+            beyond = end <= floor
             child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
             room = jnp.where(beyond, weight, room)
         target, node = add_float(target, -begin), materialize(node * FAN_OUT + child)
-    return node
+    return node, materialize(room)
 
 
 def _children(level: jax.Array, node: jax.Array) -> list[jax.Array]:

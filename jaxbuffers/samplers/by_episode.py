@@ -155,7 +155,7 @@ class ByEpisode(Sampler[EpisodesState]):
     @override
     def draw(self, state: EpisodesState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         high, low = bits64(key, 2 * batch_size)
-        leaf = sum_tree.draw(state.tree, high[:batch_size], low[:batch_size], stratified=False)
+        leaf, _ = sum_tree.draw(state.tree, high[:batch_size], low[:batch_size], stratified=False)
         stream = (leaf % jnp.uint32(legal.num_streams)).astype(jnp.int32)
         newest = legal.shift(state.made[stream], -1)
         back = legal.slot(newest).astype(jnp.int32) - (leaf // jnp.uint32(legal.num_streams)).astype(jnp.int32)

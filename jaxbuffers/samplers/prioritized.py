@@ -146,9 +146,8 @@ class Prioritized(Sampler[PrioritizedState]):
 
     @override
     def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
-        leaf = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
-        stream, start = legal.window_at(leaf)
-        weight, total = materialize(state.tree[0].at[leaf].get(mode="promise_in_bounds")), sum_tree.total(state.tree)
+        leaf, weight = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
+        (stream, start), total = legal.window_at(leaf), sum_tree.total(state.tree)
         return Draw.of(stream, start, weight / jnp.where(total > 0, total, 1), weight > 0)
 
     @override

@@ -100,7 +100,7 @@ class RankBased(Sampler[RankState]):
         total = sum_tree.total(tree)
         high, low = bits64(key, 2 * batch_size)
         # 48 bits choose a class, 64 others a window within it.
-        group = order[sum_tree.draw(tree, high[:batch_size], low[:batch_size], stratified=False)].astype(jnp.int32)
+        group = order[sum_tree.draw(tree, high[:batch_size], low[:batch_size], stratified=False)[0]].astype(jnp.int32)
         size = sizes[group]
         leaf = count_tree.find(state.tree, group, fraction_of(size, high[batch_size:], low[batch_size:]))
         stream, start = legal.window_at(leaf)

@@ -88,7 +88,7 @@ class Recent(Sampler[tuple[()]]):
             back = ends[stream] - 1 - number
         else:
             # A running sum in float32 would blur the streams, and could point at one that has no window.
-            stream = sum_tree.draw(sum_tree.of(self._weight(count)), *which, stratified=False).astype(jnp.int32)
+            stream = sum_tree.draw(sum_tree.of(self._weight(count)), *which, stratified=False)[0].astype(jnp.int32)
             stream = jnp.minimum(stream, len(count) - 1)
             back = self._back(count[stream], *within)
         start = legal.start(stream, jnp.maximum(count[stream] - 1 - back, 0))

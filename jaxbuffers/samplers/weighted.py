@@ -87,7 +87,7 @@ class Weighted(Sampler[tuple[()]]):
         share, enough = _shares(possible, logits), self._enough(possible, batch_size)
         if self.replace:
             # A running sum in float32 would blur small shares, and could point at one that is 0.
-            found = sum_tree.draw(sum_tree.of(share), *bits64(key, batch_size), stratified=False).astype(jnp.int32)
+            found = sum_tree.draw(sum_tree.of(share), *bits64(key, batch_size), stratified=False)[0].astype(jnp.int32)
             choice = jnp.minimum(found, len(logits) - 1)
         else:
             score = jnp.where(possible, jnp.maximum(logits + noise(split(key, 1)[0], logits), LOWEST / 2), LOWEST)

@@ -58,6 +58,23 @@ def zero_where_not(mask: jax.Array, tree: Any) -> Any:
     return exactly(lambda x: jnp.where(expand(mask, x.ndim), x, jnp.zeros((), x.dtype)), tree)
 
 
+def in_words(x: jax.Array) -> bool:
+    """Whether the last axis of an array of narrow numbers fills whole 32-bit words."""
+    return x.dtype.itemsize in (1, 2) and x.dtype != jnp.bool_ and x.shape[-1] * x.dtype.itemsize % 4 == 0
+
+
+def through_words(fn: Callable[..., jax.Array], x: jax.Array, *args: Any) -> jax.Array:
+    """Apply a function that moves whole rows of ``x`` to its 32-bit words: the same bytes, four at a time.
+
+    A GPU copies bytes one by one at half the speed of words (``docs/decisions/0022-accelerators.md``). There, both
+    reinterpretations are free. For arrays that are `in_words`.
+    """
+    each = 4 // x.dtype.itemsize
+    words = lax.bitcast_convert_type(x.reshape(*x.shape[:-1], x.shape[-1] // each, each), jnp.uint32)
+    moved = lax.bitcast_convert_type(fn(words, *args), x.dtype)
+    return moved.reshape(*moved.shape[:-2], moved.shape[-2] * each)
+
+
 def write_row(stored: jax.Array, place: jax.Array, row: jax.Array) -> jax.Array:
     """Replace ``stored[place]`` by ``row``, in place; nothing is written beyond the end."""
 

@@ -11,6 +11,7 @@ streams of any length.
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from flax import struct
 from jax import lax
 
 from jaxbuffers.row import RowSpec
-from jaxbuffers.storage.bits import bits_dtype, from_bits, to_bits, zero_where_not
+from jaxbuffers.storage.bits import bits_dtype, from_bits, in_words, through_words, to_bits, zero_where_not
 from jaxbuffers.storage.packing import Packing
 
 TPU_LANES = 128
@@ -189,10 +190,16 @@ class Ring:
     def _gather(block: jax.Array, width: int, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
         slot, stream = jnp.where(mask, slot, 0), jnp.where(mask, stream, 0).astype(jnp.uint32)
         # Stored rows are data: gradients never run through the ring, however a leaf is stored.
-        rows = lax.stop_gradient(block).at[slot, stream].get(mode="promise_in_bounds")
-        flat = rows.reshape(*slot.shape, block.shape[-2] * block.shape[-1])
-        return zero_where_not(mask, flat[..., :width])
+        block = lax.stop_gradient(block)
+        wide = partial(through_words, _rows) if in_words(block) else _rows
+        rows = lax.platform_dependent(block, slot, stream, mask, cuda=wide, rocm=wide, default=_rows)
+        return rows.reshape(*slot.shape, block.shape[-2] * block.shape[-1])[..., :width]
 
     def _block(self, width: int) -> tuple[int, ...]:
         lanes = TPU_LANES if self.tiled else width
         return (self.length, self.num_streams, -(-width // lanes), lanes)
+
+
+def _rows(block: jax.Array, slot: jax.Array, stream: jax.Array, mask: jax.Array) -> jax.Array:
+    rows: jax.Array = zero_where_not(mask, block.at[slot, stream].get(mode="promise_in_bounds"))
+    return rows

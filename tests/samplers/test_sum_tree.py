@@ -15,6 +15,7 @@ from oracle.tree import inverse, sums, words
 from tier import long_but
 
 from jaxbuffers.numerics import sum_tree
+from jaxbuffers.numerics.random_bits import bits64
 
 SIZES = long_but([1, 15, 16, 17, 255, 256, 257, 4097], quick=[2, 3, 7])
 ONES, GRID = 2**48 - 1, 2**20
@@ -25,7 +26,7 @@ def update(levels, leaf, weight):
 
 
 set_leaves, clear_leaves = quick_jit(update), quick_jit(lambda t, x: sum_tree.refresh(sum_tree.clear(t, x), x))
-pick = quick_jit(sum_tree.draw, static_argnums=3)
+pick = quick_jit(lambda tree, high, low, stratified: sum_tree.draw(tree, high, low, stratified)[0], static_argnums=3)
 total = quick_jit(sum_tree.total)
 
 
@@ -231,7 +232,7 @@ def test_trees_can_be_mapped_and_scanned():
     stacked = jax.tree.map(lambda x: jnp.stack([x] * 4), sum_tree.init(300))
     mapped = quick_jit(jax.vmap(update))(stacked, leaf, weight)
     bits = words(rng.integers(0, 2**48, (4, 32)))
-    got = quick_jit(jax.vmap(lambda t, h, w: sum_tree.draw(t, h, w, True)))(mapped, *bits)
+    got = quick_jit(jax.vmap(lambda t, h, w: sum_tree.draw(t, h, w, True)[0]))(mapped, *bits)
     for i in range(4):
         one = set_leaves(sum_tree.init(300), leaf[i], weight[i])
         jax.tree.map(lambda x, y, i=i: np.testing.assert_array_equal(x[i], y), mapped, one)
@@ -242,3 +243,10 @@ def test_trees_can_be_mapped_and_scanned():
         want[row] = 0
         np.maximum.at(want, row, value)
     assert_sums(scan(sum_tree.init(300), (leaf, weight)), want)
+
+
+def test_draws_come_with_their_weights():
+    for weights in (np.float32([0, 3, 0, 1e-30, 2e20, 7] * 50), np.zeros(40, np.float32)):
+        tree = quick_jit(sum_tree.of)(weights)
+        leaf, weight = quick_jit(sum_tree.draw, static_argnums=3)(tree, *bits64(jax.random.key(0), 500), False)
+        np.testing.assert_array_equal(weight, np.asarray(tree[0])[leaf])

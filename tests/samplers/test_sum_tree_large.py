@@ -16,7 +16,7 @@ CHUNK = 250_000
 ONES = 2**48 - 1
 # Long, for its size; the tree of 100,000 leaves in test_sum_tree.py has more targets than a float32 can tell apart.
 pytestmark = pytest.mark.long
-pick = quick_jit(sum_tree.draw, static_argnums=3)
+pick = quick_jit(lambda tree, high, low, stratified: sum_tree.draw(tree, high, low, stratified)[0], static_argnums=3)
 
 
 def drawn(levels, bits, stratified=False):
