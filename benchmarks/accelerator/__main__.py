@@ -13,7 +13,8 @@ import argparse
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def _backend() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
 
 
-def _measure(args: argparse.Namespace, say: object, began: float) -> None:
+def _measure(args: argparse.Namespace, say: Callable[[str], None], began: float) -> None:
     from benchmarks.accelerator import device
     from benchmarks.accelerator.measure import Row, Settings, measured
 
@@ -74,14 +75,18 @@ def _measure(args: argparse.Namespace, say: object, began: float) -> None:
         settings.loops, settings.calls = 0.1, 0.05
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as texts:
-        settings.keep = lambda name, text: (Path(texts) / f"{name}.txt").write_text(text) and None
+
+        def keep(name: str, text: str) -> None:
+            (Path(texts) / f"{name}.txt").write_text(text)
+
+        settings.keep = keep
         for kind in args.only:
             if time.monotonic() > settings.deadline:
                 rows.append(Row(kind, 0, "", "", error="no time left"))
                 continue
             try:
                 groups = list(_groups(kind, sizes))
-                for row in measured(groups, settings, lambda text, kind=kind: say(f"{kind}: {text}")):
+                for row in measured(groups, settings, partial(_said, say, kind)):
                     rows.append(row)
                     if row.error:
                         say(f"{row.kind}, {row.rows:,} rows, {row.verb}, {row.side}: {row.error}")
@@ -94,6 +99,10 @@ def _measure(args: argparse.Namespace, say: object, began: float) -> None:
             archive.add(texts, "compiled")
     print(text, flush=True)
     say(f"done; see {args.out}")
+
+
+def _said(say: Callable[[str], None], kind: str, text: str) -> None:
+    say(f"{kind}: {text}")
 
 
 def _groups(kind: str, sizes: list[int]) -> Iterator:

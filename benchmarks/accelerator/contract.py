@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 def run(folder: Path, backend: str, seconds: float, workers: int, tests: tuple[str, ...] = TESTS) -> str:
     """Run the tests in a process of its own, write ``contract.txt``, and return its last lines."""
-    command = [sys.executable, "-m", "pytest", "-m", "not long", "-v", "--durations=15", "-p", "no:cacheprovider", "-p", "no:benchmark"]
+    command = [sys.executable, "-m", "pytest", "-m", "not long", "-v", "--durations=15"]
+    command += ["-p", "no:cacheprovider", "-p", "no:benchmark"]
     if workers > 1 and importlib.util.find_spec("xdist"):
         command += ["-n", str(workers), "--dist", "worksteal"]
     given = os.environ | {"JAXBUFFERS_TEST_PLATFORM": backend, "PYTHONUNBUFFERED": "1"}

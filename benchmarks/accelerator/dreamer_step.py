@@ -53,7 +53,7 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
 
     jax.eval_shape(init)  # which fills `graph`
 
-    def whole(state: tuple, key: jax.Array) -> tuple:
+    def whole(state: Any, key: jax.Array) -> tuple:
         state, run = state
         keys = jax.random.split(key)
         state = replay.add(state, row_at(time_of(state)))
@@ -63,7 +63,7 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
         state = replay.update(state, index, rows={"extras": {"latent": latents.astype(jnp.bfloat16)}})
         return (state, run), losses
 
-    def alone(state: tuple, key: jax.Array) -> tuple:
+    def alone(state: Any, key: jax.Array) -> tuple:
         state, run = state
         state = replay.add(state, row_at(time_of(state)))
         batch = replay.sample(state, key)
@@ -76,7 +76,7 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     read += nbytes(jax.eval_shape(row_at, jnp.int32(0)))
     fill = filled(replay, row_at)
     steps = 2 if jax.default_backend() == "cpu" else 20  # a host takes seconds for one
-    how = {"moved": read, "changes": True, "steps": steps, "makes": 16 * 64 * images.PIXELS}
+    how: dict[str, Any] = {"moved": read, "changes": True, "steps": steps, "makes": 16 * 64 * images.PIXELS}
     cases = (
         Case("replay alone: add + sample 16 x 64 + update", alone, **how),
         Case("whole step: with learning", whole, **how),

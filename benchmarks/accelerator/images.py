@@ -46,6 +46,7 @@ def groups(sizes: list[int], room: int) -> Iterator[Group]:
     for size in sizes:
         capacity = max(size // ENVS, 2 * LENGTH) * ENVS
         replay = jb.Replay(capacity, ENVS, BATCHES[0], jb.Sequences(LENGTH))
+        sides: tuple[Side, ...]
         if (needed := replay.nbytes(row())) > room:
             sides, note = (), f"not measured: {needed / 2**30:.1f} GiB of images, where {room / 2**30:.1f} are free"
         else:

@@ -4,8 +4,9 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -22,7 +23,8 @@ _APPLIED = re.compile(r"to_apply=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"(?:branch_computations=\{([^}]*)\}|(?:true|false)_computation=%?([\w.\-]+))")
 
 
-class Launches(NamedTuple):
+@dataclass(frozen=True)
+class Launches:
     """What one call launches.
 
     Attributes:
@@ -59,7 +61,8 @@ def launched(profile: Any, calls: int) -> Launches | None:
     for plane in profile.planes:
         if not plane.name.startswith("/device:") or "CUSTOM" in plane.name:
             continue
-        counts, times = Counter(), Counter()
+        counts: Counter[str] = Counter()
+        times: Counter[str] = Counter()
         for line in plane.lines:
             if line.name.startswith("Stream") or (line.name == "XLA Ops" and "TPU" in plane.name):
                 for event in line.events:

@@ -6,7 +6,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ def measured(groups: list[Group], settings: Settings, say: Callable[[str], None]
     """Yield the rows of groups of one kind."""
     began = time.monotonic()
     with ThreadPoolExecutor(settings.threads) as pool:
-        compiling = {}
+        compiling: dict[tuple[int, int, int | None], Future[Any]] = {}
         for g, group in enumerate(groups):
             for s, side in enumerate(group.sides):
                 compiling[g, s, None] = pool.submit(_filling, side)
@@ -98,24 +98,24 @@ def _group(group: Group, made: dict, settings: Settings, say: Callable[[str], No
     states: list[list[Any]] = []
     for s, side in enumerate(group.sides):
         states.append([])
-        error = _tried(lambda s=s, side=side: states[s].append(_state(side, made[s, None])))
+        error = _tried(lambda s, side: states[s].append(_state(side, made[s, None])), s, side)
         for c, case in enumerate(side.cases):
             row = rows[s, c] = Row(group.kind, group.rows, case.verb, side.name, moved=case.moved, goal=case.goal)
             row.error = error or ""
             if not error:
-                row.error = _tried(lambda s=s, c=c: running.update({(s, c): _running(made[s, c], states[s])})) or ""
+                row.error = _tried(lambda s, c: running.update({(s, c): _running(made[s, c], states[s])}), s, c) or ""
             if (s, c) in running:
                 row.compiled_s = running[s, c].programs.seconds
-                row.error = _tried(lambda s=s, c=c, row=row: _look(running[s, c], row, settings)) or ""
+                row.error = _tried(_look, running[s, c], row, settings) or ""
     verbs = dict.fromkeys(rows[where].verb for where in running)
     for verb in verbs:
         sides = [where for where in running if rows[where].verb == verb and not rows[where].error]
         say(f"timing {verb} at {group.rows:,} rows")
-        error = _tried(lambda sides=sides: _time([rows[w] for w in sides], [running[w] for w in sides], settings))
+        error = _tried(_time, [rows[w] for w in sides], [running[w] for w in sides], settings)
         for where in sides if error else ():
             rows[where].error = error or ""
     for s, side in enumerate(group.sides):
-        if side.check and states[s] and (error := _tried(lambda s=s, side=side: side.check(states[s][0]))):
+        if side.check and states[s] and (error := _tried(side.check, states[s][0])):
             rows[-1 - s, 0] = Row(group.kind, group.rows, "what it holds", side.name, error=error)
     return list(rows.values())
 
@@ -169,10 +169,10 @@ def _time(rows: list[Row], running: list[Running], settings: Settings) -> None:
             row.ratio = rows[0].ratio = statistics.median(b / a for a, b in zip(loops[0], loop, strict=True))
 
 
-def _tried(action: Callable[[], Any]) -> str | None:
+def _tried(action: Callable[..., Any], *args: Any) -> str | None:
     """Do it, or return what went wrong, in a line."""
     try:
-        action()
+        action(*args)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(f"{type(error).__name__}: {error}".split())

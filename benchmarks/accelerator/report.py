@@ -1,5 +1,6 @@
 """The table, as text and as JSON."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def write(folder: Path, about: dict[str, Any], rows: list[Row]) -> str:
 def table(about: dict[str, Any], rows: list[Row]) -> str:
     """Return the table and the goals beneath it."""
     copy = about["copy"]["copy"]
-    console = Console(width=190, record=True, file=_Nowhere())
+    console = Console(width=190, record=True, file=io.StringIO())
     console.print(_head(about), highlight=False, markup=False)
     for kind in dict.fromkeys(row.kind for row in rows):
         shown = Table(*COLUMNS, title=kind, title_justify="left")
@@ -42,14 +43,6 @@ def table(about: dict[str, Any], rows: list[Row]) -> str:
         console.print(shown, markup=False)
     console.print("\n".join(goals(rows, copy)), highlight=False, markup=False)
     return console.export_text()
-
-
-class _Nowhere:
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _head(about: dict[str, Any]) -> str:
@@ -97,9 +90,12 @@ def figure(number: float | None) -> str:
 def goals(rows: list[Row], copy: float) -> list[str]:
     """Say of each goal whether it is reached."""
     good = [row for row in rows if not row.error and row.loop_us]
-    found = [f"images, {row.rows:,} rows, {row.verb}: {_speed(row) / copy:.0%} of the copy bandwidth; "
-             f"goal {row.goal:.0%}" + _said(_speed(row) / copy >= row.goal)
-             for row in good if row.goal is not None]  # fmt: skip
+    found = []
+    for row in good:
+        if row.goal is not None and (speed := _speed(row)) is not None:
+            share = speed / copy
+            said = f"{share:.0%} of the copy bandwidth; goal {row.goal:.0%}{_said(share >= row.goal)}"
+            found.append(f"images, {row.rows:,} rows, {row.verb}: {said}")
     for row in good:
         peers = [each for each in good if (each.kind, each.rows, each.verb) == (row.kind, row.rows, row.verb)]
         for peer in peers:
@@ -109,7 +105,7 @@ def goals(rows: list[Row], copy: float) -> list[str]:
                     f"{row.kind}, {row.rows:,} rows, {row.verb}: {more:.2f} x flashbax's kernels; goal {MORE_KERNELS}"
                     f"{_said(more <= MORE_KERNELS)}; {faster:.2f} times as fast; goal 1{_said(faster > 1)}"
                 )
-    ours = {(row.kind, row.verb, row.rows): row.loop_us for row in good if row.side == "jaxbuffers"}
+    ours = {(row.kind, row.verb, row.rows): row.loop_us for row in good if row.side == "jaxbuffers" and row.loop_us}
     sizes = sorted({rows for _, _, rows in ours})
     for kind, verb in dict.fromkeys((kind, verb) for kind, verb, _ in ours):
         times = {rows: ours[kind, verb, rows] for rows in sizes if (kind, verb, rows) in ours}
