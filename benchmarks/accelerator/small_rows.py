@@ -52,48 +52,66 @@ def _ours(capacity: int, prioritized: bool) -> Side:
     sampler = jb.Prioritized(alpha=ALPHA) if prioritized else jb.Uniform()
     replay = jb.Replay(capacity, ENVS, PAIRS, jb.Transitions(gamma=GAMMA), sampler)
 
-    def add(state: jb.ReplayState, key: jax.Array) -> tuple:
-        return replay.add(state, rows(time_of(state))), ()
+    def add(state: jb.ReplayState, time: jax.Array, key: jax.Array) -> tuple:
+        return replay.add(state, rows(time)), ()
 
-    def sample(state: jb.ReplayState, key: jax.Array) -> tuple:
+    def sample(state: jb.ReplayState, time: jax.Array, key: jax.Array) -> tuple:
         return state, replay.sample(state, key)
 
-    def update(state: jb.ReplayState, key: jax.Array) -> tuple:
+    def update(state: jb.ReplayState, time: jax.Array, key: jax.Array) -> tuple:
         # The windows that begin at the newest rows but one, every third: known without a draw.
         back = jnp.arange(PAIRS, dtype=jnp.int32)
-        index = jb.Index(time=time_of(state) - 2 - 3 * (back // ENVS), stream=back % ENVS)
+        index = jb.Index(time=time - 2 - 3 * (back // ENVS), stream=back % ENVS)
         priority = jnp.ones(PAIRS) + jax.random.key_data(key)[-1].astype(jnp.float32) / 2.0**33
         return replay.update(state, index, priority=priority), ()
 
-    def both(state: jb.ReplayState, key: jax.Array) -> tuple:
-        state, _ = add(state, key)
+    def both(state: jb.ReplayState, time: jax.Array, key: jax.Array) -> tuple:
+        state, _ = add(state, time, key)
         return state, our_pair(replay.sample(state, key))
 
-    def whole(state: jb.ReplayState, key: jax.Array) -> tuple:
-        state, _ = add(state, key)
+    def whole(state: jb.ReplayState, time: jax.Array, key: jax.Array) -> tuple:
+        state, _ = add(state, time, key)
         batch = replay.sample(state, key)
         weight = jb.importance_weights(batch.probability, replay.count(state), BETA)
         priority = jnp.abs(weight * batch.data.reward) + EPS
         return replay.update(state, batch.index, priority=priority), our_pair(batch)
 
     batch, added = _moved(sample, replay), nbytes(jax.eval_shape(rows, jnp.int32(0)))
-    cases = [Case("add 16 rows", add, added, True), Case(f"sample {PAIRS}", sample, batch, False)]
+    cases = [Case("add 16 rows", _clocked(add), added, True), Case(f"sample {PAIRS}", _clocked(sample), batch, False)]
     if prioritized:
         cases += [
-            Case(f"update {PAIRS}", update, 8 * PAIRS, True),
-            Case(f"{BOTH} + update", whole, batch + added, True),
+            Case(f"update {PAIRS}", _clocked(update, 0), 8 * PAIRS, True),
+            Case(f"{BOTH} + update", _clocked(whole), batch + added, True),
         ]
     else:
-        cases += [Case(BOTH, both, batch + added, True)]
+        cases += [Case(BOTH, _clocked(both), batch + added, True)]
+    fill = filled(replay, rows, BLOCK)
+
+    def full(held: tuple) -> tuple:
+        state = fill(held[0])
+        return state, time_of(state)
+
+    check = _checked(replay)
     return Side(
-        "jaxbuffers", capacity, lambda: replay.init(row()), filled(replay, rows, BLOCK), tuple(cases), _checked(replay)
-    )
+        "jaxbuffers", capacity, lambda: (replay.init(row()), jnp.int32(0)), full, tuple(cases),
+        lambda held: check(held[0]),
+    )  # fmt: skip
+
+
+def _clocked(step: Callable, ticks: int = 1) -> Callable:
+    """Keep the time beside the state, as an environment does: rows do not wait for what a replay counts."""
+
+    def clocked(held: tuple, key: jax.Array) -> tuple:
+        state, outputs = step(*held, key)
+        return (state, held[1] + ticks), outputs
+
+    return clocked
 
 
 def _moved(sample: Callable, replay: jb.Replay) -> int:
     """Bytes of a batch, read and written."""
     state = jax.eval_shape(lambda: replay.init(row()))
-    return 2 * nbytes(jax.eval_shape(sample, state, jax.random.key(0))[1])
+    return 2 * nbytes(jax.eval_shape(sample, state, jnp.int32(0), jax.random.key(0))[1])
 
 
 def _checked(replay: jb.Replay) -> Callable[[Any], None]:
@@ -116,27 +134,28 @@ def _flashbax(capacity: int, prioritized: bool) -> Side:
     length = capacity // ENVS
     size = min(length, BLOCK)
 
-    def fill(state: Any) -> Any:
+    def fill(held: tuple) -> tuple:
         def body(i: jax.Array, state: Any) -> Any:
             block = item(rows(i * size + jnp.arange(size)))
             return blocks.add(state, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), block))
 
-        return jax.lax.fori_loop(0, length // size + 2, body, state)
+        state = jax.lax.fori_loop(0, length // size + 2, body, held[0])
+        return state, held[1] + (length // size + 2) * size
 
-    def both(state: Any, key: jax.Array) -> tuple:
-        state = buffer.add(state, item(rows(state.current_index)))
+    def both(state: Any, time: jax.Array, key: jax.Array) -> tuple:
+        state = buffer.add(state, item(rows(time)))
         return state, their_pair(buffer.sample(state, key))
 
-    def whole(state: Any, key: jax.Array) -> tuple:
-        state = buffer.add(state, item(rows(state.current_index)))
+    def whole(state: Any, time: jax.Array, key: jax.Array) -> tuple:
+        state = buffer.add(state, item(rows(time)))
         batch = buffer.sample(state, key)
         weight, pair = (1 / batch.probabilities) ** BETA, their_pair(batch)
         priority = jnp.abs(weight / jnp.max(weight) * pair.reward) + EPS
         return buffer.set_priorities(state, batch.indices, priority), pair
 
-    case = Case(f"{BOTH} + update", whole, 0, True) if prioritized else Case(BOTH, both, 0, True)
+    case = Case(f"{BOTH} + update", _clocked(whole), 0, True) if prioritized else Case(BOTH, _clocked(both), 0, True)
     one = jax.tree.map(lambda x: x[0], item(rows(jnp.int32(0))))
-    return Side("flashbax", capacity, lambda: buffer.init(one), fill, (case,))
+    return Side("flashbax", capacity, lambda: (buffer.init(one), jnp.int32(0)), fill, (case,))
 
 
 def _buffer(capacity: int, prioritized: bool, block: bool) -> Any:
