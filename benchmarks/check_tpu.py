@@ -7,6 +7,9 @@ For images and for small rows, at a capacity and at four times that capacity:
 * nothing of the ring's size is held as a temporary;
 * donating the state aliases the whole ring.
 
+Then whole steps, prioritized, scanned and sharded over the 2x2 topology (``benchmarks/tpu_steps.py``): no copy as large
+as the ring, the queue or the tree; and devices tell each other nothing but the single numbers that were asked for.
+
 Run it with ``make check-tpu``. Needs libtpu (x86 Linux), which compiles without a device.
 
 What the figures mean: XLA counts the body of a loop once, whatever its trip count, and prefers to
@@ -18,7 +21,9 @@ where the queue has just been written, it does not (``docs/decisions/0001-storag
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
@@ -33,6 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxbuffers as jb
+from benchmarks import tpu_steps
 
 GROWTH = 1.05  # bytes accessed at four times the capacity, at most
 ENVS, BATCH, LENGTH = 16, 16, 64
@@ -67,7 +73,34 @@ def main() -> int:
                     )  # fmt: skip
                 broken += len(faults)
     Console(width=120).print(table)
+    broken += _steps(topology.devices)
     print(f"{broken} broken promises" if broken else "every promise holds")
+    return broken
+
+
+def _steps(devices: list[Any]) -> int:
+    """Print the table of whole steps; return the number of broken promises."""
+    table = Table("step", "rows", "accessed MB", "temporary MB", "ring MB", "aliased", "collectives", "verdict")
+    row, broken = replace(_cases()[-1][1], extras=()), 0
+    sizes = [[*tpu_steps.steps(size, devices, row)] for size in (tpu_steps.SMALL, 4 * tpu_steps.SMALL)]
+    for steps in zip(*sizes, strict=True):
+        found = [tpu_steps.compiled(step) for step in steps]
+        growth, tree = found[1].accessed - found[0].accessed, steps[1].tree - steps[0].tree
+        for step, each in zip(steps, found, strict=True):
+            faults = tpu_steps.faults(step, each, growth, tree)
+            last = step is steps[-1]
+            moved = f"ok, {each.moves} copies of a level to vector memory or back" if each.moves else "ok"
+            sent = Counter(opcode for opcode, _ in each.collectives)
+            table.add_row(
+                step.name, f"{step.rows:,}", f"{each.accessed / 1e6:.3f}", f"{each.temporary / 1e6:.3f}",
+                f"{step.ring / 1e6:.0f}", f"{each.aliased / step.ring:.0%}",
+                ", ".join(f"{number} {opcode} of a number" for opcode, number in sent.items()),
+                ", ".join(faults) or (moved if last else ""),
+            )  # fmt: skip
+            broken += len(faults)
+            for line in each.copies:
+                print(f"{step.name}, {step.rows:,} rows: {line[:200]}")
+    Console(width=120).print(table)
     return broken
 
 

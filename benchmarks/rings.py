@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import flashbax as fbx
 import jax
 import jax.numpy as jnp
 
@@ -70,6 +69,8 @@ def ours(envs: int, capacity: int, sampler: jb.Sampler) -> tuple[jb.Replay, jb.R
 
 def theirs(envs: int, capacity: int, alpha: float | None) -> tuple[Any, Any]:
     """Return flashbax's flat buffer, prioritized if ``alpha`` is given, and its full state."""
+    import flashbax as fbx
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         same = {"max_length": capacity, "min_length": PAIRS, "sample_batch_size": PAIRS, "add_batch_size": envs}

@@ -1,6 +1,7 @@
 """Strict JAX for every test: no promotion of dtypes or ranks, 8 fake CPU devices, warnings are errors.
 
 `JAX_ENABLE_X64=1` in the environment runs the suite with 64-bit types (see test_x64.py).
+`JAXBUFFERS_TEST_PLATFORM=gpu` runs tests on an accelerator (``python -m benchmarks.accelerator --contract``).
 """
 
 import gc
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_PLATFORMS", "" if "JAXBUFFERS_TEST_PLATFORM" in os.environ else "cpu")
 
 import jax
 import pytest
@@ -21,6 +22,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 gc.disable()  # until all tests are collected
 
+PLATFORM = os.environ.get("JAXBUFFERS_TEST_PLATFORM", "cpu")
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 MEMORY = 3 * 2**30  # of each worker
@@ -32,6 +34,15 @@ def pytest_configure(config):
         tier.begin_quick()
     if tier.is_quick():
         jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads them
+    if PLATFORM != "cpu" and PLATFORM != (found := jax.default_backend()):
+        raise pytest.UsageError(f"JAXBUFFERS_TEST_PLATFORM={PLATFORM}, but JAX has found {found}")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what an accelerator cannot hold."""
+    for item in items if PLATFORM != "cpu" and len(jax.devices()) < 8 else ():
+        if "sharding" in item.path.parts:
+            item.add_marker(pytest.mark.skip(reason="needs 8 devices, as the fake ones of a CPU"))
 
 
 def pytest_collection_finish():

@@ -4,6 +4,15 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+FEW = 64  # streams, with which every number is compared at once
+
+
+def running(count: jax.Array) -> jax.Array:
+    """Return the sums of int32 ``[E]`` up to each number, itself included."""
+    few = _masked_sums if len(count) <= FEW else _running
+    return lax.platform_dependent(count, cuda=few, rocm=few, default=_running)
 
 
 def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
@@ -12,7 +21,7 @@ def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
     Compares with all ends, or first with every ``width``-th where there are many: on CPU several
     times as fast as a binary search, whose steps XLA runs one by one.
     """
-    width = len(ends) if len(ends) <= 64 else math.isqrt(len(ends) - 1) + 1
+    width = len(ends) if len(ends) <= FEW else math.isqrt(len(ends) - 1) + 1
     blocks = -(-len(ends) // width)
     table = jnp.pad(ends, (0, blocks * width - len(ends)), mode="edge").reshape(blocks, width)
     block = jnp.zeros(number.shape, jnp.int32)
@@ -20,3 +29,13 @@ def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
         block = jnp.sum(number[:, None] >= table[None, :-1, -1], axis=1, dtype=jnp.int32)
     inside = jnp.sum(number[:, None] >= table[block], axis=1, dtype=jnp.int32)
     return jnp.minimum(block * width + inside, len(ends) - 1)
+
+
+def _running(count: jax.Array) -> jax.Array:
+    return jnp.cumsum(count, dtype=jnp.int32)
+
+
+def _masked_sums(count: jax.Array) -> jax.Array:
+    """On a GPU each thread of a running sum adds up one result, number by number, and works out each of them anew."""
+    number = jnp.arange(len(count))
+    return jnp.sum(jnp.where(number[:, None] >= number[None], count[None], 0), axis=1, dtype=jnp.int32)

@@ -14,7 +14,7 @@ from jaxbuffers.checks import number, positive, settle
 from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.random_bits import bits64, fraction_of
-from jaxbuffers.numerics.search import locate
+from jaxbuffers.numerics.search import locate, running
 from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.windows.base import Windows
 from jaxbuffers.windows.legal import Legal
@@ -82,7 +82,7 @@ class Recent(Sampler[tuple[()]]):
         high, low = bits64(key, 2 * batch_size)
         which, within = (high[:batch_size], low[:batch_size]), (high[batch_size:], low[batch_size:])
         if self.horizon is not None:
-            ends = jnp.cumsum(recent, dtype=jnp.int32)
+            ends = running(recent)
             number = fraction_of(ends[-1], *which)
             stream = locate(ends, number)
             back = ends[stream] - 1 - number

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from jaxbuffers.batch import Draw
 from jaxbuffers.numerics.random_bits import below
-from jaxbuffers.numerics.search import locate
+from jaxbuffers.numerics.search import locate, running
 from jaxbuffers.samplers.base import Sampler
 from jaxbuffers.windows.legal import Legal
 
@@ -31,7 +31,7 @@ class Uniform(Sampler[tuple[()]]):
     @override
     def draw(self, state: tuple[()], legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         count = legal.count()
-        ends = jnp.cumsum(count, dtype=jnp.int32)
+        ends = running(count)
         total = ends[-1]
         number = below(key, total, batch_size)
         stream = locate(ends, number)

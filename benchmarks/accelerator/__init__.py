@@ -1,0 +1,1 @@
+"""One table for whatever device there is: ``python -m benchmarks.accelerator``."""
