@@ -34,7 +34,7 @@ def pytest_configure(config):
         tier.begin_quick()
     if tier.is_quick():
         jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads them
-    if PLATFORM != "cpu" and PLATFORM != (found := jax.default_backend()):
+    if PLATFORM != "cpu" and (found := jax.default_backend()) != PLATFORM:
         raise pytest.UsageError(f"JAXBUFFERS_TEST_PLATFORM={PLATFORM}, but JAX has found {found}")
 
 
