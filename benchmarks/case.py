@@ -41,15 +41,15 @@ class Contest:
       theirs: makes the peer's.
       same: takes what both sides have shown; raises `Difference` unless they mean the same.
       per: how many times one call of ``run`` does the work.
-      after: called with both sides once they were timed, for what only the timed work itself can show; raises
-        `Difference`, or returns a note.
+      after: called once both sides were timed, for what only the timed work itself can show; raises `Difference`, or
+        returns a ``note`` and, of training runs, the ``curves`` of each side.
     """
 
     ours: Callable[[], Side]
     theirs: Callable[[], Side]
     same: Callable[[Any, Any], None]
     per: int = 1
-    after: Callable[[], str] = lambda: ""
+    after: Callable[[], dict[str, Any]] = dict
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SEARCH = True  # whether programs are searched; only a library that is too old to be searched is not
 SEARCHED: list[str] = []  # whose programs have been, in this process
 
+
 class LargeArrayError(AssertionError):
     """A compiled program makes, or goes through, an array as large as the ring."""
 
@@ -29,7 +30,9 @@ _NAMED = re.compile(r"%([\w.\-]+)")  # another computation: body=%this, branch_c
 _NAMES |= {"optimization-barrier", "opt-barrier", "after-all", "add-dependency"}
 
 
-def compiled(side: str, jitted: Any, *args: Any, least: int, batch: Any = (), documented: int = 0, in_loops: bool = False) -> Callable:
+def compiled(
+    side: str, jitted: Any, *args: Any, least: int, batch: Any = (), documented: int = 0, in_loops: bool = False
+) -> Callable:
     """Compile a jitted function for these arguments, and return it if it makes no arrays as large as the ring.
 
     Args:

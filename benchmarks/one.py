@@ -48,17 +48,11 @@ def measure(case: Case) -> list[dict[str, Any]]:
         ready = time.perf_counter()
         timing = race(ours.run, theirs.run, case.rounds, contest.per, case.seconds)
         ours.finish(), theirs.finish()
-        notes = [contest.after()] + [f"{who} {side.note}" for who, side in _named(case, ours, theirs) if side.note]
-        found.append(
-            asdict(timing)
-            | {"point": point, "note": ", ".join(filter(None, notes)), "searched": list(compiled.SEARCHED)}
-            | {"prepared": ready - began, "took": time.perf_counter() - began}
-        )
+        notes = [f"{who}: {side.note}" for who, side in (("ours", ours), ("the peer", theirs)) if side.note]
+        figures = {"point": point, "note": ", ".join(notes), "searched": list(compiled.SEARCHED)}
+        took = {"prepared": ready - began, "took": time.perf_counter() - began}
+        found.append(asdict(timing) | figures | took | contest.after())
     return found
-
-
-def _named(case: Case, *sides: Any) -> list[tuple[str, Any]]:
-    return list(zip(("ours", case.peer), sides, strict=True))
 
 
 def alone(case: Case, rounds: int) -> list[dict[str, Any]]:

@@ -16,21 +16,49 @@ def cases(quick: bool) -> list[Case]:
         for axis, points, more, said in (
             ("size", (10**4, 10**5) if quick else ROWS, {"envs": 16}, "16 environments, by rows"),
             ("envs", ENVS, {"size": 10**4 if quick else 2**20}, f"{10**4 if quick else 2**20:,} rows, by environments"),
-        ):  # fmt: skip
+        ):
             name = f"grow-{kind}-{verb}-{'rows' if axis == 'size' else 'envs'}"
             work = f"{kind} {verb} {'of 256' if verb != 'add' else ''}".strip() + f", {said}"
-            found.append(Case(name, "growth", work, "flashbax", "sides.growth:verb", args | more, FLASHBAX,
-                              seconds=1.5, rounds=41, axis=axis, points=points))  # fmt: skip
+            found.append(
+                Case(
+                    name,
+                    "growth",
+                    work,
+                    "flashbax",
+                    "sides.growth:verb",
+                    args | more,
+                    FLASHBAX,
+                    seconds=1.5,
+                    rounds=41,
+                    axis=axis,
+                    points=points,
+                )
+            )
     small, large = (10**5, 10**6) if quick else (10**5, 10**7)
     found.append(
-        Case("grow-tree", "growth", f"prioritized sample of 256 in a scan, {large:,} rows against {small:,}",
-             f"{small:,} rows", "sides.prioritized:capacity", {"small": small, "large": large,
-             "steps": 20 if quick else 100}, (f"{large:,} rows", f"{small:,} rows"), goal=1 / 1.5),
-    )  # fmt: skip
-    for shards in (2,) if quick else (2, 8):
+        Case(
+            "grow-tree",
+            "growth",
+            f"prioritized sample of 256 in a scan, {large:,} rows against {small:,}",
+            f"{small:,} rows",
+            "sides.prioritized:capacity",
+            {"small": small, "large": large, "steps": 20 if quick else 100},
+            (f"{large:,} rows", f"{small:,} rows"),
+            goal=1 / 1.5,
+        ),
+    )
+    for shards in (2, 8):
         flags = f"--xla_force_host_platform_device_count={shards}"
         work = f"add 16 rows, sample 32 windows and update on each of {shards} devices of the CPU"
-        found.append(Case(f"grow-shards-{shards}", "growth", work, "as many separate replays, one after the other",
-                          "sides.shards:contest", {"shards": shards, "steps": 20 if quick else 200},
-                          env={"XLA_FLAGS": flags}))  # fmt: skip
+        found.append(
+            Case(
+                f"grow-shards-{shards}",
+                "growth",
+                work,
+                "as many separate replays, one after the other",
+                "sides.shards:contest",
+                {"shards": shards, "steps": 20 if quick else 200},
+                env={"XLA_FLAGS": flags},
+            )
+        )
     return found

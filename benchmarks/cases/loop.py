@@ -9,9 +9,11 @@ def cases(quick: bool) -> list[Case]:
     """Return the cases."""
     found = []
     for name, envs, length, goal in (
-        ("uniform-1", 1, 2**20, None), ("uniform-16", 16, 2**16, 2.0), ("uniform-1024", 1024, 2**10, 2.0),
+        ("uniform-1", 1, 2**20, None),
+        ("uniform-16", 16, 2**16, 2.0),
+        ("uniform-1024", 1024, 2**10, 2.0),
         ("uniform-16-in-cache", 16, 2**12, None),
-    ):  # fmt: skip
+    ):
         length = length if not quick else max(2**15 // envs, 32)
         work = f"add + sample 256 pairs, {envs} environments x {length:,} rows"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 300}
@@ -21,9 +23,11 @@ def cases(quick: bool) -> list[Case]:
     args = {"length": length, "steps": 2 if quick else 10}
     found.append(Case("uniform-brax", "loop", work, "brax", "sides.uniform:brax", args, ("jaxbuffers", "brax")))
     for name, envs, goal, weighted in (
-        ("prioritized-1", 1, 2.0, True), ("prioritized-16", 16, 2.0, True), ("prioritized-1024", 1024, 5.0, True),
+        ("prioritized-1", 1, 2.0, True),
+        ("prioritized-16", 16, 2.0, True),
+        ("prioritized-1024", 1024, 5.0, True),
         ("prioritized-16-plain", 16, None, False),
-    ):  # fmt: skip
+    ):
         length = (2**18 if quick else 2**20) // envs
         work = f"add + sample 256 + TD step + update, prioritized, {envs} environments x {length:,} rows"
         if not weighted:
@@ -40,12 +44,42 @@ def _others(quick: bool) -> list[Case]:
     rollout = f"one epoch of minibatches of {epoch['batch']} over {epoch['envs']} x 16 rows of 128 floats"
     ours, seeds = ("jaxbuffers",), {"every": 10, "steps": 50 if quick else 400, "warm_up": 10 if quick else 100}
     return [
-        Case("windows", "loop", "sample 16 x 64 windows of 64x64x3 uint8", "memcpy into an old array",
-             "sides.images:scan", windows, ours, goal=1 / 1.3),
-        Case("epoch", "loop", f"{rollout}, Rollout.minibatches", "PyTorch", "sides.epochs:epoch",
-             epoch | {"laid_out": False}, ours, goal=1.0),
-        Case("epoch-flat", "loop", f"{rollout}, flatten + minibatches", "PyTorch", "sides.epochs:epoch",
-             epoch | {"laid_out": True}, ours, goal=1.0),
-        Case("gate", "loop", f"{seeds['steps']} steps of 8 seeds of a Q-learner under vmap that learn every tenth, gated by "
-             "state.adds", "the same, gated by can_sample", "gates:contest", seeds),
-    ]  # fmt: skip
+        Case(
+            "windows",
+            "loop",
+            "sample 16 x 64 windows of 64x64x3 uint8",
+            "memcpy into an old array",
+            "sides.images:scan",
+            windows,
+            ours,
+            goal=1 / 1.3,
+        ),
+        Case(
+            "epoch",
+            "loop",
+            f"{rollout}, Rollout.minibatches",
+            "PyTorch",
+            "sides.epochs:epoch",
+            epoch | {"laid_out": False},
+            ours,
+            goal=1.0,
+        ),
+        Case(
+            "epoch-flat",
+            "loop",
+            f"{rollout}, flatten + minibatches",
+            "PyTorch",
+            "sides.epochs:epoch",
+            epoch | {"laid_out": True},
+            ours,
+            goal=1.0,
+        ),
+        Case(
+            "gate",
+            "loop",
+            "a step of 8 seeds of a Q-learner under vmap that learn every tenth time, gated by state.adds",
+            "the same, gated by can_sample",
+            "gates:contest",
+            seeds,
+        ),
+    ]

@@ -169,7 +169,7 @@ def _length(megabytes: int) -> int:
 
 
 def _parts(kind: str, length: int) -> Any:
-    """Yield rows ``[N, E, ...]``, one fewer than fill a ring, which is how Vault takes it: of a full lap it writes none."""
+    """Yield rows ``[N, E, ...]``, one fewer than fill a ring: of a full lap Vault writes nothing."""
     for i in range(0, length - 1, PART):
         yield KINDS[kind](jax.random.key(i), (min(PART, length - 1 - i), ENVS, PIXELS))
 

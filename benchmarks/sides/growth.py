@@ -101,5 +101,3 @@ def _same(envs: int, length: int, ours: Any, theirs: Any) -> None:
     first, last = rows.MORE, length + rows.MORE - 1
     for side, pair, episodes in (("jaxbuffers", ours, True), ("flashbax", theirs, False)):
         same.pairs(side, pair, envs, first, last, episodes)
-
-

@@ -125,7 +125,9 @@ def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> B
     def sample() -> Any:
         return jax.block_until_ready(buffer.sample().batch)
 
-    return Buffer(buffer.add, sample, lambda batch: batch.data, lambda: jax.block_until_ready(buffer.sample(1).batch.valid))
+    return Buffer(
+        buffer.add, sample, lambda batch: batch.data, lambda: jax.block_until_ready(buffer.sample(1).batch.valid)
+    )
 
 
 def single(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> Buffer:
@@ -145,7 +147,8 @@ def single(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) ->
 def _cpprb(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> Buffer:
     import cpprb
 
-    buffer = cpprb.ReplayBuffer(capacity, {n: {"shape": x.shape[1:] or 1, "dtype": x.dtype} for n, x in columns.items()})
+    kinds = {name: {"shape": x.shape[1:] or 1, "dtype": x.dtype} for name, x in columns.items()}
+    buffer = cpprb.ReplayBuffer(capacity, kinds)
     return Buffer(lambda rows: buffer.add(**rows), lambda: buffer.sample(batch), dict)
 
 
@@ -191,4 +194,3 @@ def _torchrl(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) 
 
 
 PEERS = {"cpprb": _cpprb, "Stable-Baselines3": _sb3, "torchrl": _torchrl}
-

@@ -81,5 +81,3 @@ def _drawn(seen: list[tuple[np.ndarray, np.ndarray]]) -> Drawn:
 def _same_draws(capacity: int, mine: Drawn, other: Drawn) -> None:
     same.probabilities("jaxbuffers", mine, capacity, ALPHA)
     same.probabilities("cpprb", other, capacity, ALPHA, relative=True)
-
-

@@ -97,5 +97,3 @@ def _same(length: int, ours: np.ndarray, theirs: np.ndarray) -> None:
     same.require((step >= rows.MORE) & (step < length + rows.MORE), "jaxbuffers", "images that are not in the ring")
     rest = ours.reshape(BATCH, LENGTH, -1)[..., 2:]
     same.require(rest == (step % 256)[..., None], "jaxbuffers", "pixels of other images")
-
-

@@ -149,9 +149,12 @@ def _their_scan(envs: int, length: int, steps: int, weighted: bool) -> Side:
 
 def capacity(small: int, large: int, steps: int) -> Contest:
     """The same draws from a hundred times as many rows: the ratio of the small ring's time to the large one's."""
-    sides = (partial(_of_size, size, steps) for size in (large, small))
-    return Contest(*sides, same=lambda ours, theirs: same.require(np.isclose(ours, 1, 1e-3) & np.isclose(theirs, 1, 1e-3),
-                   "a ring", "probability times windows is not 1"), per=steps)  # fmt: skip
+
+    def equal(ours: np.ndarray, theirs: np.ndarray) -> None:
+        for shares in (ours, theirs):
+            same.require(np.isclose(shares, 1, 1e-3), "jaxbuffers", "probability times windows is not 1")
+
+    return Contest(*(partial(_of_size, size, steps) for size in (large, small)), equal, steps)
 
 
 def _of_size(size: int, steps: int) -> Side:

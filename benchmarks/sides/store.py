@@ -27,7 +27,7 @@ def windows(peer: str, episodes: int) -> Contest:
 
 
 def cold(episodes: int) -> Contest:
-    """Draw random windows after the files have left the page cache; opening and dropping them are timed on both sides."""
+    """Draw random windows after the files have left the page cache; to drop and open them is timed on both sides."""
 
     def ours() -> Side:
         path, keys = _stored(episodes), rows.keys()

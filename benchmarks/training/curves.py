@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.case import Difference
+from benchmarks.same import require
 
 BINS, PERMUTATIONS, REFUSED = 20, 9_999, 0.001
 
@@ -22,6 +23,14 @@ def binned(score: jax.Array, done: jax.Array) -> jax.Array:
     parts = len(score) // BINS * BINS
     score, done = (x[:parts].reshape(BINS, -1) for x in (score, done))
     return jnp.sum(jnp.where(done, score, 0), 1) / jnp.sum(done, 1)
+
+
+def alike(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Raise unless two curves ``[..., BINS]`` of equal keys begin alike: nothing is learned in the first tenth."""
+    begin = slice(0, BINS // 10)
+    require(
+        np.isclose(ours[..., begin], theirs[..., begin], equal_nan=True), "the peer", "returns differ from the start"
+    )
 
 
 class Curves:
@@ -47,19 +56,20 @@ def p_value(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float((1 + np.sum(differences >= abs(ours.mean() - theirs.mean()) - 1e-9)) / (1 + PERMUTATIONS))
 
 
-def compare(ours: Curves, theirs: Curves) -> str:
-    """Say how the returns compare; raise if they differ more than seeds do, at a level of one in a thousand.
+def compare(curves: dict[str, Curves]) -> dict[str, Any]:
+    """Say how the returns of two sides compare, and return their curves.
 
     Raises:
-      Difference: with both means.
+      Difference: they differ more than seeds do, at a level of one in a thousand; with both means.
     """
-    mine, other = ours.returns(), theirs.returns()
+    mine, other = (each.returns() for each in curves.values())
     p = p_value(mine, other)
-    said = (f"mean return over all of training {mine.mean():.1f} and {other.mean():.1f}, {len(mine)} seeds each, "
-            f"standard deviations {mine.std(ddof=1):.1f} and {other.std(ddof=1):.1f}, permutation test p = {p:.2g}")  # fmt: skip
+    said = f"mean return over all of training {mine.mean():.1f} and {other.mean():.1f}, {len(mine)} seeds each, "
+    said += f"standard deviations {mine.std(ddof=1):.1f} and {other.std(ddof=1):.1f}, permutation test p = {p:.2g}"
     if p < REFUSED:
         raise Difference(f"the curves differ: {said}")
-    return said
+    return {"note": said, "curves": {name: np.where(np.isnan(each.found), None, each.found).tolist()
+                                     for name, each in curves.items()}}  # fmt: skip
 
 
 def running(run: Callable[[jax.Array], Any], curves: Curves, seeds: int) -> Callable[[], None]:

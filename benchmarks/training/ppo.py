@@ -76,7 +76,8 @@ def train(epoch: Epoch, updates: int, key: jax.Array) -> jax.Array:
     def iterate(carry: tuple, key: jax.Array) -> tuple:
         params, optimized, *world = carry
         keys = jax.random.split(key)
-        (_, *world), (seen, arrived, score, done) = jax.lax.scan(act, (params, *world), jax.random.split(keys[0], STEPS))
+        (_, *world), seen = jax.lax.scan(act, (params, *world), jax.random.split(keys[0], STEPS))
+        seen, arrived, score, done = seen
         steps = arrived["reward"], seen["value"], arrived["next"], arrived["terminated"], arrived["truncated"]
         gae = jax.vmap(partial(jb.returns.gae, gamma=GAMMA, lam=LAMBDA), in_axes=1, out_axes=1)
         advantage, target = gae(*steps)
@@ -110,4 +111,4 @@ def contest(updates: int, seeds: int) -> Contest:
             require(np.sort(seen.ravel()) == np.arange(STEPS * ENVS), name, "rows left out of an epoch, or read twice")
 
     made = partial(side, "jaxbuffers", ours), partial(side, "a permutation", theirs)
-    return Contest(*made, same, after=lambda: compare(*curves.values()))
+    return Contest(*made, same, after=lambda: compare(curves))

@@ -21,7 +21,7 @@ from benchmarks.case import Contest, Side
 from benchmarks.compiled import compiled
 from benchmarks.same import require
 from benchmarks.training import cartpole
-from benchmarks.training.curves import Curves, binned, compare, running
+from benchmarks.training.curves import Curves, alike, binned, compare, running
 
 ENVS, CAPACITY, BATCH, LENGTH, UNITS, GAMMA = 8, 16_384, 32, 16, 64, 0.97
 ALPHA, BETA, LONGEST, RATE, TARGET_EVERY, EPSILON, WARM_UP = 0.6, 0.4, 0.9, 1e-3, 200, 0.1, 0.1
@@ -54,7 +54,7 @@ def ours() -> Memory:
 
 
 def theirs() -> Memory:
-    """flashbax's prioritised trajectory buffer."""
+    """The prioritised trajectory buffer of flashbax."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         buffer = fbx.make_prioritised_trajectory_buffer(
@@ -161,10 +161,10 @@ def contest(steps: int, seeds: int) -> Contest:
         return Side(running(lambda keys: program(keys)[0], curves[name], seeds), (curve, *batch))
 
     def same(ours: tuple, theirs: tuple) -> None:
-        require(ours[0][:, 0] == theirs[0][:, 0], "flashbax", "other returns before anything was learned")
+        alike(ours[0], theirs[0])
         for name, (_, rows, probability) in (("jaxbuffers", ours), ("flashbax", theirs)):
             require(rows["done"][:, :, :-1] == rows["first"][:, :, 1:], name, "rows that do not follow each other")
             require((probability > 0) & (probability < 1), name, "probabilities that are none")
 
     made = partial(side, "jaxbuffers", ours), partial(side, "flashbax", theirs)
-    return Contest(*made, same, after=lambda: compare(*curves.values()))
+    return Contest(*made, same, after=lambda: compare(curves))
