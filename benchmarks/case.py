@@ -65,8 +65,9 @@ class Case:
       args: what it is called with.
       searched: whose compiled programs must have been searched for copies before the timing.
       goal: the ratio aimed at, the peer's time by ours.
-      seconds: how long both sides are timed; three rounds at least.
+      seconds: how long both sides are timed.
       rounds: how often each is timed at most.
+      least: how often at least, however long that takes.
       axis: the argument that changes along a curve.
       points: its values; none for a case that is one row of a table.
       env: environment variables of the process.
@@ -80,8 +81,9 @@ class Case:
     args: Mapping[str, Any] = field(default_factory=dict)
     searched: tuple[str, ...] = ()
     goal: float | None = None
-    seconds: float = 5.0
+    seconds: float = 3.0
     rounds: int = 1001
+    least: int = 3
     axis: str = ""
     points: tuple[Any, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)

@@ -46,7 +46,7 @@ def measure(case: Case) -> list[dict[str, Any]]:
         if missing := set(case.searched) - set(compiled.SEARCHED):
             raise compiled.LargeArrayError(f"nobody searched the programs of {', '.join(sorted(missing))}")
         ready = time.perf_counter()
-        timing = race(ours.run, theirs.run, case.rounds, contest.per, case.seconds)
+        timing = race(ours.run, theirs.run, case.rounds, contest.per, case.seconds, case.least)
         ours.finish(), theirs.finish()
         notes = [f"{who}: {side.note}" for who, side in (("ours", ours), ("the peer", theirs)) if side.note]
         figures = {"point": point, "note": ", ".join(notes), "searched": list(compiled.SEARCHED)}

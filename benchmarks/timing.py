@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from benchmarks.machine import Watch
 
-LEAST = 3  # rounds, however long one takes
-
 
 class Spread(NamedTuple):
     """A median and the quartiles around it."""
@@ -47,7 +45,14 @@ class Timing:
     others: float | None
 
 
-def race(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, per: int = 1, seconds: float = 1e9) -> Timing:
+def race(
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    rounds: int,
+    per: int = 1,
+    seconds: float = 1e9,
+    least: int = 3,
+) -> Timing:
     """Time two functions in turns, after one unmeasured call of each.
 
     Args:
@@ -55,13 +60,14 @@ def race(ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, per: i
       theirs: the other function.
       rounds: how often each is timed at most; who goes first alternates.
       per: how many repetitions one call makes inside, to divide by.
-      seconds: no further round begins after this time.
+      seconds: no further round begins after this time,
+      least: unless there were fewer than these.
     """
     ours(), theirs()
     sides: tuple[tuple[Callable[[], Any], list[float]], ...] = ((ours, []), (theirs, []))
     watch, begin = Watch(), time.perf_counter()
     for i in range(rounds):
-        if i >= LEAST and time.perf_counter() - begin > seconds:
+        if i >= least and time.perf_counter() - begin > seconds:
             break
         for function, times in sides if i % 2 == 0 else sides[::-1]:
             times.append(timed(function) / per)

@@ -15,24 +15,24 @@ def cases(quick: bool) -> list[Case]:
     ):
         found.append(
             Case(
-                f"store-{name}",
-                "disk",
-                f"EpisodeStore: {images}, in the page cache",
-                peer,
-                "sides.store:windows",
-                {"peer": peer, "episodes": episodes},
+                name=f"store-{name}",
+                question="disk",
+                work=f"EpisodeStore: {images}, in the page cache",
+                peer=peer,
+                build="sides.store:windows",
+                args={"peer": peer, "episodes": episodes},
                 goal=goal,
                 seconds=4,
             )
         )
     found.append(
         Case(
-            "store-cold",
-            "disk",
-            f"EpisodeStore: open and sample {images}, not in the page cache",
-            "NumPy memory map",
-            "sides.store:cold",
-            {"episodes": episodes},
+            name="store-cold",
+            question="disk",
+            work=f"EpisodeStore: open and sample {images}, not in the page cache",
+            peer="NumPy memory map",
+            build="sides.store:cold",
+            args={"episodes": episodes},
             rounds=10,
         )
     )
@@ -44,16 +44,27 @@ def cases(quick: bool) -> list[Case]:
     ):
         args = {"peer": peer, "kind": kind, "number": number if not quick else 2}
         name, work = f"store-append-{kind}-{peer.split('.')[0]}", f"EpisodeStore: append an episode of {kind}, durable"
-        found.append(Case(name, "disk", work, f"{peer}, not synced", "sides.store:append", args, rounds=21, seconds=4))
+        found.append(
+            Case(
+                name=name,
+                question="disk",
+                work=work,
+                peer=f"{peer}, not synced",
+                build="sides.store:append",
+                args=args,
+                rounds=21,
+                seconds=4,
+            )
+        )
     many = 10_000 if quick else 1_000_000
     found.append(
         Case(
-            "store-draw",
-            "disk",
-            f"EpisodeStore: draw 256 transitions from {many:,} episodes",
-            "NumPy, searchsorted",
-            "sides.store:draw",
-            {"episodes": many},
+            name="store-draw",
+            question="disk",
+            work=f"EpisodeStore: draw 256 transitions from {many:,} episodes",
+            peer="NumPy, searchsorted",
+            build="sides.store:draw",
+            args={"episodes": many},
             seconds=2,
         )
     )
@@ -61,51 +72,51 @@ def cases(quick: bool) -> list[Case]:
     vault = {"kind": "runs", "megabytes": 26}
     found += [
         Case(
-            "save",
-            "disk",
-            f"save a ring of {megabytes} MB, random bytes",
-            "numpy.save, synced",
-            "sides.checkpoints:save",
-            saved,
+            name="save",
+            question="disk",
+            work=f"save a ring of {megabytes} MB, random bytes",
+            peer="numpy.save, synced",
+            build="sides.checkpoints:save",
+            args=saved,
             rounds=7,
             seconds=10,
         ),
         Case(
-            "restore",
-            "disk",
-            f"restore a ring of {megabytes} MB, random bytes",
-            "numpy.load, unchecked",
-            "sides.checkpoints:restore",
-            saved,
+            name="restore",
+            question="disk",
+            work=f"restore a ring of {megabytes} MB, random bytes",
+            peer="numpy.load, unchecked",
+            build="sides.checkpoints:restore",
+            args=saved,
             rounds=7,
             seconds=8,
         ),
         Case(
-            "save-small",
-            "disk",
-            "save 300 arrays of 16 kB",
-            "numpy.save, synced",
-            "sides.checkpoints:small",
-            {"arrays": 300},
+            name="save-small",
+            question="disk",
+            work="save 300 arrays of 16 kB",
+            peer="numpy.save, synced",
+            build="sides.checkpoints:small",
+            args={"arrays": 300},
             rounds=9,
         ),
         Case(
-            "save-vault",
-            "disk",
-            "save a ring of 26 MB, runs of 256 equal bytes",
-            "flashbax Vault",
-            "sides.checkpoints:vault",
-            vault,
+            name="save-vault",
+            question="disk",
+            work="save a ring of 26 MB, runs of 256 equal bytes",
+            peer="flashbax Vault",
+            build="sides.checkpoints:vault",
+            args=vault,
             rounds=3,
             seconds=8,
         ),
         Case(
-            "save-loop",
-            "disk",
-            "a training loop that saves its ring in the background three times",
-            "the loop alone",
-            "sides.checkpoints:stall",
-            {"megabytes": 26 if quick else 100, "chunks": 6 if quick else 36},
+            name="save-loop",
+            question="disk",
+            work="a training loop that saves its ring in the background three times",
+            peer="the loop alone",
+            build="sides.checkpoints:stall",
+            args={"megabytes": 26 if quick else 100, "chunks": 6 if quick else 36},
             rounds=5,
             seconds=12,
         ),
@@ -115,16 +126,27 @@ def cases(quick: bool) -> list[Case]:
         work = f"{images} onto the device, {workers} worker processes, prefetched"
         found.append(
             Case(
-                f"load-{workers}",
-                "disk",
-                work,
-                "DataLoader over .npz",
-                "sides.loading:contest",
-                args,
+                name=f"load-{workers}",
+                question="disk",
+                work=work,
+                peer="DataLoader over .npz",
+                build="sides.loading:contest",
+                args=args,
                 rounds=11,
                 seconds=8,
             )
         )
     args = {"peer": "torchrl", "episodes": 12 if quick else 60, "workers": 0, "prefetch": 0, "per": 5}
     work = f"{images} onto the device, no workers"
-    return [*found, Case("load-torchrl", "disk", work, "torchrl", "sides.loading:contest", args, rounds=21)]
+    return [
+        *found,
+        Case(
+            name="load-torchrl",
+            question="disk",
+            work=work,
+            peer="torchrl",
+            build="sides.loading:contest",
+            args=args,
+            rounds=21,
+        ),
+    ]

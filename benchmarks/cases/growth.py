@@ -3,7 +3,7 @@
 from benchmarks.case import Case
 
 FLASHBAX = ("jaxbuffers", "flashbax")
-ROWS, ENVS = (10**4, 10**5, 10**6, 10**7), (1, 8, 64, 512, 4096)
+ROWS, ENVS = (10**4, 10**5, 10**6, 10**7), (1, 16, 256, 4096)
 VERBS = (("add", None), ("sample", None), ("add", 0.6), ("sample", 0.6), ("update", 0.6))
 
 
@@ -21,14 +21,14 @@ def cases(quick: bool) -> list[Case]:
             work = f"{kind} {verb} {'of 256' if verb != 'add' else ''}".strip() + f", {said}"
             found.append(
                 Case(
-                    name,
-                    "growth",
-                    work,
-                    "flashbax",
-                    "sides.growth:verb",
-                    args | more,
-                    FLASHBAX,
-                    seconds=1.5,
+                    name=name,
+                    question="growth",
+                    work=work,
+                    peer="flashbax",
+                    build="sides.growth:verb",
+                    args=args | more,
+                    searched=FLASHBAX,
+                    seconds=1.0,
                     rounds=41,
                     axis=axis,
                     points=points,
@@ -37,13 +37,13 @@ def cases(quick: bool) -> list[Case]:
     small, large = (10**5, 10**6) if quick else (10**5, 10**7)
     found.append(
         Case(
-            "grow-tree",
-            "growth",
-            f"prioritized sample of 256 in a scan, {large:,} rows against {small:,}",
-            f"{small:,} rows",
-            "sides.prioritized:capacity",
-            {"small": small, "large": large, "steps": 20 if quick else 100},
-            (f"{large:,} rows", f"{small:,} rows"),
+            name="grow-tree",
+            question="growth",
+            work=f"prioritized sample of 256 in a scan, {large:,} rows against {small:,}",
+            peer=f"{small:,} rows",
+            build="sides.prioritized:capacity",
+            args={"small": small, "large": large, "steps": 20 if quick else 100},
+            searched=(f"{large:,} rows", f"{small:,} rows"),
             goal=1 / 1.5,
         ),
     )
@@ -52,12 +52,12 @@ def cases(quick: bool) -> list[Case]:
         work = f"add 16 rows, sample 32 windows and update on each of {shards} devices of the CPU"
         found.append(
             Case(
-                f"grow-shards-{shards}",
-                "growth",
-                work,
-                "as many separate replays, one after the other",
-                "sides.shards:contest",
-                {"shards": shards, "steps": 20 if quick else 200},
+                name=f"grow-shards-{shards}",
+                question="growth",
+                work=work,
+                peer="as many separate replays, one after the other",
+                build="sides.shards:contest",
+                args={"shards": shards, "steps": 20 if quick else 200},
                 env={"XLA_FLAGS": flags},
             )
         )

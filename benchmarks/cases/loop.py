@@ -17,11 +17,32 @@ def cases(quick: bool) -> list[Case]:
         length = length if not quick else max(2**15 // envs, 32)
         work = f"add + sample 256 pairs, {envs} environments x {length:,} rows"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 300}
-        found.append(Case(name, "loop", work, "flashbax", "sides.uniform:scan", args, BOTH, goal))
+        found.append(
+            Case(
+                name=name,
+                question="loop",
+                work=work,
+                peer="flashbax",
+                build="sides.uniform:scan",
+                args=args,
+                searched=BOTH,
+                goal=goal,
+            )
+        )
     length = 2**15 if quick else 2**20
     work = f"add + sample 256 pairs, 1 environment x {length:,} rows (brax rolls a full ring at every insert)"
     args = {"length": length, "steps": 2 if quick else 10}
-    found.append(Case("uniform-brax", "loop", work, "brax", "sides.uniform:brax", args, ("jaxbuffers", "brax")))
+    found.append(
+        Case(
+            name="uniform-brax",
+            question="loop",
+            work=work,
+            peer="brax",
+            build="sides.uniform:brax",
+            args=args,
+            searched=("jaxbuffers", "brax"),
+        )
+    )
     for name, envs, goal, weighted in (
         ("prioritized-1", 1, 2.0, True),
         ("prioritized-16", 16, 2.0, True),
@@ -33,7 +54,18 @@ def cases(quick: bool) -> list[Case]:
         if not weighted:
             work += " (priorities without the weights: XLA copies flashbax's tree twice a step)"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 100, "weighted": weighted}
-        found.append(Case(name, "loop", work, "flashbax", "sides.prioritized:scan", args, BOTH, goal))
+        found.append(
+            Case(
+                name=name,
+                question="loop",
+                work=work,
+                peer="flashbax",
+                build="sides.prioritized:scan",
+                args=args,
+                searched=BOTH,
+                goal=goal,
+            )
+        )
     return [*found, *_others(quick)]
 
 
@@ -45,41 +77,41 @@ def _others(quick: bool) -> list[Case]:
     ours, seeds = ("jaxbuffers",), {"every": 10, "steps": 50 if quick else 400, "warm_up": 10 if quick else 100}
     return [
         Case(
-            "windows",
-            "loop",
-            "sample 16 x 64 windows of 64x64x3 uint8",
-            "memcpy into an old array",
-            "sides.images:scan",
-            windows,
-            ours,
+            name="windows",
+            question="loop",
+            work="sample 16 x 64 windows of 64x64x3 uint8",
+            peer="memcpy into an old array",
+            build="sides.images:scan",
+            args=windows,
+            searched=ours,
             goal=1 / 1.3,
         ),
         Case(
-            "epoch",
-            "loop",
-            f"{rollout}, Rollout.minibatches",
-            "PyTorch",
-            "sides.epochs:epoch",
-            epoch | {"laid_out": False},
-            ours,
+            name="epoch",
+            question="loop",
+            work=f"{rollout}, Rollout.minibatches",
+            peer="PyTorch",
+            build="sides.epochs:epoch",
+            args=epoch | {"laid_out": False},
+            searched=ours,
             goal=1.0,
         ),
         Case(
-            "epoch-flat",
-            "loop",
-            f"{rollout}, flatten + minibatches",
-            "PyTorch",
-            "sides.epochs:epoch",
-            epoch | {"laid_out": True},
-            ours,
+            name="epoch-flat",
+            question="loop",
+            work=f"{rollout}, flatten + minibatches",
+            peer="PyTorch",
+            build="sides.epochs:epoch",
+            args=epoch | {"laid_out": True},
+            searched=ours,
             goal=1.0,
         ),
         Case(
-            "gate",
-            "loop",
-            "a step of 8 seeds of a Q-learner under vmap that learn every tenth time, gated by state.adds",
-            "the same, gated by can_sample",
-            "gates:contest",
-            seeds,
+            name="gate",
+            question="loop",
+            work="a step of 8 seeds of a Q-learner under vmap that learn every tenth time, gated by state.adds",
+            peer="the same, gated by can_sample",
+            build="gates:contest",
+            args=seeds,
         ),
     ]

@@ -13,42 +13,42 @@ def cases(quick: bool) -> list[Case]:
     tree = 2**18 if quick else size
     found = [
         Case(
-            "call-uniform",
-            "python",
-            f"jitted sample of 256 pairs, 16 environments x {size // 16:,} rows",
-            "flashbax",
-            "sides.uniform:call",
-            call,
-            BOTH,
+            name="call-uniform",
+            question="python",
+            work=f"jitted sample of 256 pairs, 16 environments x {size // 16:,} rows",
+            peer="flashbax",
+            build="sides.uniform:call",
+            args=call,
+            searched=BOTH,
             goal=3.0,
         ),
         Case(
-            "call-prioritized",
-            "python",
-            f"jitted prioritized sample of 256 pairs, 16 environments x {tree // 16:,} rows",
-            "flashbax",
-            "sides.prioritized:call",
-            {"envs": 16, "length": tree // 16},
-            BOTH,
+            name="call-prioritized",
+            question="python",
+            work=f"jitted prioritized sample of 256 pairs, 16 environments x {tree // 16:,} rows",
+            peer="flashbax",
+            build="sides.prioritized:call",
+            args={"envs": 16, "length": tree // 16},
+            searched=BOTH,
             goal=1.5,
         ),
         Case(
-            "call-windows",
-            "python",
-            "jitted sample of 16 x 64 windows of 64x64x3 uint8",
-            "memcpy into a new array",
-            "sides.images:call",
-            {"length": 640 if quick else 2048},
-            OURS,
+            name="call-windows",
+            question="python",
+            work="jitted sample of 16 x 64 windows of 64x64x3 uint8",
+            peer="memcpy into a new array",
+            build="sides.images:call",
+            args={"length": 640 if quick else 2048},
+            searched=OURS,
         ),
         Case(
-            "step-prioritized",
-            "python",
-            f"prioritized sample of 256 + update, {tree:,} rows",
-            NAMES["cpprb"],
-            "sides.host_prioritized:step",
-            {"capacity": tree},
-            OURS,
+            name="step-prioritized",
+            question="python",
+            work=f"prioritized sample of 256 + update, {tree:,} rows",
+            peer=NAMES["cpprb"],
+            build="sides.host_prioritized:step",
+            args={"capacity": tree},
+            searched=OURS,
             goal=1.0,
         ),
     ]
@@ -62,7 +62,18 @@ def cases(quick: bool) -> list[Case]:
         args = {"peer": peer, "capacity": size, "together": together, "calls": 10 if quick else 2048 // together}
         work = f"HostReplay: insert {'one row' if together == 1 else f'{together} rows, each'}, {size:,} rows"
         name = f"insert-{together}-{peer.lower()}"
-        found.append(Case(name, "python", work, NAMES.get(peer, peer), "sides.host:insert", args, OURS, goal))
+        found.append(
+            Case(
+                name=name,
+                question="python",
+                work=work,
+                peer=NAMES.get(peer, peer),
+                build="sides.host:insert",
+                args=args,
+                searched=OURS,
+                goal=goal,
+            )
+        )
     for peer, image, goal in (
         ("cpprb", False, 1.0),
         ("Stable-Baselines3", False, None),
@@ -76,5 +87,16 @@ def cases(quick: bool) -> list[Case]:
         name = f"sample-{'images-' * image}{peer.lower()}"
         args = {"peer": peer, "capacity": rows, "image": image}
         work = f"HostReplay: sample 256 {what}, {rows:,} rows"
-        found.append(Case(name, "python", work, NAMES.get(peer, peer), "sides.host:sample", args, OURS, goal))
+        found.append(
+            Case(
+                name=name,
+                question="python",
+                work=work,
+                peer=NAMES.get(peer, peer),
+                build="sides.host:sample",
+                args=args,
+                searched=OURS,
+                goal=goal,
+            )
+        )
     return found

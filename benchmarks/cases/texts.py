@@ -11,41 +11,66 @@ def cases(quick: bool) -> list[Case]:
         args, said = {"number": number, "size": size}, f"{number:,} texts of {size:,} B, each"
         for peer in ("NumPy object array", "Python dict"):
             name = f"intern-{kind}-{peer.split()[-1]}"
-            found.append(Case(name, "texts", f"intern {said}", peer, "sides.texts:intern", args | {"peer": peer}))
-        found.append(Case(f"lookup-{kind}", "texts", f"look up {said}", "Python list", "sides.texts:lookup", args))
+            found.append(
+                Case(
+                    name=name,
+                    question="texts",
+                    work=f"intern {said}",
+                    peer=peer,
+                    build="sides.texts:intern",
+                    args=args | {"peer": peer},
+                )
+            )
         found.append(
             Case(
-                f"intern-{kind}-file",
-                "texts",
-                f"intern {said}, on disk and committed",
-                "SQLite, UNIQUE text",
-                "sides.texts:file",
-                args,
+                name=f"lookup-{kind}",
+                question="texts",
+                work=f"look up {said}",
+                peer="Python list",
+                build="sides.texts:lookup",
+                args=args,
+            )
+        )
+        found.append(
+            Case(
+                name=f"intern-{kind}-file",
+                question="texts",
+                work=f"intern {said}, on disk and committed",
+                peer="SQLite, UNIQUE text",
+                build="sides.texts:file",
+                args=args,
                 rounds=5,
             )
         )
     marked, steps = (40_000, 200) if quick else (4_000_000, 20_000)
     found += [
         Case(
-            "intern-tensordict",
-            "texts",
-            "intern 1,000 texts of 100 B, each",
-            "tensordict",
-            "sides.texts:intern",
-            {"number": 1_000, "size": 100, "peer": "tensordict"},
+            name="intern-tensordict",
+            question="texts",
+            work="intern 1,000 texts of 100 B, each",
+            peer="tensordict",
+            build="sides.texts:intern",
+            args={"number": 1_000, "size": 100, "peer": "tensordict"},
         ),
-        Case("mark", "texts", f"mark {marked:,} ids", "Python set", "sides.texts:mark", {"marked": marked}),
+        Case(
+            name="mark",
+            question="texts",
+            work=f"mark {marked:,} ids",
+            peer="Python set",
+            build="sides.texts:mark",
+            args={"marked": marked},
+        ),
     ]
     for verb, said in (("ingest", "ingest into a pool on disk, a step"), ("filter", "filter"), ("draw", "draw 1,800")):
         work = f"trajectories of {steps:,} steps: {said}"
         found.append(
             Case(
-                f"pool-{verb}",
-                "texts",
-                work,
-                "a list of dicts",
-                "sides.pools:contest",
-                {"verb": verb, "steps": steps},
+                name=f"pool-{verb}",
+                question="texts",
+                work=work,
+                peer="a list of dicts",
+                build="sides.pools:contest",
+                args={"verb": verb, "steps": steps},
                 rounds=5 if verb == "ingest" else 51,
             )
         )

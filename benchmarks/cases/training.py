@@ -8,55 +8,50 @@ FLASHBAX = ("jaxbuffers", "flashbax")
 def cases(quick: bool) -> list[Case]:
     """Return the cases."""
     found = []
-    for seeds, every, steps, seconds in (
-        (1, 1, 15_000, 25),
-        (1, 10, 50_000, 25),
-        (8, 1, 8_000, 50),
-        (8, 10, 30_000, 50),
-    ):
+    for seeds, every, steps in ((1, 1, 8_000), (1, 10, 30_000), (8, 1, 5_000), (8, 10, 20_000)):
         steps = 200 if quick else steps
         often = "every step" if every == 1 else f"every {every}th step"
-        work = (
-            f"DQN on CartPole, {steps:,} steps of 10 environments, learning in {often}, {seeds} seed{'s' * (seeds > 1)}"
-        )
+        said = "1 seed" if seeds == 1 else f"{seeds} seeds under vmap"
+        work = f"DQN on CartPole, {steps:,} steps of 10 environments, learning in {often}, {said}"
         args = {"steps": steps, "every": every, "seeds": seeds}
         found.append(
             Case(
-                f"dqn-{seeds}-every-{every}",
-                "training",
-                work,
-                "flashbax",
-                "training.dqn:contest",
-                args,
-                FLASHBAX,
-                1.0,
-                seconds,
+                name=f"dqn-{seeds}-every-{every}",
+                question="training",
+                work=work,
+                peer="flashbax",
+                build="training.dqn:contest",
+                args=args,
+                searched=FLASHBAX,
+                goal=1.0,
+                seconds=25,
+                least=7 if seeds == 1 else 3,
             )
         )
-    updates, steps, loop = (20, 200, 200) if quick else (300, 10_000, 3_000)
+    updates, steps, loop = (20, 200, 200) if quick else (200, 4_000, 1_500)
     found += [
         Case(
-            "ppo",
-            "training",
-            f"PPO on CartPole, {updates} rollouts of 128 steps of 4 environments, 4 seeds",
-            "a permutation",
-            "training.ppo:contest",
-            {"updates": updates, "seeds": 4},
-            ("jaxbuffers", "a permutation"),
-            1.0,
-            25,
+            name="ppo",
+            question="training",
+            work=f"PPO on CartPole, {updates} rollouts of 128 steps of 4 environments, 4 seeds",
+            peer="a permutation",
+            build="training.ppo:contest",
+            args={"updates": updates, "seeds": 4},
+            searched=("jaxbuffers", "a permutation"),
+            goal=1.0,
+            seconds=25,
         ),
         Case(
-            "recurrent",
-            "training",
-            f"recurrent Q-learning on CartPole without velocities, prioritized sequences of "
+            name="recurrent",
+            question="training",
+            work=f"recurrent Q-learning on CartPole without velocities, prioritized sequences of "
             f"16, {steps:,} steps of 8 environments, 2 seeds",
-            "flashbax",
-            "training.recurrent:contest",
-            {"steps": steps, "seeds": 2},
-            FLASHBAX,
-            1.0,
-            50,
+            peer="flashbax",
+            build="training.recurrent:contest",
+            args={"steps": steps, "seeds": 2},
+            searched=FLASHBAX,
+            goal=1.0,
+            seconds=30,
         ),
     ]
     for peer in ("cpprb", "Stable-Baselines3"):
@@ -64,15 +59,16 @@ def cases(quick: bool) -> list[Case]:
         args = {"peer": peer, "steps": loop}
         found.append(
             Case(
-                f"dqn-python-{peer.lower()}",
-                "training",
-                work,
-                peer,
-                "training.python_loop:contest",
-                args,
-                ("jaxbuffers",),
-                1.0,
-                35,
+                name=f"dqn-python-{peer.lower()}",
+                question="training",
+                work=work,
+                peer=peer,
+                build="training.python_loop:contest",
+                args=args,
+                searched=("jaxbuffers",),
+                goal=1.0,
+                seconds=25,
+                least=7,
             )
         )
     return found

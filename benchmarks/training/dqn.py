@@ -14,7 +14,7 @@ import optax
 import jaxbuffers as jb
 from benchmarks.case import Contest, Side
 from benchmarks.compiled import compiled
-from benchmarks.same import Pair, require
+from benchmarks.same import Pair
 from benchmarks.training import cartpole
 from benchmarks.training.curves import Curves, alike, binned, compare, running
 

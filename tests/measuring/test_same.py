@@ -102,6 +102,6 @@ def test_probabilities_are_priority_by_total():
 def test_weights_of_a_peer_without_probabilities_need_only_be_proportional():
     right = prioritized()
     same.probabilities("a side", right._replace(probability=7 * right.probability), 3_960, 0.6, relative=True)
+    wrong = right._replace(probability=right.probability**1.1)
     with pytest.raises(Difference, match="off by"):
-        wrong = right._replace(probability=right.probability**1.1)
         same.probabilities("a side", wrong, 3_960, 0.6, relative=True)
