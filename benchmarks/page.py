@@ -139,7 +139,8 @@ def figures(results: list[dict[str, Any]]) -> str:
     shown = [row for name in SHOWN for result in results if result["name"] == name for row in rows(result)]
     lines = [f"| {row[0].split(' (')[0]} | {row[1]} | {row[2]} | {row[3]} | {row[4].split(' (')[0]} |" for row in shown]
     head = ["| work | peer | ours | peer's | ratio |", "|---|---|---:|---:|---:|"]
-    return "\n".join([BEGIN, "", *head, *lines, "", END])
+    more = "Gains and losses beside all peers, and how they were measured: [docs/benchmarks.md](docs/benchmarks.md)."
+    return "\n".join([BEGIN, "", *head, *lines, "", textwrap.fill(more, 100), "", END])
 
 
 def times(spread: list[float]) -> str:

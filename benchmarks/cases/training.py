@@ -37,7 +37,6 @@ def cases(quick: bool) -> list[Case]:
             peer="a permutation",
             build="training.ppo:contest",
             args={"updates": updates, "seeds": 4},
-            searched=("jaxbuffers", "a permutation"),
             goal=1.0,
             seconds=25,
         ),

@@ -72,7 +72,7 @@ def _timed(
     shown: Any,
 ) -> Side:
     """Return a side that does one verb again and again."""
-    least = max(capacity // 16, 32 * rows.PAIRS)  # more than a batch has
+    least = max(capacity // 16, 64 * rows.PAIRS)  # more than batches have
     if verb == "add":
         return Scan(side, lambda state, step, _: (add(state, step), ()), state, steps, least).showing(shown)
     if verb == "sample":  # what a learner reads, and the probabilities of prioritized replay

@@ -11,7 +11,6 @@ import optax
 
 import jaxbuffers as jb
 from benchmarks.case import Contest, Side
-from benchmarks.compiled import compiled
 from benchmarks.same import require
 from benchmarks.training import cartpole
 from benchmarks.training.curves import Curves, binned, compare, running
@@ -101,10 +100,8 @@ def contest(updates: int, seeds: int) -> Contest:
         note = lambda seen, batch: (seen[0].at[seen[1]].set(batch["obs"]), seen[1] + 1)  # noqa: E731
         shape = jnp.zeros((STEPS * ENVS // BATCH, BATCH), jnp.int32)
         seen = jax.jit(lambda key: epoch(data, key, note, (shape, 0))[0])(jax.random.key(0))
-        keys = jax.random.split(jax.random.key(10**6), seeds)
         jitted = jax.jit(jax.vmap(partial(train, epoch, updates)))
-        program = compiled(name, jitted, keys, least=10**9)  # whole rollouts are made anew in each iteration
-        return Side(running(program, curves[name], seeds), np.asarray(seen))
+        return Side(running(jitted, curves[name], seeds), np.asarray(seen))
 
     def same(ours: np.ndarray, theirs: np.ndarray) -> None:
         for name, seen in (("jaxbuffers", ours), ("a permutation", theirs)):

@@ -23,7 +23,7 @@ from benchmarks.same import require
 from benchmarks.training import cartpole
 from benchmarks.training.curves import Curves, alike, binned, compare, running
 
-ENVS, CAPACITY, BATCH, LENGTH, UNITS, GAMMA = 8, 16_384, 32, 16, 64, 0.97
+ENVS, CAPACITY, BATCH, LENGTH, UNITS, GAMMA = 8, 2**17, 32, 16, 64, 0.97  # a ring larger than activations
 ALPHA, BETA, LONGEST, RATE, TARGET_EVERY, EPSILON, WARM_UP = 0.6, 0.4, 0.9, 1e-3, 200, 0.1, 0.1
 SEEN = jnp.array([0, 2])  # where the cart is, and how the pole leans
 

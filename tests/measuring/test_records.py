@@ -42,7 +42,8 @@ def test_a_record_is_valid(case):
     assert case.peer
     assert case.goal is None or case.goal > 0
     assert bool(case.axis) == bool(case.points)
-    assert case.question not in ("loop", "training") or case.searched or case.name == "gate"
+    makes_no_ring = case.name in ("gate", "ppo")  # both sides make what they need anew
+    assert case.question not in ("loop", "training") or case.searched or makes_no_ring
 
 
 def test_the_times_that_are_declared_leave_room_in_twenty_minutes():
