@@ -15,7 +15,7 @@ def cases(quick: bool) -> list[Case]:
         ("uniform-16-in-cache", 16, 2**12, None),
     ):
         length = length if not quick else max(2**15 // envs, 32)
-        work = f"add + sample 256 pairs, {envs} environments x {length:,} rows"
+        work = f"add + sample 256 pairs, {envs} environment{'s' * (envs > 1)} x {length:,} rows"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 300}
         found.append(
             Case(
@@ -50,7 +50,7 @@ def cases(quick: bool) -> list[Case]:
         ("prioritized-16-plain", 16, None, False),
     ):
         length = (2**18 if quick else 2**20) // envs
-        work = f"add + sample 256 + TD step + update, prioritized, {envs} environments x {length:,} rows"
+        work = f"add + sample 256 + TD step + update, prioritized, {envs} environment{'s' * (envs > 1)} x {length:,} rows"
         if not weighted:
             work += " (priorities without the weights: XLA copies flashbax's tree twice a step)"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 100, "weighted": weighted}

@@ -33,7 +33,7 @@ def contest(verb: str, steps: int) -> Contest:
         rounds = iter(range(2, 10**9))
         run = {
             "ingest": lambda: filled().close(),
-            "filter": lambda: (successful() & ~same_screenshot() & min_length(next(rounds) % 3)).mask(pool.steps()),
+            "filter": lambda: (successful() & ~same_screenshot() & min_length(1 + next(rounds) % 3)).mask(pool.steps()),
             "draw": lambda: list(pool.get_training_samples(count, POWER, filter=keep)),
         }[verb]
         return Side(run, (shown, len(list(pool.get_training_samples(count, POWER, filter=keep)))), pool.close)
