@@ -26,7 +26,7 @@ from benchmarks.case import QUESTIONS, Case
 from benchmarks.cases import cases
 from benchmarks.machine import described
 
-LIMIT = 400  # seconds of one case, then it has failed
+LIMIT = 600  # seconds of one case, then it has failed
 
 
 def main() -> int:

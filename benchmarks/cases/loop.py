@@ -50,7 +50,8 @@ def cases(quick: bool) -> list[Case]:
         ("prioritized-16-plain", 16, None, False),
     ):
         length = (2**18 if quick else 2**20) // envs
-        work = f"add + sample 256 + TD step + update, prioritized, {envs} environment{'s' * (envs > 1)} x {length:,} rows"
+        streams = f"{envs} environment{'s' * (envs > 1)} x {length:,} rows"
+        work = f"add + sample 256 + TD step + update, prioritized, {streams}"
         if not weighted:
             work += " (priorities without the weights: XLA copies flashbax's tree twice a step)"
         args = {"envs": envs, "length": length, "steps": 4 if quick else 100, "weighted": weighted}

@@ -42,7 +42,7 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
 
         add = lambda state, step: replay.add(state, rows.rows(envs, step, **WIDTH))  # noqa: E731
         shown = uniform.drawn(lambda state, key: sample(state, key)[0], state, draws=4)
-        return _timed("jaxbuffers", verb, add, sample, update, state, capacity, steps, shown)
+        return _timed("jaxbuffers", verb, add, sample, update, state, envs, capacity, steps, shown)
 
     def theirs() -> Side:
         buffer, state = rows.theirs(envs, capacity, alpha, **WIDTH)
@@ -55,7 +55,7 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
         add = lambda state, step: buffer.add(state, rows.item(rows.rows(envs, step, **WIDTH)))  # noqa: E731
         shown = uniform.drawn(lambda state, key: sample(state, key)[0], state, draws=4)
         update = buffer.set_priorities if alpha is not None else None
-        return _timed("flashbax", verb, add, sample, update, state, capacity, steps, shown)
+        return _timed("flashbax", verb, add, sample, update, state, envs, capacity, steps, shown)
 
     return Contest(ours, theirs, partial(_same, envs, capacity // envs), steps)
 
@@ -67,12 +67,14 @@ def _timed(
     sample: Callable,
     update: Callable | None,
     state: Any,
+    envs: int,
     capacity: int,
     steps: int,
     shown: Any,
 ) -> Side:
     """Return a side that does one verb again and again."""
-    least = max(capacity // 16, 64 * rows.PAIRS)  # more than batches have
+    # More than batches have, and than an add gathers from a tree: 16 children for each leaf that begins or ends.
+    least = max(capacity // 16, 64 * rows.PAIRS, 33 * envs)
     if verb == "add":
         return Scan(side, lambda state, step, _: (add(state, step), ()), state, steps, least).showing(shown)
     if verb == "sample":  # what a learner reads, and the probabilities of prioritized replay
