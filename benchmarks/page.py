@@ -77,7 +77,7 @@ def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
         reached = "" if goal is None else f"{goal:.2f} {'reached' if ratio[0] >= goal else 'not reached'}"
         busy = "" if found["others"] is None else f"{found['others']:.0%}"
         work = result["work"] + (f": {found['point']:,}" if found["point"] is not None else "")
-        work += f" ({found['note']})" if found["note"] else ""
+        work += f" ({found['note']})" if found["note"] and "curves" not in found else ""
         cells = (times(found["ours"]), times(found["theirs"]), _ratio(ratio), charts.verdict(ratio))
         made.append((work, result["peer"], *cells, reached, busy))
     return made
@@ -122,7 +122,14 @@ def text(recorded: dict[str, Any]) -> str:
             lines += [f"## {title}", "", *(f"![{title}]({name})\n" for name in charts.names(question))]
             lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---|---|---:|"]
             lines += [f"| {' | '.join(row)} |" for result in results for row in rows(result)] + [""]
+            lines += [*learned(results), ""] if question == "training" else []
     return "\n".join([*lines, CORRECTION])
+
+
+def learned(results: list[dict[str, Any]]) -> list[str]:
+    """Return, as a list, how the curves of training runs compare."""
+    said = [f"- {r['work']}, against {r['peer']}: {found['note']}." for r in results for found in r["found"]]
+    return [textwrap.fill(each, 100, subsequent_indent="  ") for each in said]
 
 
 def _machine(recorded: dict[str, Any]) -> list[str]:

@@ -97,7 +97,9 @@ def show(results: list[dict[str, Any]]) -> None:
             table = Table(*page.COLUMNS, title=title)
             for row in rows:
                 table.add_row(*row)
-            Console().print(table)
+            Console(width=180).print(table)
+        if question == "training" and rows:
+            print(*page.learned([r for r in results if r["question"] == question]), sep="\n")
 
 
 if __name__ == "__main__":

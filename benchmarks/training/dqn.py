@@ -14,7 +14,7 @@ import optax
 import jaxbuffers as jb
 from benchmarks.case import Contest, Side
 from benchmarks.compiled import compiled
-from benchmarks.same import Pair
+from benchmarks.same import Pair, require
 from benchmarks.training import cartpole
 from benchmarks.training.curves import Curves, alike, binned, compare, running
 
@@ -122,6 +122,7 @@ def contest(steps: int, every: int, seeds: int) -> Contest:
         keys = jax.random.split(jax.random.key(10**6), seeds)
         jitted = jax.jit(jax.vmap(partial(train, memory(), steps, every)))
         program = compiled(name, jitted, keys, least=CAPACITY * cartpole.OBS * seeds, in_loops=True)
+        require(" conditional(" in program.as_text(), name, "the gate became a select")
         curve, pair = jax.tree.map(np.asarray, program(keys))
         return Side(running(lambda keys: program(keys)[0], curves[name], seeds), (curve, pair))
 

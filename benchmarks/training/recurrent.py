@@ -157,6 +157,7 @@ def contest(steps: int, seeds: int) -> Contest:
         keys = jax.random.split(jax.random.key(10**6), seeds)
         jitted = jax.jit(jax.vmap(partial(train, memory(), steps)))
         program = compiled(name, jitted, keys, least=CAPACITY * seeds, in_loops=True)
+        require(" conditional(" in program.as_text(), name, "the gate became a select")
         curve, batch = jax.tree.map(np.asarray, program(keys))
         return Side(running(lambda keys: program(keys)[0], curves[name], seeds), (curve, *batch))
 
