@@ -11,6 +11,7 @@ Run it on a machine that does nothing else.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -46,9 +47,11 @@ def main() -> int:
         return 0
     began, machine, results, failed = time.time(), described(), [], []
     for number, case in enumerate(found, 1):
+        started, used = time.time(), processor_seconds()
         result = measured(case, given.quick)
+        took = f"{time.time() - started:.0f} s, of the processor {processor_seconds() - used:.0f} s"
         (results if isinstance(result, dict) else failed).append(result)
-        print(f"[{number}/{len(found)}] {_line(case, result)}", flush=True)
+        print(f"[{number}/{len(found)}] {_line(case, result)} ({took})", flush=True)
     show(results)
     print(f"{len(results)} cases in {(time.time() - began) / 60:.1f} minutes, {len(failed)} failed")
     recorded = {"machine": machine, "results": results}
@@ -86,7 +89,13 @@ def _line(case: Case, result: dict[str, Any] | str) -> str:
     if isinstance(result, str):
         return f"{case.name} FAILED: {result}"
     ratios = ", ".join(f"{each['ratio'][0]:.3g}" for each in result["found"])
-    return f"{case.name}: {ratios} x {case.peer} ({sum(each['took'] for each in result['found']):.0f} s)"
+    return f"{case.name}: {ratios} x {case.peer}"
+
+
+def processor_seconds() -> float:
+    """Return what the processes that have ended took."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def show(results: list[dict[str, Any]]) -> None:
