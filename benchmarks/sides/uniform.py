@@ -16,7 +16,7 @@ from benchmarks.sides import rows
 from benchmarks.sides.loops import Call, Scan
 
 DRAWS = 16  # batches that are shown
-_ROLLS = 1  # arrays as large as the ring in brax's program, which rolls a full ring at every insert
+_ROLLS = 2  # arrays as large as the ring in brax's program: it rolls a full ring at every insert, in a branch
 
 
 def scan(envs: int, length: int, steps: int) -> Contest:
