@@ -81,7 +81,7 @@ class Case:
     args: Mapping[str, Any] = field(default_factory=dict)
     searched: tuple[str, ...] = ()
     goal: float | None = None
-    seconds: float = 3.0
+    seconds: float = 2.0
     rounds: int = 1001
     least: int = 3
     axis: str = ""

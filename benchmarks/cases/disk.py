@@ -22,7 +22,7 @@ def cases(quick: bool) -> list[Case]:
                 build="sides.store:windows",
                 args={"peer": peer, "episodes": episodes},
                 goal=goal,
-                seconds=4,
+                seconds=2,
             )
         )
     found.append(
@@ -53,7 +53,7 @@ def cases(quick: bool) -> list[Case]:
                 build="sides.store:append",
                 args=args,
                 rounds=21,
-                seconds=4,
+                seconds=2,
             )
         )
     many = 10_000 if quick else 1_000_000
@@ -79,7 +79,7 @@ def cases(quick: bool) -> list[Case]:
             build="sides.checkpoints:save",
             args=saved,
             rounds=7,
-            seconds=10,
+            seconds=6,
         ),
         Case(
             name="restore",
@@ -89,7 +89,7 @@ def cases(quick: bool) -> list[Case]:
             build="sides.checkpoints:restore",
             args=saved,
             rounds=7,
-            seconds=8,
+            seconds=5,
         ),
         Case(
             name="save-small",
@@ -108,7 +108,7 @@ def cases(quick: bool) -> list[Case]:
             build="sides.checkpoints:vault",
             args=vault,
             rounds=3,
-            seconds=8,
+            seconds=5,
         ),
         Case(
             name="save-loop",
@@ -118,10 +118,10 @@ def cases(quick: bool) -> list[Case]:
             build="sides.checkpoints:stall",
             args={"megabytes": 26 if quick else 100, "chunks": 6 if quick else 36},
             rounds=5,
-            seconds=12,
+            seconds=8,
         ),
     ]
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         args = {"peer": "files", "episodes": 12 if quick else 60, "workers": workers, "prefetch": 2, "per": 5}
         work = f"{images} onto the device, {workers} worker processes, prefetched"
         found.append(
@@ -133,7 +133,7 @@ def cases(quick: bool) -> list[Case]:
                 build="sides.loading:contest",
                 args=args,
                 rounds=11,
-                seconds=8,
+                seconds=5,
             )
         )
     args = {"peer": "torchrl", "episodes": 12 if quick else 60, "workers": 0, "prefetch": 0, "per": 5}

@@ -55,7 +55,6 @@ def cases(quick: bool) -> list[Case]:
     for peer, together, goal in (
         ("cpprb", 1, 1.0),
         ("Stable-Baselines3", 1, None),
-        ("torchrl", 1, None),
         ("cpprb", 16, 2.0),
         ("torchrl", 16, None),
     ):

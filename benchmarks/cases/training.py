@@ -8,7 +8,7 @@ FLASHBAX = ("jaxbuffers", "flashbax")
 def cases(quick: bool) -> list[Case]:
     """Return the cases."""
     found = []
-    for seeds, every, steps in ((1, 1, 8_000), (1, 10, 30_000), (8, 1, 5_000), (8, 10, 20_000)):
+    for seeds, every, steps in ((1, 1, 6_000), (1, 10, 20_000), (8, 1, 4_000), (8, 10, 15_000)):
         steps = 200 if quick else steps
         often = "every step" if every == 1 else f"every {every}th step"
         said = "1 seed" if seeds == 1 else f"{seeds} seeds under vmap"
@@ -24,11 +24,11 @@ def cases(quick: bool) -> list[Case]:
                 args=args,
                 searched=FLASHBAX,
                 goal=1.0,
-                seconds=25,
+                seconds=20,
                 least=7 if seeds == 1 else 3,
             )
         )
-    updates, steps, loop = (20, 200, 200) if quick else (200, 4_000, 1_500)
+    updates, steps, loop = (20, 200, 200) if quick else (200, 3_000, 1_500)
     found += [
         Case(
             name="ppo",
@@ -38,7 +38,7 @@ def cases(quick: bool) -> list[Case]:
             build="training.ppo:contest",
             args={"updates": updates, "seeds": 4},
             goal=1.0,
-            seconds=25,
+            seconds=20,
         ),
         Case(
             name="recurrent",
@@ -50,7 +50,7 @@ def cases(quick: bool) -> list[Case]:
             args={"steps": steps, "seeds": 2},
             searched=FLASHBAX,
             goal=1.0,
-            seconds=30,
+            seconds=20,
         ),
     ]
     for peer in ("cpprb", "Stable-Baselines3"):
@@ -66,7 +66,7 @@ def cases(quick: bool) -> list[Case]:
                 args=args,
                 searched=("jaxbuffers",),
                 goal=1.0,
-                seconds=25,
+                seconds=20,
                 least=7,
             )
         )

@@ -47,7 +47,7 @@ def test_a_record_is_valid(case):
 
 
 def test_the_times_that_are_declared_leave_room_in_twenty_minutes():
-    assert sum(case.seconds * max(1, len(case.points)) for case in FULL) < 12 * 60
+    assert sum(case.seconds * max(1, len(case.points)) for case in FULL) < 6 * 60
 
 
 def test_only_takes_names_and_questions():
