@@ -19,7 +19,7 @@ from benchmarks.training import cartpole
 from benchmarks.training.curves import Curves, alike, binned, compare, running
 
 ENVS, CAPACITY, BATCH, GAMMA = 10, 10_000, 128, 0.99
-UNITS, RATE, TARGET_EVERY, EXPLORING, EPSILON = (120, 84), 2.5e-4, 50, 0.5, 0.05
+UNITS, RATE, TARGET_EVERY, EXPLORING, EPSILON = (120, 84), 1e-3, 50, 0.5, 0.05
 WARM_UP = 0.1  # of all steps, before the first update
 
 
