@@ -42,8 +42,8 @@ check: .venv/dev  ## Lint and type-check
 check-tpu: .venv-tpu/tpu-aot  ## Compile for TPU on any x86 machine and check XLA's own analysis
 	.venv-tpu/bin/python -m benchmarks.check_tpu
 
-bench: .venv/bench  ## Measure against the peers; writes docs/benchmarks.md
-	$(BIN)/python -m benchmarks.run
+bench: .venv/bench  ## Measure against the peers, in 20 minutes; writes docs/benchmarks.md, or prints with ONLY=name
+	$(BIN)/python -m benchmarks.run $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/docs  ## Build the documentation into site/, run the code of its pages, fail at any warning
 	$(BIN)/sphinx-build --fresh-env --fail-on-warning --keep-going --doctree-dir build/doctrees docs site

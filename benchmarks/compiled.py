@@ -5,12 +5,17 @@ mistake in how it was called. So every compiled program is searched before it is
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jaxbuffers.testing.compiled_text import Computation, Instruction, computations
+if TYPE_CHECKING:
+    from jaxbuffers.testing.compiled_text import Computation, Instruction
+
+SEARCH = True  # whether programs are searched; only a library that is too old to be searched is not
+SEARCHED: list[str] = []  # whose programs have been, in this process
 
 
 class LargeArrayError(AssertionError):
@@ -21,10 +26,13 @@ class LargeArrayError(AssertionError):
 _WRITES = {"scatter", "dynamic-update-slice"}
 # What only names buffers that are already there.
 _NAMES = {"parameter", "get-tuple-element", "tuple", "bitcast", "while", "call", "conditional", "copy-done"}
+_NAMED = re.compile(r"%([\w.\-]+)")  # another computation: body=%this, branch_computations={%this, %that}
 _NAMES |= {"optimization-barrier", "opt-barrier", "after-all", "add-dependency"}
 
 
-def compiled(side: str, jitted: Any, *args: Any, least: int, batch: Any = (), documented: int = 0) -> Callable:
+def compiled(
+    side: str, jitted: Any, *args: Any, least: int, batch: Any = (), documented: int = 0, in_loops: bool = False
+) -> Callable:
     """Compile a jitted function for these arguments, and return it if it makes no arrays as large as the ring.
 
     Args:
@@ -34,6 +42,7 @@ def compiled(side: str, jitted: Any, *args: Any, least: int, batch: Any = (), do
       least: the elements of the smallest array that must not be copied.
       batch: arrays whose sizes are spared, where a batch is larger than that.
       documented: how many arrays so large the peer's documented use makes all the same; the row says so.
+      in_loops: search the bodies of loops only, in programs that make their own ring first.
 
     Returns:
       The compiled program, which takes the same kinds of arguments and cannot be traced again.
@@ -42,14 +51,17 @@ def compiled(side: str, jitted: Any, *args: Any, least: int, batch: Any = (), do
       LargeArrayError: there are others, or fewer; with the lines.
     """
     program = jitted.lower(*args).compile()
-    lines = list(large_arrays(program.as_text(), least, batch))
+    if not SEARCH:
+        return program
+    SEARCHED.append(side)
+    lines = list(large_arrays(program.as_text(), least, batch, in_loops))
     if len(lines) != documented:
         shown = "".join(f"\n  {line[:200]}" for line in lines)
         raise LargeArrayError(f"{side}: expected {documented} arrays of {least} elements or more, found:{shown}")
     return program
 
 
-def large_arrays(text: str, least: int, batch: Any = ()) -> Iterator[str]:
+def large_arrays(text: str, least: int, batch: Any = (), in_loops: bool = False) -> Iterator[str]:
     """Yield the lines of a compiled program that make a new array of ``least`` elements or more, or reduce one.
 
     A copy, a conversion, a selection, a transposition, an update of anything but an argument: whatever does not write
@@ -59,15 +71,19 @@ def large_arrays(text: str, least: int, batch: Any = ()) -> Iterator[str]:
       text: optimized HLO, ``compiled.as_text()``.
       least: elements.
       batch: arrays (or shapes) with other business; arrays of as many elements as one of them are passed over.
+      in_loops: whether only what happens in loops counts.
     """
+    from jaxbuffers.testing.compiled_text import computations
+
     spared = {math.prod(leaf.shape) for leaf in jax.tree.leaves(batch)}
 
-    def large(instruction: Instruction | None) -> bool:
+    def large(instruction: "Instruction | None") -> bool:
         return instruction is not None and any(size >= least and size not in spared for size in instruction.sizes)
 
     bodies = computations(text)
     fused = {i.calls for body in bodies.values() for i in body.values() if i.calls}
-    for name, body in bodies.items():
+    counted = _looped(bodies) if in_loops else set(bodies)
+    for name, body in ((name, body) for name, body in bodies.items() if name in counted):
         for instruction in body.values():
             if instruction.opcode == "reduce":
                 found = any(large(body.get(operand)) for operand in instruction.operands)
@@ -82,21 +98,39 @@ def large_arrays(text: str, least: int, batch: Any = ()) -> Iterator[str]:
                 yield instruction.line
 
 
-def _made(body: Computation) -> Iterator[Instruction]:
+def _looped(bodies: "dict[str, Computation]") -> set[str]:
+    """Return the names of the computations that loops run, directly or not."""
+    calls = {name: {found for i in body.values() for found in _NAMED.findall(_attributes(i))}
+             for name, body in bodies.items()}  # fmt: skip
+    found: set[str] = set()
+    fresh = {name for body in bodies.values() for i in body.values() if i.opcode == "while"
+             for name in _NAMED.findall(_attributes(i))}  # fmt: skip
+    while fresh := {name for name in fresh if name in bodies} - found:
+        found |= fresh
+        fresh = set().union(*(calls[name] for name in fresh))
+    return found
+
+
+def _attributes(instruction: "Instruction") -> str:
+    """Return what an instruction says after its operands, in which it names other computations."""
+    return instruction.line.split("metadata=")[0].partition(f" {instruction.opcode}(")[2].partition(")")[2]
+
+
+def _made(body: "Computation") -> Iterator["Instruction"]:
     """Yield what a fusion computes: its root, or those that its root makes a tuple of."""
     root = next(i for i in body.values() if i.root)
     for instruction in [body[name] for name in root.operands] if root.opcode == "tuple" else [root]:
         yield _behind_bitcasts(instruction, body)
 
 
-def _is_new(made: Instruction, body: Computation) -> bool:
+def _is_new(made: "Instruction", body: "Computation") -> bool:
     """Tell whether a fusion's result needs a buffer of its own: it does unless it is written into an argument's."""
     while made.opcode in _WRITES:
         made = _behind_bitcasts(body[made.operands[0]], body)
     return made.opcode != "parameter"
 
 
-def _behind_bitcasts(instruction: Instruction, body: Computation) -> Instruction:
+def _behind_bitcasts(instruction: "Instruction", body: "Computation") -> "Instruction":
     while instruction.opcode in ("bitcast", "get-tuple-element"):
         instruction = body[instruction.operands[0]]
     return instruction

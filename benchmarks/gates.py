@@ -12,11 +12,14 @@ import jax.numpy as jnp
 from jax import lax
 
 import jaxbuffers as jb
+from benchmarks.case import Contest, Side
+from benchmarks.same import require
 from benchmarks.timing import race
 from jaxbuffers.testing import assert_gated
 
 SEEDS, ENVS, OBS, ACTIONS, UNITS = 8, 4, 16, 4, 64
 CAPACITY, BATCH, STEPS, WARM_UP = 40_000, 64, 400, 100
+GATES = "adds", "can_sample"
 RECORDER, VIEW = jb.Recorder("same_step"), jb.Transitions()
 
 
@@ -42,7 +45,7 @@ def learn(replay, carry, key):
     return replay.update(state, batch.index, priority=error if replay.sampler.takes_priority else None), params
 
 
-def train(replay, gate, every, key):
+def train(replay, gate, every, key, steps=STEPS, warm_up=WARM_UP):
     """Train one seed: act at random in a made-up environment, record, and learn where the gate is open."""
     keys = jax.random.split(key, 4)
     shapes = (OBS, UNITS), (UNITS, UNITS), (UNITS, ACTIONS), (ENVS, OBS)
@@ -58,12 +61,12 @@ def train(replay, gate, every, key):
         ended = {"terminated": jax.random.bernoulli(keys[2], 0.02, (ENVS,)), "truncated": jnp.zeros(ENVS, jnp.bool_)}
         rec, rows, mask = RECORDER.step(rec, action=action, obs=obs, reward=obs[:, 0], final_obs=final, **ended)
         state = replay.add(state, rows, mask)
-        due = (state.adds > WARM_UP) & (state.adds % every == 0)
+        due = (state.adds > warm_up) & (state.adds % every == 0)
         due = due & replay.can_sample(state) if gate == "can_sample" else due
         state, params = lax.cond(due, partial(learn, replay), lambda carry, key: carry, (state, params), keys[4])
         return (rec, state, params), None
 
-    (_, state, params), _ = lax.scan(step, (rec, state, params), jax.random.split(key, STEPS))
+    (_, state, params), _ = lax.scan(step, (rec, state, params), jax.random.split(key, steps))
     return params, state.adds
 
 
@@ -72,19 +75,35 @@ def blocking(run, keys):
     jax.block_until_ready(run(keys))
 
 
-def main() -> None:
+def contest(every, steps, warm_up):
+    """Compare the two gates of uniform replay, for `benchmarks.run`."""
+    keys = jax.random.split(jax.random.key(0), SEEDS)
+    replay = jb.Replay(CAPACITY, ENVS, BATCH, VIEW, jb.Uniform())
+
+    def side(gate):
+        run = jax.jit(jax.vmap(partial(train, replay, gate, every, steps=steps, warm_up=warm_up)))
+        return Side(partial(blocking, run, keys), jax.tree.leaves(run(keys)))
+
+    return Contest(partial(side, "adds"), partial(side, "can_sample"), same, steps)
+
+
+def same(ours, theirs):
+    """Raise if the two sides learn different things."""
+    for a, b in zip(ours, theirs, strict=True):
+        require(jnp.allclose(a, b, rtol=1e-3, atol=1e-5), "can_sample", "other parameters")
+
+
+def main():
     """Print a table."""
     keys = jax.random.split(jax.random.key(0), SEEDS)
     for sampler in (jb.Uniform(), jb.Prioritized()):
         replay = jb.Replay(CAPACITY, ENVS, BATCH, VIEW, sampler)
         for every in (1, 4, 10):
-            mapped = {gate: jax.vmap(partial(train, replay, gate, every)) for gate in ("adds", "can_sample")}
+            mapped = {gate: jax.vmap(partial(train, replay, gate, every)) for gate in GATES}
             assert_gated(mapped["adds"], keys)
-            kept, lost = (jax.jit(mapped[gate]).lower(keys).compile() for gate in ("adds", "can_sample"))
-            for a, b in zip(*(jax.tree.leaves(run(keys)) for run in (kept, lost)), strict=True):
-                assert jnp.allclose(a, b, rtol=1e-3, atol=1e-5), "the two sides learn different things"
-            sides = [partial(blocking, run, keys) for run in (kept, lost)]
-            found = race("", sides[0], "can_sample", sides[1], rounds=9, per=STEPS)
+            sides = [jax.jit(mapped[gate]).lower(keys).compile() for gate in GATES]
+            same(*(jax.tree.leaves(run(keys)) for run in sides))
+            found = race(*(partial(blocking, run, keys) for run in sides), rounds=9, per=STEPS)
             print(
                 f"{type(sampler).__name__}, learning every {every}: by adds {found.ours.median:.0f} us a step, by "
                 f"can_sample {found.theirs.median:.0f}, ratio {found.ratio.median:.1f} "

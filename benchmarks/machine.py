@@ -1,12 +1,32 @@
-"""How busy the machine was with other things than the benchmark."""
+"""What the machine is, and how busy it was with other things than the benchmark."""
 
 import os
+import platform
 import resource
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _STAT = Path("/proc/stat")
+PACKAGES = ("jaxbuffers", "jax", "flashbax", "brax", "cpprb", "stable-baselines3", "torchrl", "torch", "numpy")
+
+
+def described() -> str:
+    """Return the cores, the processor, and the versions of everything that is measured."""
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text().splitlines() if cpus.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    processor = names[0] if names else platform.machine()
+    return f"{os.cpu_count()} cores, {processor}, Python {platform.python_version()}; {versions}."
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 @dataclass
@@ -35,5 +55,6 @@ def _used() -> float:
 
 
 def _own() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    """CPU seconds of this process and of those that it started and has waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

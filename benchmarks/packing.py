@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxbuffers as jb
-from benchmarks.loops import Scan
+from benchmarks.sides.loops import Scan
 from jaxbuffers.storage import packing
 
 STEPS, ROUNDS, ENVS, BATCH = 200, 31, 16, 256

@@ -1,41 +1,49 @@
-"""The page of the benchmarks and its picture."""
+"""What is written of a run: docs/benchmarks.json, .md and pictures, and the figures in README.md.
 
-import os
-import platform
+``python -m benchmarks.page`` writes the page and the pictures anew from docs/benchmarks.json.
+"""
+
+import json
 import textwrap
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import jax
-import matplotlib as mpl
+from benchmarks import charts
+from benchmarks.case import QUESTIONS
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator, NullFormatter
-
-from benchmarks.timing import Result, Spread
-
-DOCS = Path(__file__).parent.parent / "docs"
-COLUMNS = ("work", "peer", "ours, µs", "peer, µs", "ratio", "", "goal", "busy")
+ROOT = Path(__file__).parent.parent
+JSON, PAGE, README = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+COLUMNS = ("work", "peer", "ours", "peer's", "ratio", "", "goal", "busy")
+BEGIN, END = "<!-- written by make bench -->", "<!-- end -->"
+SHOWN = ("uniform-16", "prioritized-16", "dqn-1-every-1", "dqn-8-every-10", "insert-1-cpprb", "sample-cpprb")  # README
 
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`. Times are medians in microseconds, quartiles in brackets. *Ratio* is the
-peer's time by ours, round by round: above 1 this library is faster. Losses are printed like gains.
+Written by `make bench`, which takes 20 minutes at most; `make bench ONLY=prioritized` runs some of
+it. Times are medians, quartiles in brackets. *Ratio* is the peer's time by ours, round by round:
+above 1 this library is faster. Losses are printed like gains.
 
 How it is measured:
 
-- Both sides run in one process, in turns, and who goes first alternates. Rings are full, on both
-  sides, before anything is timed.
+- Each row is a record in `benchmarks/cases/`: the question, the work, both sides, the goal. Each
+  runs in a process of its own, both sides in it, in turns, and who goes first alternates. Rings are
+  full on both sides.
+- Before anything is timed, both sides show what their work means, and it is compared: sampled rows
+  are rows that were inserted and are still there, windows are contiguous, probabilities are
+  priority by total, restored arrays are those that were saved. A difference fails the run.
 - Each side does what its learner does, in the order of its documentation, with the state donated;
   flashbax knows its backend. What a learner reads is used, so that XLA cannot leave it out, and
-  what it does not read is not.
-- Where a learner sends priorities back, they come out of the sample: probabilities, importance
-  weights, errors of the rows, a step of gradient descent, priorities.
+  what it does not read is not. Where a learner sends priorities back, they come out of the sample:
+  probabilities, importance weights, errors of the rows, a step of gradient descent, priorities.
 - The compiled program of each side is searched for arrays as large as the ring or the tree before
   it is timed (`benchmarks/compiled.py`). One that the documented use would not have is our mistake,
   and the run fails. So does a second trace.
+- Training runs must have the same curves: the returns over all of training of all seeds are
+  compared by a permutation test, two-sided, with 9,999 permutations. The run fails below p = 0.001;
+  every p is printed.
+- Versions are pinned in `constraints.txt`. dejax 0.1.3 does not run on this JAX (it calls
+  `jnp.alltrue`), and tianshou 2.0 asks for a pandas older than the one that is pinned.
 """
 
 CORRECTION = """\
@@ -61,99 +69,98 @@ update whose priorities were known before the sample.
 """
 
 
-def cells(result: Result) -> tuple[str, ...]:
-    """Return a row of the table, in the order of `COLUMNS`."""
-    reached = "" if result.goal is None else "reached" if result.ratio.median >= result.goal else "not reached"
-    goal = "" if result.goal is None else f"{result.goal:.2f} {reached}"
-    busy = "" if result.others is None else f"{result.others:.0%}"
-    times = _spread(result.ours), _spread(result.theirs)
-    return result.name, result.peer, *times, _spread(result.ratio), _verdict(result.ratio), goal, busy
+def rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the table for one case, in the order of `COLUMNS`: one for each point of a curve."""
+    made = []
+    for found in result["found"]:
+        ratio, goal = found["ratio"], result["goal"]
+        reached = "" if goal is None else f"{goal:.2f} {'reached' if ratio[0] >= goal else 'not reached'}"
+        busy = "" if found["others"] is None else f"{found['others']:.0%}"
+        work = result["work"] + (f": {found['point']:,}" if found["point"] is not None else "")
+        work += f" ({found['note']})" if found["note"] and "curves" not in found else ""
+        cells = (times(found["ours"]), times(found["theirs"]), _ratio(ratio), charts.verdict(ratio))
+        made.append((work, result["peer"], *cells, reached, busy))
+    return made
 
 
-def write(groups: dict[str, list[Result]], load: float) -> None:
-    """Write docs/benchmarks.md and its picture; ``load`` is the load average before the first row."""
-    lines = [HEAD, *_machine([r for results in groups.values() for r in results], load), ""]
-    for title, results in groups.items():
-        lines += [f"## {title}", "", f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---|---|---:|"]
-        lines += [f"| {' | '.join(cells(result))} |" for result in results] + [""]
-    lines += ["![ratios](benchmarks.png)", "", CORRECTION]
-    (DOCS / "benchmarks.md").write_text("\n".join(lines))
-    _plot(groups)
+def record(recorded: dict[str, Any], update: bool = False) -> None:
+    """Keep a run as JSON, and write page and pictures; with ``update``, beside the rows of other cases."""
+    if update and JSON.exists():
+        new = {result["name"] for result in recorded["results"]}
+        kept = [result for result in json.loads(JSON.read_text())["results"] if result["name"] not in new]
+        recorded = recorded | {"results": kept + recorded["results"]}
+    JSON.write_text(json.dumps(_rounded(recorded), indent=1) + "\n")
+    write(json.loads(JSON.read_text()))
 
 
-def _machine(results: list[Result], load: float) -> list[str]:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("jaxbuffers", "flashbax", "cpprb", "stable-baselines3"))
-    busiest = max((result.others for result in results if result.others is not None), default=None)
-    others = (
-        "" if busiest is None else f" Other processes took up to {busiest:.0%} of the cores, row by row under *busy*."
-    )
-    lines = [
-        f"- {os.cpu_count()} cores, {_processor()}, Python {platform.python_version()}, jax {jax.__version__}, "
-        f"backend {jax.default_backend()}; {versions}.",
-        f"- Load average {load:.2f} before the run, {min(r.load for r in results):.2f} to "
-        f"{max(r.load for r in results):.2f} in it, of which the benchmark itself is one to two.{others}",
-    ]
-    return ["On what:", "", *(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)]
+def _rounded(x: Any) -> Any:
+    """Return the same with five digits of each number."""
+    if isinstance(x, float):
+        return float(f"{x:.5g}")
+    if isinstance(x, dict):
+        return {key: _rounded(value) for key, value in x.items()}
+    return [_rounded(each) for each in x] if isinstance(x, list) else x
 
 
-def _processor() -> str:
-    """Return the processor's name, where the system says it."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+def write(recorded: dict[str, Any]) -> None:
+    """Write page, pictures and the figures in README.md from what was recorded."""
+    PAGE.write_text(text(recorded))
+    charts.draw(recorded["results"], PAGE.parent)
+    readme = README.read_text()
+    if BEGIN in readme:
+        before, after = readme.split(BEGIN)[0], readme.split(END)[1]
+        README.write_text(before + figures(recorded["results"]) + after)
 
 
-def _verdict(ratio: Spread) -> str:
-    """Say who is faster, unless the quartiles lie on both sides of 1."""
-    return "faster" if ratio.low > 1 else "slower" if ratio.high < 1 else "even"
+def text(recorded: dict[str, Any]) -> str:
+    """Return the page."""
+    lines = [HEAD, "On what:", ""]
+    lines += [textwrap.fill(f"- {each}", 100, subsequent_indent="  ") for each in _machine(recorded)] + [""]
+    for question, title in QUESTIONS.items():
+        results = [result for result in recorded["results"] if result["question"] == question]
+        if results:
+            lines += [f"## {title}", "", *(f"![{title}]({name})\n" for name in charts.names(question))]
+            lines += [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---:|---:|---|---|---:|"]
+            lines += [f"| {' | '.join(row)} |" for result in results for row in rows(result)] + [""]
+            lines += [*learned(results), ""] if question == "training" else []
+    return "\n".join([*lines, CORRECTION])
 
 
-def _spread(spread: Spread) -> str:
-    return f"{_figure(spread.median)} ({_figure(spread.low)} to {_figure(spread.high)})"
+def learned(results: list[dict[str, Any]]) -> list[str]:
+    """Return, as a list, how the curves of training runs compare."""
+    said = [f"- {r['work']}, against {r['peer']}: {found['note']}." for r in results for found in r["found"]]
+    return [textwrap.fill(each, 100, subsequent_indent="  ") for each in said]
 
 
-def _figure(number: float) -> str:
-    """Show three digits, or all of a large number."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:#.3g}"
+def _machine(recorded: dict[str, Any]) -> list[str]:
+    found = [each for result in recorded["results"] for each in result["found"]]
+    busiest = max((each["others"] for each in found if each["others"] is not None), default=None)
+    loads = f"Load average {min(each['load'] for each in found):.2f} to {max(each['load'] for each in found):.2f}, of "
+    loads += "which the benchmark itself is one to two."
+    others = "" if busiest is None else f" Other processes took up to {busiest:.0%} of the cores, see *busy*."
+    return [recorded["machine"], loads + others]
 
 
-def _plot(groups: dict[str, list[Result]]) -> None:
-    """Draw the ratios, each group on a logarithmic axis of its own: they differ by orders of magnitude."""
-    rows = sum(len(results) for results in groups.values())
-    figure, panels = plt.subplots(
-        len(groups), 1, figsize=(11, 0.45 * rows + 0.9 * len(groups)), layout="constrained",
-        height_ratios=[len(results) + 1.4 for results in groups.values()],
-    )  # fmt: skip
-    for axes, (title, results) in zip(panels, groups.items(), strict=True):
-        goals = [r.goal for r in results if r.goal is not None]
-        left = min(0.8, *goals, *(r.ratio.low for r in results)) / 1.2
-        right = max(1.25, *goals, *(r.ratio.high for r in results)) * 1.2
-        axes.axvspan(left, 1, color="#bc4749", alpha=0.06, linewidth=0)
-        axes.axvspan(1, right, color="#2a6f97", alpha=0.06, linewidth=0)
-        for y, r in enumerate(reversed(results)):
-            color = {"faster": "#2a6f97", "slower": "#bc4749", "even": "#6c757d"}[_verdict(r.ratio)]
-            axes.plot([r.ratio.low, r.ratio.high], [y, y], color=color, linewidth=2)
-            axes.plot(r.ratio.median, y, "o", color=color)
-            beside = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8, "color": color}
-            axes.annotate(_figure(r.ratio.median), (1.01, y), **beside)
-            if r.goal is not None:
-                axes.plot(r.goal, y, "|", color="black", markersize=12)
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-        axes.set_xscale("log")
-        axes.set_xlim(left, right)
-        steps = (1, 1.5, 2, 3, 5, 7) if right / left < 10 else (1, 2, 5) if right / left < 100 else (1,)
-        axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=30))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="x", labelsize=8)
-        axes.axvline(1, color="gray", linestyle=":")
-        names = [textwrap.fill(f"{r.name}, against {r.peer}", 80) for r in reversed(results)]
-        axes.set_yticks(range(len(results)), names, fontsize=7)
-        axes.set_ylim(-0.6, len(results) - 0.4)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(
-        "peer's time by ours: right of 1 this library is faster (line: quartiles; mark: goal); scales differ",
-        fontsize=9,
-    )
-    figure.savefig(DOCS / "benchmarks.png", dpi=110)
+def figures(results: list[dict[str, Any]]) -> str:
+    """Return the figures for README.md, between their marks."""
+    shown = [row for name in SHOWN for result in results if result["name"] == name for row in rows(result)]
+    lines = [f"| {row[0].split(' (')[0]} | {row[1]} | {row[2]} | {row[3]} | {row[4].split(' (')[0]} |" for row in shown]
+    head = ["| work | peer | ours | peer's | ratio |", "|---|---|---:|---:|---:|"]
+    more = "Gains and losses beside all peers, and how they were measured: [docs/benchmarks.md](docs/benchmarks.md)."
+    return "\n".join([BEGIN, "", *head, *lines, "", textwrap.fill(more, 100), "", END])
+
+
+def times(spread: list[float]) -> str:
+    """Show microseconds in the unit that suits their median."""
+    unit, size = ("s", 1e6) if spread[0] >= 1e6 else ("ms", 1e3) if spread[0] >= 1e4 else ("µs", 1.0)
+    median, low, high = (charts.figure(x / size) for x in spread)
+    return f"{median} {unit} ({low} to {high})"
+
+
+def _ratio(spread: list[float]) -> str:
+    median, low, high = (charts.figure(x) for x in spread)
+    return f"{median} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    write(json.loads(JSON.read_text()))

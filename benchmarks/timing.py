@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.machine import Watch
 
@@ -17,66 +17,68 @@ class Spread(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        """Return the spread of some values."""
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high)
+
 
 @dataclass(frozen=True)
-class Result:
-    """One comparison.
+class Timing:
+    """What was measured.
 
     Attributes:
-      name: what was done.
       ours: microseconds.
-      peer: whom we compare with.
       theirs: microseconds.
       ratio: theirs / ours, round by round; above 1 we are faster.
-      goal: the ratio aimed at, or None.
+      rounds: how often each side was timed.
       load: the system's load average of the last minute, when it was done.
       others: the share of all cores that other processes took meanwhile; None if unknown.
     """
 
-    name: str
     ours: Spread
-    peer: str
     theirs: Spread
     ratio: Spread
-    goal: float | None
+    rounds: int
     load: float
     others: float | None
 
 
 def race(
-    name: str,
-    ours: Callable[[], None],
-    peer: str,
-    theirs: Callable[[], None],
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
     rounds: int,
     per: int = 1,
-    goal: float | None = None,
-) -> Result:
+    seconds: float = 1e9,
+    least: int = 3,
+) -> Timing:
     """Time two functions in turns, after one unmeasured call of each.
 
     Args:
-      name: what is done.
       ours: our function; must block until its work is finished.
-      peer: the other's name.
       theirs: the other function.
-      rounds: how often each is timed; who goes first alternates.
+      rounds: how often each is timed at most; who goes first alternates.
       per: how many repetitions one call makes inside, to divide by.
-      goal: the ratio aimed at.
+      seconds: no further round begins after this time,
+      least: unless there were fewer than these.
     """
     ours(), theirs()
-    sides: tuple[tuple[Callable[[], None], list[float]], ...] = ((ours, []), (theirs, []))
-    watch = Watch()
+    sides: tuple[tuple[Callable[[], Any], list[float]], ...] = ((ours, []), (theirs, []))
+    watch, begin = Watch(), time.perf_counter()
     for i in range(rounds):
+        if i >= least and time.perf_counter() - begin > seconds:
+            break
         for function, times in sides if i % 2 == 0 else sides[::-1]:
-            start = time.perf_counter()
-            function()
-            times.append((time.perf_counter() - start) / per * 1e6)
+            times.append(timed(function) / per)
     (_, mine), (_, other) = sides
     ratios = [b / a for a, b in zip(mine, other, strict=True)]
     load, others = os.getloadavg()[0], watch.others()
-    return Result(name, _spread(mine), peer, _spread(other), _spread(ratios), goal, load, others)
+    return Timing(Spread.of(mine), Spread.of(other), Spread.of(ratios), len(mine), load, others)
 
 
-def _spread(values: list[float]) -> Spread:
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(median, low, high)
+def timed(function: Callable[[], Any]) -> float:
+    """Return how many microseconds a call takes."""
+    start = time.perf_counter()
+    function()
+    return (time.perf_counter() - start) * 1e6

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.case import Side
 from benchmarks.compiled import compiled
-from benchmarks.timing import Result, race
 
 
 class Scan:
@@ -42,7 +42,7 @@ class Scan:
         def scan(state: Any, key: jax.Array) -> tuple:
             return jax.lax.scan(one, (state, key, jnp.float32(0)), jnp.arange(steps))[0]
 
-        self.state, self.key = state, jax.random.key(0)
+        self.side, self.state, self.key = side, state, jax.random.key(0)
         jitted = jax.jit(scan, donate_argnums=0)
         self._program = compiled(side, jitted, self.state, self.key, least=least, documented=documented)
 
@@ -54,15 +54,20 @@ class Scan:
 
     def check(self) -> None:
         """Raise if the numbers went astray, which would change the work."""
-        assert bool(jnp.isfinite(self.total)), "the loop's outputs are not finite"
+        assert bool(jnp.isfinite(self.total)), f"{self.side}: the loop's outputs are not finite"
+
+    def showing(self, shown: Any) -> Side:
+        """Return a side that runs this."""
+        return Side(self, shown, self.check)
 
 
-class Sample:
-    """A jitted ``sample`` called from Python, on another key every time."""
+class Call:
+    """A jitted function of a state and a key called from Python, with another key every time."""
 
-    def __init__(self, side: str, sample: Callable, state: Any, keys: Any, least: int) -> None:
-        self.state, self.keys, self.jitted = state, keys, jax.jit(sample)
-        compiled(side, self.jitted, state, next(keys), least=least, batch=jax.eval_shape(sample, state, next(keys)))
+    def __init__(self, side: str, function: Callable, state: Any, keys: Any, least: int) -> None:
+        self.side, self.state, self.keys, self.jitted = side, state, keys, jax.jit(function)
+        batch = jax.eval_shape(function, state, next(keys))
+        compiled(side, self.jitted, state, next(keys), least=least, batch=batch)
 
     def __call__(self) -> None:
         """Draw a batch and wait for it."""
@@ -70,11 +75,8 @@ class Sample:
 
     def check(self) -> None:
         """Raise if it was traced more than once."""
-        assert self.jitted._cache_size() == 1, "a second trace was timed"
+        assert self.jitted._cache_size() == 1, f"{self.side}: a second trace was timed"
 
-
-def against_flashbax(name: str, ours: Scan | Sample, theirs: Scan | Sample, **how: Any) -> Result:
-    """Race two of these and check both afterwards; ``how`` is for `race`."""
-    result = race(name, ours, "flashbax", theirs, **how)
-    ours.check(), theirs.check()
-    return result
+    def showing(self, shown: Any) -> Side:
+        """Return a side that runs this."""
+        return Side(self, shown, self.check)

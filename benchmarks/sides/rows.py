@@ -3,42 +3,35 @@
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 import jaxbuffers as jb
+from benchmarks.same import ENV, EPISODE, GAMMA, STEP, Pair
 
-PAIRS, OBS, ACTION, GAMMA = 256, 17, 6, 0.99
-
-
-class Pair(NamedTuple):
-    """What a learner reads of a pair of rows: each leaf ``[B, ...]``."""
-
-    obs: jax.Array
-    action: jax.Array
-    reward: jax.Array
-    discount: jax.Array
-    next_obs: jax.Array
+PAIRS, OBS, ACTION = 256, 17, 6
+MORE = 7  # steps added beyond what a ring takes: the head is somewhere in the middle
 
 
-def row() -> jb.Row:
-    """One row of one environment."""
+def row(obs: int = OBS, action: int = ACTION) -> jb.Row:
+    """One row of one environment, with so many numbers."""
     flag = jnp.bool_(False)
-    return jb.Row(jnp.zeros(OBS), jnp.zeros(ACTION), jnp.float32(0), flag, flag, flag)
+    return jb.Row(jnp.zeros(obs), jnp.zeros(action), jnp.float32(0), flag, flag, flag)
 
 
-def rows(envs: int, step: jax.Array) -> jb.Row:
-    """Rows of all environments; numbers below 1, other ones in each row, episodes of 100."""
+def rows(envs: int, step: jax.Array, obs: int = OBS, action: int = ACTION) -> jb.Row:
+    """Rows of all environments, which say whose they are: see `benchmarks.same`."""
+    number, env = step.astype(jnp.float32) * STEP, jnp.arange(envs, dtype=jnp.float32) * ENV
     value = (step.astype(jnp.float32) * 0.618034 + jnp.arange(envs, dtype=jnp.float32) * 0.754878) % 1
     return jb.Row(
-        jnp.broadcast_to(value[:, None], (envs, OBS)),
-        jnp.broadcast_to(value[:, None], (envs, ACTION)),
-        value,
-        jnp.full(envs, step % 100 == 0),
-        jnp.full(envs, step % 100 == 99),
-        jnp.full(envs, step % 200 == 99),
+        jnp.broadcast_to(value[:, None], (envs, obs)).at[:, 0].set(number).at[:, 1].set(env),
+        jnp.broadcast_to(value[:, None], (envs, action)).at[:, 0].set(number),
+        jnp.full(envs, number),
+        jnp.full(envs, step % EPISODE == 0),
+        jnp.full(envs, step % EPISODE == EPISODE - 1),
+        jnp.full(envs, step % (2 * EPISODE) == EPISODE - 1),
     )
 
 
@@ -59,15 +52,16 @@ def their_pair(batch: Any) -> Pair:
     return Pair(first["obs"], first["action"], second["reward"], GAMMA * (1.0 - second["done"]), second["obs"])
 
 
-def ours(envs: int, capacity: int, sampler: jb.Sampler) -> tuple[jb.Replay, jb.ReplayState]:
+def ours(envs: int, capacity: int, sampler: jb.Sampler, **width: int) -> tuple[jb.Replay, jb.ReplayState]:
     """Return our replay and its full state."""
     replay = jb.Replay(capacity, envs, PAIRS, jb.Transitions(gamma=GAMMA), sampler)
-    state = _fill(replay.add, replay.init(row()), envs, replay.length)
+    state = fill(lambda state, step: replay.add(state, rows(envs, step, **width)), replay.init(row(**width)),
+                 replay.length)  # fmt: skip
     assert int(replay.size(state)) == capacity
     return replay, state
 
 
-def theirs(envs: int, capacity: int, alpha: float | None) -> tuple[Any, Any]:
+def theirs(envs: int, capacity: int, alpha: float | None, **width: int) -> tuple[Any, Any]:
     """Return flashbax's flat buffer, prioritized if ``alpha`` is given, and its full state."""
     import flashbax as fbx
 
@@ -79,15 +73,15 @@ def theirs(envs: int, capacity: int, alpha: float | None) -> tuple[Any, Any]:
         else:  # which of its two ways to change a tree is faster depends on the device; it wants to be told
             device = jax.default_backend()
             buffer = fbx.make_prioritised_flat_buffer(**same, priority_exponent=alpha, device=device)
-    state = buffer.init(jax.tree.map(lambda x: x[0], item(rows(1, jnp.int32(0)))))
-    state = _fill(lambda state, rows: buffer.add(state, item(rows)), state, envs, capacity // envs)
+    state = buffer.init(jax.tree.map(lambda x: x[0], item(rows(1, jnp.int32(0), **width))))
+    state = fill(lambda state, step: buffer.add(state, item(rows(envs, step, **width))), state, capacity // envs)
     assert bool(state.is_full)
     return buffer, state
 
 
-def _fill(add: Callable, state: Any, envs: int, length: int) -> Any:
+def fill(add: Callable[[Any, jax.Array], Any], state: Any, length: int) -> Any:
     """Add a little more than a ring takes, so that every slot is written and the head is somewhere in the middle."""
-    loop = jax.jit(lambda s: jax.lax.fori_loop(0, length + 7, lambda i, s: add(s, rows(envs, i)), s), donate_argnums=0)
+    loop = jax.jit(lambda s: jax.lax.fori_loop(0, length + MORE, lambda i, s: add(s, i), s), donate_argnums=0)
     return loop(state)
 
 

@@ -1,0 +1,1 @@
+"""Those who do the work: for each kind of comparison, a module that makes both sides."""

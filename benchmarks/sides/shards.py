@@ -1,0 +1,64 @@
+"""Sharded replay on fake devices of the CPU, against as many separate replays on one device, one after the other."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxbuffers as jb
+from benchmarks.case import Contest, Side
+from benchmarks.same import require
+
+ENVS, ROWS, BATCH = 16, 4_096, 32  # of one shard
+
+
+def contest(shards: int, steps: int) -> Contest:
+    """Add, sample and update in a scan."""
+    row: dict[str, Any] = {"obs": jnp.zeros(64), "reward": jnp.float32(0)}
+    row |= dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False))
+    mesh = jax.make_mesh((shards,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    view, sampler = jb.Sequences(4, "within"), jb.Prioritized()
+    whole = jb.Replay(ROWS * ENVS * shards, ENVS * shards, BATCH * shards, view, sampler)
+    sharded = jb.Sharded(whole, mesh)
+
+    def scan(replay: Any, fence: Any, envs: int) -> Any:
+        def step(state: Any, each: tuple[jax.Array, jax.Array]) -> tuple:
+            number, key = each
+            rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (envs, *x.shape)), row)
+            rows["reward"] = rows["reward"] + number
+            state = replay.add(state, rows)
+            batch = replay.sample(state, key)
+            priority = 1 + batch.probability
+            return replay.update(fence(state, batch), batch.index, priority=priority), batch.data["reward"]
+
+        return jax.jit(lambda state, keys: jax.lax.scan(step, state, (jnp.arange(steps), keys)), donate_argnums=0)
+
+    keys = jax.random.split(jax.random.key(0), steps)
+
+    def ours() -> Side:
+        run, held = scan(sharded, sharded.fence, ENVS * shards), [sharded.init(row)]
+
+        def once() -> None:
+            held[0] = jax.block_until_ready(run(held[0], keys))[0]
+
+        return Side(once, np.asarray(run(sharded.init(row), keys)[1]))
+
+    def theirs() -> Side:
+        run, held = scan(sharded.local, jb.fence, ENVS), [sharded.local.init(row) for _ in range(shards)]
+
+        def once() -> None:
+            for i in range(shards):
+                held[i] = jax.block_until_ready(run(held[i], keys))[0]
+
+        return Side(once, np.asarray(run(sharded.local.init(row), keys)[1]))
+
+    def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Rewards are the steps that rows were added at: four consecutive ones, all added before."""
+        for side, reward, batch in (("jaxbuffers", ours, BATCH * shards), ("a separate replay", theirs, BATCH)):
+            require(reward.shape == (steps, batch, 4), side, "other shapes")
+            drawn = reward[4:]  # before, there is nothing to draw
+            require(np.diff(drawn, axis=-1) == 1, side, "rows that do not follow each other")
+            require(drawn[..., -1] <= np.arange(4, steps)[:, None], side, "rows that were not added yet")
+
+    return Contest(ours, theirs, same, steps)
