@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import jaxbuffers as jb
 from benchmarks.accelerator.cases import Case, Group, Side, nbytes
 from benchmarks.accelerator.filling import filled, time_of
-from benchmarks.rings import ACTION, GAMMA, OBS, PAIRS, item, our_pair, row, their_pair
+from benchmarks.same import GAMMA
+from benchmarks.sides.rows import ACTION, OBS, PAIRS, item, our_pair, row, their_pair
 
 ENVS, ALPHA, BETA, EPS = 16, 0.6, 0.4, 1e-6
 BLOCK = 512  # rows of each stream that are added at once while a ring is filled
