@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
     def valid(self) -> bool:
         """Say whether there was a batch to draw; waits for the device. Needs no lock."""
         if self.size not in self.drawable:
-            if not self.batch.valid:
+            if not np.all(self.batch.valid):
                 return False
             self.drawable.add(self.size)
         return True

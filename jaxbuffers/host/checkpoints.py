@@ -110,8 +110,9 @@ def _take(buffer: Any, tree: dict[str, Any]) -> None:
 
     with buffer._guard():
         ahead = Ahead([drawn(each) for each in some] for some in tree["ahead"])
-        buffer._state, buffer._key, buffer._shared, buffer._drawable = tree["state"], tree["key"], False, set()
-        buffer._overwritten.may_be_others = bool(buffer._state.spec.texts)
+        buffer._become(tree["state"], shared=False)
+        buffer._key = tree["key"]
+        buffer._overwritten.may_be_others = bool(tree["state"].spec.texts)
         buffer._ahead = ahead
         for batches in living(buffer._guard):
             batches.go_on(())
