@@ -84,8 +84,8 @@ class HostReplay(Writing[Data]):
         Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
         """
         with self._guard():
-            self._shared = True
-            return self._state
+            state, self._shared = self._state, True
+            return state
 
     @state.setter
     @transfers

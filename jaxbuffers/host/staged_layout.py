@@ -18,6 +18,7 @@ from jaxbuffers.storage.bits import bits_dtype
 from jaxbuffers.storage.packing import Packing
 
 WRITTEN, CALLED = 1, 2
+ALIGNMENT = 64  # bytes
 
 
 class Arrays(NamedTuple):
@@ -67,11 +68,9 @@ class Layout:
 
     def arrays(self, size: int) -> Arrays:
         """Allocate ``size`` rows of every stream that no call has brought."""
-        words = np.zeros((size, *self.lead, self.packing.words + 1), np.uint32)
-        shapes = [(size, *self.lead, *self.spec.shapes[i]) for i in self.large]
-        return Arrays(
-            words, tuple(np.zeros(shape, self.spec.dtypes[i]) for i, shape in zip(self.large, shapes, strict=True))
-        )
+        lead = size, *self.lead
+        large = tuple(_aligned((*lead, *self.spec.shapes[i]), self.spec.dtypes[i]) for i in self.large)
+        return Arrays(_aligned((*lead, self.packing.words + 1), np.dtype(np.uint32)), large)
 
     def columns(self, arrays: Arrays) -> list[np.ndarray]:
         """Return for each leaf the memory of its values, ``[K, *lead, *shape]``, to be written to."""
@@ -94,3 +93,11 @@ class Layout:
         kind = arrays.words[..., -1]
         calls = jnp.sum(kind.reshape(len(kind), -1)[:, 0] >= CALLED, dtype=jnp.int32)
         return self.spec.treedef.unflatten(leaves), kind % CALLED == WRITTEN, calls
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return zeros that begin where JAX on CPU takes an array as it is, without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)

@@ -1,5 +1,6 @@
 """Rows that wait on the host, in memory that was allocated before, until many are added to the state at once."""
 
+import math
 from typing import Any
 
 import jax
@@ -100,8 +101,8 @@ class Staging:
 
     def written(self) -> np.ndarray:
         """How many rows of each stream wait: int64 ``[E]``."""
-        kinds = self._kinds[: self.count].reshape(self.count, -1)
-        return np.sum(kinds % CALLED, axis=0, dtype=np.int64) if self.count else np.zeros(1, np.int64)
+        kinds = self._kinds[: self.count].reshape(self.count, math.prod(self.lead))
+        return np.sum(kinds % CALLED, axis=0, dtype=np.int64)
 
     def clear(self, read: jax.Array | None) -> None:
         """Begin a new block; ``read`` is there once the device has read the old one, None if it never does."""
@@ -123,7 +124,7 @@ class Staging:
         self._kinds[self.count] = 0
 
     def _fresh(self) -> Arrays:
-        return self.layout.arrays(self.size if self.size > 1 else 0)
+        return self.layout.arrays(self.size)
 
     def _settle(self) -> None:
         columns = self.layout.columns(self._arrays)

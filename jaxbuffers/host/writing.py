@@ -133,8 +133,8 @@ class Writing(Saved, Generic[Data]):
             gone = self._verbs.replaced(state, lead, mask) if state.spec.texts else []
             new = self._verbs.add(self._shared)(state, arrays, mask)
             number = lead[0] if len(lead) > len(self._staging.lead) else 1
-            each = np.ones((number, self.replay.num_streams), bool) if mask is None else np.asarray(mask)
-            self._store(new, gone, each.reshape(number, -1).sum(axis=0))
+            each = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
+            self._store(new, gone, each.reshape(number, self.replay.num_streams).sum(axis=0))
 
     def _flush_if_full(self) -> None:
         if self._staging.count < self._staging.size:
