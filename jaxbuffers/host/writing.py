@@ -16,7 +16,10 @@ from jaxbuffers.host.staging import Staging
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.host.verbs import Verbs
 from jaxbuffers.replay import Replay, ReplayState
+from jaxbuffers.samplers import Sampler
+from jaxbuffers.storage.ring import Ring
 from jaxbuffers.texts import TextTable
+from jaxbuffers.windows.base import Contiguous
 
 FETCHED = 4096  # bytes of an array on a device that are worth fetching, so that its row can wait with others
 
@@ -38,6 +41,7 @@ class Writing(Saved, Generic[Data]):
         self._verbs = Verbs.of(replay)
         self._staging = Staging(replay, state.spec, None if staging is None else positive("staging", staging))
         self._overwritten = Overwritten()  # texts, which `sweep` may free
+        self._lasting = _lasting(replay, state)
         self._become(state, shared=False)
 
     @property
@@ -157,8 +161,16 @@ class Writing(Saved, Generic[Data]):
         outside_jit(state.dropped)
         if added is not None and self._sizes is not None:
             self._sizes = np.minimum(self._sizes + added, self.replay.length)
-        self._added, self._shared, self._drawable = state, False, set()
+        self._added, self._shared = state, False
+        if not self._lasting:
+            self._drawable = set()
         self._overwritten.note(gone)
+
+
+def _lasting(replay: Replay, state: ReplayState) -> bool:
+    """Say whether a state that had a batch to draw has one for ever, whatever is written to it."""
+    kind = replay.view.windows(Ring(state.spec, replay.length, replay.num_streams))
+    return type(kind) is Contiguous and type(replay.sampler).can_draw is Sampler.can_draw
 
 
 def _on_host(tree: Any) -> Any:

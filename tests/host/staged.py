@@ -7,8 +7,9 @@ import jaxbuffers as jb
 
 
 def pair(replay, fields, **options):
-    """Two equal buffers on tables of their own: rows wait in the first one alone."""
-    return tuple(jb.HostReplay(replay, fields, staging=staging, **options) for staging in (None, 1))
+    """Two equal buffers on one table: rows wait in the first one alone."""
+    table = jb.TextTable()
+    return tuple(jb.HostReplay(replay, fields, table=table, staging=staging, **options) for staging in (None, 1))
 
 
 def bits(tree):

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract.catalog import EVERYTHING, show
 from tier import budget, long_but
 
 import jaxbuffers as jb
-from contract.catalog import EVERYTHING, show
 from host.staged import assert_alike, pair
 
 STEPS = budget(60, 400)
