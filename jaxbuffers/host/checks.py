@@ -19,7 +19,7 @@ ON_HOST = frozenset({np.ndarray, list, type(None), *np.sctypeDict.values()})  # 
 try:
     from jax.extend.core import get_opaque_trace_state
 except ImportError:  # before JAX 0.10
-    from jax.core import get_opaque_trace_state  # type: ignore[attr-defined, no-redef]
+    from jax.core import get_opaque_trace_state
 
 _tops: list[Any] = []
 

@@ -17,6 +17,7 @@ from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
 from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
+from jaxbuffers.host.keys import Key
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.host.writing import Writing
 from jaxbuffers.replay import Replay, ReplayState
@@ -72,7 +73,7 @@ class HostReplay(Writing[Data]):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
-        self._key = first_key(seed)
+        self._key = Key.of(first_key(seed))
         super().__init__(replay, replay.init(declared(fields)), TextTable() if table is None else table, staging)
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
         self._ahead = Ahead()  # of iterators to come
@@ -98,13 +99,13 @@ class HostReplay(Writing[Data]):
     @property
     def key(self) -> jax.Array:
         """The key of the next draw. Assign one key to draw differently, or again."""
-        return self._key
+        return self._key.whole
 
     @key.setter
     def key(self, key: jax.Array) -> None:
         with self._guard():
-            beside(self._state, {("key",): one_key(key)})
-            self._key = key
+            beside(self._added, {("key",): one_key(key)})
+            self._key = Key.of(key)
 
     @transfers
     def to_bytes(self) -> bytes:
@@ -119,7 +120,7 @@ class HostReplay(Writing[Data]):
         (1, [0.5, 0.5])
         """
         with self._guard():
-            return saving.pack(self.replay, self._state, self._key, self.table)
+            return saving.pack(self.replay, self._state, self.key, self.table)
 
     @transfers
     def from_bytes(self, data: bytes) -> None:
@@ -130,7 +131,8 @@ class HostReplay(Writing[Data]):
           UnknownTextError: the table lacks texts of the rows, or has others under their ids; nothing has changed.
         """
         with self._guard():
-            self.state, self._key = saving.unpack(self.replay, self._state, self.table, data)
+            self.state, key = saving.unpack(self.replay, self._state, self.table, data)
+            self._key = Key.of(key)
 
     @transfers
     def sample(self, batch_size: int | None = None, *, batches: int | None = None) -> HostBatch[Data]:
@@ -257,12 +259,12 @@ class HostReplay(Writing[Data]):
 
     def _draw(self, size: int, batches: int | None = None) -> Drawn:
         before = self._key
-        batch, after = self._verbs.sample(size, batches)(self._state, before)
-        outside_jit(after)
+        batch, words = self._verbs.sample(size, batches, before.impl)(self._state, before.words)
+        outside_jit(words)
         if self._texts is None:
             self._texts = text_names(batch.data, self._state.spec)
-        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
-        self._key = after  # last: until here nothing has happened
+        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, Key(words, before.impl))
+        self._key = drawn.after  # last: until here nothing has happened
         return drawn
 
     def _undo(self, draws: list[Drawn]) -> EmptyReplayError:

@@ -44,7 +44,8 @@ class Staging:
         self._order = [row[name] for name in row] if flat else list(range(len(spec.paths)))
         self._flags = [spec.paths.index((name,)) for name in ("is_terminal", "is_last") if (name,) in spec.paths]
         self._flags = self._flags if all(spec.dtypes[i] == np.bool_ and not spec.shapes[i] for i in self._flags) else []
-        self._arrays, self._spare = self._fresh(), None
+        self._arrays = self._fresh()
+        self._spare: tuple[Arrays, jax.Array, int] | None = None  # what the device may be reading, and how much of it
         self._settle()
 
     def put(self, rows: Any, mask: Any) -> bool:
@@ -77,7 +78,7 @@ class Staging:
                 column[place] = value
         except KeyError:  # of a name, or of a type
             return False
-        written = WRITTEN
+        written: Any = WRITTEN
         if mask is not None:
             if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.shape != self.lead:
                 return False
@@ -102,7 +103,7 @@ class Staging:
     def written(self) -> np.ndarray:
         """How many rows of each stream wait: int64 ``[E]``."""
         kinds = self._kinds[: self.count].reshape(self.count, math.prod(self.lead))
-        return np.sum(kinds % CALLED, axis=0, dtype=np.int64)
+        return np.asarray(np.sum(kinds % CALLED, axis=0, dtype=np.int64))
 
     def clear(self, read: jax.Array | None) -> None:
         """Begin a new block; ``read`` is there once the device has read the old one, None if it never does."""

@@ -12,6 +12,7 @@ import numpy as np
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.host.checks import outside_jit
+from jaxbuffers.host.keys import Key
 from jaxbuffers.host.staged_layout import Arrays, Layout
 from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.replay import Replay, ReplayState
@@ -90,20 +91,24 @@ class Verbs:
     def _stale(self, state: ReplayState, index: Index) -> jax.Array:
         return jnp.sum((index.time >= 0) & (self.replay.age(state, index) < 0))
 
-    def _sampler(self, batch_size: int, batches: int | None = None) -> Callable:
-        """Return what draws a batch, or several as that many calls would, leaves ``[U, B, ...]``; and the next key."""
+    def _sampler(self, batch_size: int, batches: int | None = None, impl: str | None = "threefry2x32") -> Callable:
+        """Return what draws a batch, or several as that many calls would, leaves ``[U, B, ...]``.
+
+        It takes the words of a key of this kind (see `Key`), and returns also those of the next one.
+        """
 
         def step(key: jax.Array, _: None = None) -> tuple[jax.Array, jax.Array]:
             key, now = split(key, 2)
             return key, now
 
         @debug_checks(False)
-        def sample(state: ReplayState, key: jax.Array) -> tuple[Batch, jax.Array]:
+        def sample(state: ReplayState, words: jax.Array) -> tuple[Batch, jax.Array]:
+            key = Key(words, impl).whole
             if batches is None:
                 key, now = step(key)
-                return self.replay.sample(state, now, batch_size), key
+                return self.replay.sample(state, now, batch_size), Key.of(key).words
             key, each = jax.lax.scan(step, key, length=batches)
-            return jax.vmap(lambda now: self.replay.sample(state, now, batch_size))(each), key
+            return jax.vmap(lambda now: self.replay.sample(state, now, batch_size))(each), Key.of(key).words
 
         return jax.jit(sample)
 

@@ -177,7 +177,7 @@ def _on_host(tree: Any) -> Any:
     """Fetch small arrays that are there from their devices; leave others as they are."""
 
     def fetch(x: Any) -> Any:
-        if isinstance(x, jax.Array) and x.is_ready():
+        if isinstance(x, jax.Array) and x.is_ready():  # type: ignore[attr-defined]
             near = x.nbytes <= FETCHED or all(device.platform == "cpu" for device in x.devices())
             return np.asarray(x) if near else x
         return x
