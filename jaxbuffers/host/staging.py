@@ -1,6 +1,7 @@
 """Rows that wait on the host, in memory that was allocated before, until many are added to the state at once."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -44,9 +45,8 @@ class Staging:
         self._order = [row[name] for name in row] if flat else list(range(len(spec.paths)))
         self._flags = [spec.paths.index((name,)) for name in ("is_terminal", "is_last") if (name,) in spec.paths]
         self._flags = self._flags if all(spec.dtypes[i] == np.bool_ and not spec.shapes[i] for i in self._flags) else []
-        self._arrays = self._fresh()
-        self._spare: tuple[Arrays, jax.Array, int] | None = None  # what the device may be reading, and how much of it
-        self._settle()
+        self._block = self._fresh()
+        self._spare: _Block | None = None
 
     def put(self, rows: Any, mask: Any) -> bool:
         """Take one row of each stream; False, with nothing taken, where it is not plainly one, or there is no room.
@@ -54,7 +54,7 @@ class Staging:
         Only what needs no conversion is taken: NumPy arrays and scalars of the declared dtype, and Python numbers of
         which the declared dtype has the nearest value.
         """
-        place = self.count
+        place, block = self.count, self._block
         if place >= self.size:
             return False
         if self._names is None:
@@ -65,7 +65,7 @@ class Staging:
         elif type(rows) is not dict or len(rows) != len(self._names):
             return False
         try:
-            for name, column, shape, dtype, scalar, ranges in self._columns:
+            for name, column, shape, dtype, scalar, ranges in block.columns:
                 value = rows[name]
                 kind = type(value)
                 if kind is np.ndarray:
@@ -83,11 +83,11 @@ class Staging:
             if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.shape != self.lead:
                 return False
             written = mask * np.uint32(WRITTEN)
-        if len(self._ends) == 2:
-            terminal, last = self._ends
+        if len(block.ends) == 2:
+            terminal, last = block.ends
             if np.any((terminal[place] > last[place]) & (written == WRITTEN)):
                 return False
-        self._kinds[place] = written + CALLED
+        block.kinds[place] = written + CALLED
         self.count = place + 1  # from here on it is there
         return True
 
@@ -96,43 +96,63 @@ class Staging:
         size = 1
         while size < self.count:
             size *= STEP
-        words, large = self._arrays
+        words, large = self._block.arrays
         size = min(size, self.size)
         return Arrays(words[:size], tuple(leaf[:size] for leaf in large))
 
     def written(self) -> np.ndarray:
         """How many rows of each stream wait: int64 ``[E]``."""
-        kinds = self._kinds[: self.count].reshape(self.count, math.prod(self.lead))
+        kinds = self._block.kinds[: self.count].reshape(self.count, math.prod(self.lead))
         return np.asarray(np.sum(kinds % CALLED, axis=0, dtype=np.int64))
 
     def clear(self, read: jax.Array | None) -> None:
         """Begin a new block; ``read`` is there once the device has read the old one, None if it never does."""
         if read is None:
-            self._kinds[: self.count] = 0
+            self._block.kinds[: self.count] = 0
             self.count = 0
             return
-        old, self.count = (self._arrays, read, self.count), 0
-        arrays, before, used = self._spare or (self._fresh(), read, 0)
-        if used:
-            before.block_until_ready()  # it was given to the device one block ago
-            arrays.words[:used, ..., -1] = 0
-        self._arrays, self._spare = arrays, old
-        self._settle()
+        old, self.count = self._block, 0
+        old.read = read
+        new = self._spare or self._fresh()
+        if new.read is not None:
+            new.read.block_until_ready()  # it was given to the device one block ago
+        new.kinds[:] = 0
+        self._block, self._spare = new, old
 
     def take_back(self) -> None:
         """Forget the row that came last."""
         self.count -= 1
-        self._kinds[self.count] = 0
+        self._block.kinds[self.count] = 0
 
-    def _fresh(self) -> Arrays:
-        return self.layout.arrays(self.size)
-
-    def _settle(self) -> None:
-        columns = self.layout.columns(self._arrays)
+    def _fresh(self) -> "_Block":
+        arrays = self.layout.arrays(self.size)
+        columns = self.layout.columns(arrays)
         names = self._order if self._names is None else self._names
-        self._columns = [(name, columns[i], *self._checks[i]) for name, i in zip(names, self._order, strict=True)]
-        self._ends = [columns[i] for i in self._flags]
-        self._kinds = self._arrays.words[..., -1]
+        return _Block(
+            arrays=arrays,
+            columns=[(name, columns[i], *self._checks[i]) for name, i in zip(names, self._order, strict=True)],
+            ends=[columns[i] for i in self._flags],
+            kinds=arrays.words[..., -1],
+        )
+
+
+@dataclass
+class _Block:
+    """Memory for waiting rows.
+
+    Attributes:
+      arrays: all of it.
+      columns: of each leaf its name, its part of the memory and its checks.
+      ends: of these ``is_terminal`` and ``is_last``.
+      kinds: which rows are there and written (see `Layout`).
+      read: is ready once the device has read what it was given last.
+    """
+
+    arrays: Arrays
+    columns: list[tuple[Any, ...]]
+    ends: list[np.ndarray]
+    kinds: np.ndarray
+    read: jax.Array | None = None
 
 
 def _checks(spec: RowSpec, lead: tuple[int, ...]) -> list[tuple[Any, ...]]:

@@ -106,8 +106,8 @@ class Writing(Saved, Generic[Data]):
         with self._guard():
             if not self._staging.count:
                 return
-            block, added = self._staging.block(), self._staging.written()
-            gone = []
+            block, gone = self._staging.block(), []
+            added = None if self._sizes is None else self._staging.written()
             if self._added.spec.texts:
                 written = block.words[..., -1] % 2 == 1
                 gone = self._verbs.replaced(self._added, written.shape, written)
