@@ -35,7 +35,8 @@ class Staging:
         room = max(ROOM // self.layout.nbytes, 1) if most is None else most
         # Of more rows than that at once the last could end a window that the first complete: some samplers would
         # never hear of it.
-        self.size = min(MOST if most is None else most, room, replay.length - replay.view.span + 1)
+        size = min(MOST if most is None else most, room, replay.length - replay.view.span + 1)
+        self.size = size if size > 1 else 0
         self.count = 0
         self.open = False  # to rows that nobody else has checked, once one like them has been
         self._checks = _checks(spec, self.lead)

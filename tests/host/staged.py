@@ -7,7 +7,7 @@ import jaxbuffers as jb
 
 
 def pair(replay, fields, **options):
-    """Two equal buffers on one table: rows wait in the first one alone."""
+    """Two equal buffers on one table: rows wait in the first one alone, the second one calls `Replay.add` for each."""
     table = jb.TextTable()
     return tuple(jb.HostReplay(replay, fields, table=table, staging=staging, **options) for staging in (None, 1))
 

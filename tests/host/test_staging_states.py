@@ -45,7 +45,7 @@ def test_every_sampler_remembers_the_same(view):
     """All samplers in one mixture, behind the queue of new windows; long streams of rows, masks and uses."""
     replay = jb.Replay(capacity=22, num_envs=2, batch_size=22, view=view, sampler=jb.OnlineFirst(EVERYTHING))
     staged, single = pair(replay, ROW)
-    assert staged._staging.size == 11 - view.span + 1 > 1 == single._staging.size
+    assert staged._staging.size == 11 - view.span + 1 > 1 > single._staging.size
     dice, waited = np.random.default_rng(0), 0
     for _ in range(STEPS):
         kind = dice.random()
