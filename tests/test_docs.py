@@ -22,6 +22,7 @@ PAGES = [
     "docs/in-place.md",
     "docs/keeping.md",
     "docs/many-devices.md",
+    "docs/loops.md",
     "docs/text.md",
     "docs/trajectories.md",
     "docs/vmap.md",

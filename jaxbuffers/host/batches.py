@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxbuffers.errors import EmptyReplayError
 from jaxbuffers.host.batch import HostBatch
+from jaxbuffers.host.keys import Key
 from jaxbuffers.host.signals import section
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.replay import Replay
@@ -34,14 +34,14 @@ class Drawn(NamedTuple):
     batch: HostBatch
     size: int
     drawable: set[int]
-    before: jax.Array
-    after: jax.Array
+    before: Key
+    after: Key
 
     @transfers
     def valid(self) -> bool:
         """Say whether there was a batch to draw; waits for the device. Needs no lock."""
         if self.size not in self.drawable:
-            if not self.batch.valid:
+            if not np.all(self.batch.valid):
                 return False
             self.drawable.add(self.size)
         return True

@@ -13,6 +13,7 @@ from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.host.ahead import Ahead, check_size
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Drawn, living
+from jaxbuffers.host.keys import Key
 from jaxbuffers.host.steps import blank
 
 
@@ -61,20 +62,19 @@ def _part(buffer: Any) -> Part:
     lists = [*([*each.ahead] for each in living(buffer._guard)), *buffer._ahead.lists]
     while lists and not lists[-1]:
         lists.pop()
-    typed = jax.dtypes.issubdtype(buffer._key.dtype, jax.dtypes.prng_key)
     return Part(
         tree={
             "state": buffer._state,
-            "key": buffer._key,
+            "key": buffer.key,
             "ahead": [
-                [{"batch": each.batch.batch, "before": each.before, "after": each.after} for each in some]
+                [{"batch": each.batch.batch, "before": each.before.whole, "after": each.after.whole} for each in some]
                 for some in lists
             ],
         },
         facts={
             "view": type(buffer.replay.view).__name__,
-            "key": str(jax.random.key_impl(buffer._key)) if typed else None,
-            "words": list(jax.random.key_data(buffer._key).shape),
+            "key": buffer._key.impl,
+            "words": list(buffer._key.words.shape),
             "ahead": [[each.size for each in some] for some in lists],
         },
         table=buffer.table,
@@ -86,22 +86,22 @@ def _like(buffer: Any, facts: dict[str, Any]) -> Any:
         raise ConfigurationError(f"the buffer was saved with the view {facts['view']}, here it has {ours}.")
     for sizes, batches in zip(facts["ahead"], living(buffer._guard), strict=False):
         check_size(sizes, batches)
-    key = jax.ShapeDtypeStruct(tuple(facts["words"]), np.uint32)
+    key = words = jax.ShapeDtypeStruct(tuple(facts["words"]), np.uint32)
     if facts["key"] is not None:
         key = jax.eval_shape(lambda words: jax.random.wrap_key_data(words, impl=facts["key"]), key)
 
     def drawn(size: int) -> dict[str, Any]:
-        batch, after = jax.eval_shape(buffer._verbs.sample(size), buffer._state, key)
-        return {"batch": batch, "before": key, "after": after}
+        batch, _ = jax.eval_shape(buffer._verbs.sample(size, None, facts["key"]), buffer._state, words)
+        return {"batch": batch, "before": key, "after": key}
 
     return {"state": buffer._state, "key": key, "ahead": [[drawn(size) for size in some] for some in facts["ahead"]]}
 
 
 def _take(buffer: Any, tree: dict[str, Any]) -> None:
-    keys = {_words(tree["key"]): tree["key"]}  # a draw that is taken back looks for the very key it left
+    keys: dict[bytes, Key] = {}  # a draw that is taken back looks for the very key it left
 
-    def own(key: jax.Array) -> jax.Array:
-        return keys.setdefault(_words(key), key)
+    def own(key: jax.Array) -> Key:
+        return keys.setdefault(np.asarray(Key.of(key).words).tobytes(), Key.of(key))
 
     def drawn(each: dict[str, Any]) -> Drawn:
         names = text_names(each["batch"].data, buffer._state.spec)
@@ -110,16 +110,13 @@ def _take(buffer: Any, tree: dict[str, Any]) -> None:
 
     with buffer._guard():
         ahead = Ahead([drawn(each) for each in some] for some in tree["ahead"])
-        buffer._state, buffer._key, buffer._shared, buffer._drawable = tree["state"], tree["key"], False, set()
-        buffer._overwritten.may_be_others = bool(buffer._state.spec.texts)
+        buffer._become(tree["state"], shared=False)
+        buffer._key = own(tree["key"])
+        buffer._overwritten.may_be_others = bool(tree["state"].spec.texts)
         buffer._ahead = ahead
         for batches in living(buffer._guard):
             batches.go_on(())
             ahead.hand_to(batches)
-
-
-def _words(key: jax.Array) -> bytes:
-    return np.asarray(jax.random.key_data(key)).tobytes()
 
 
 def _part_of_demonstrations(demonstrations: Any) -> Part:

@@ -1,6 +1,7 @@
 """Checks of what the verbs of a `HostReplay` get besides rows; nothing of the caller's memory is kept."""
 
 import operator
+import threading
 from typing import Any
 
 import jax
@@ -13,6 +14,28 @@ from jaxbuffers.replay import ReplayState
 from jaxbuffers.row import Path, refuse_masked, show
 
 ON_HOST = frozenset({np.ndarray, list, type(None), *np.sctypeDict.values()})  # types, which are quick to look up
+
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # before JAX 0.10
+    from jax.core import get_opaque_trace_state
+
+_tops: list[Any] = []
+
+
+def _remember_top() -> None:
+    _tops.append(get_opaque_trace_state())
+
+
+_thread = threading.Thread(target=_remember_top)  # a new one traces nothing, whatever imports this module
+_thread.start()
+_thread.join()
+
+
+def at_top() -> bool:
+    """Say whether nothing is being traced in this thread."""
+    return bool(get_opaque_trace_state() == _tops[0])
 
 
 def outside_jit(result: jax.Array) -> None:

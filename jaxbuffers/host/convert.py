@@ -24,7 +24,7 @@ def declared(fields: Any) -> Any:
         name = jax.tree_util.keystr(path) or "of the row"
         if x is None or x is str:
             raise DtypeError(f"field {name} is declared as {x!r}; give jb.text for texts, or else a dtype.")
-        if isinstance(x, TextField) or (hasattr(x, "shape") and not isinstance(x, type)):
+        if isinstance(x, TextField) or (hasattr(x, "shape") and not isinstance(x, type | np.dtype)):
             return x if isinstance(x, TextField) else jax.ShapeDtypeStruct(np.shape(x), x.dtype)
         try:
             dtype = np.dtype(x)

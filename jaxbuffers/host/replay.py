@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Generic, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import jax
 import numpy as np
@@ -15,21 +15,18 @@ from jaxbuffers.host import saving
 from jaxbuffers.host.ahead import Ahead
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
-from jaxbuffers.host.checkpoints import Saved
 from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
 from jaxbuffers.host.convert import declared
-from jaxbuffers.host.overwritten_texts import Overwritten
-from jaxbuffers.host.rows import Rows
-from jaxbuffers.host.signals import Guard
+from jaxbuffers.host.keys import Key
 from jaxbuffers.host.transfers import transfers
-from jaxbuffers.host.verbs import Verbs
+from jaxbuffers.host.writing import Writing
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
 
-class HostReplay(Saved, Generic[Data]):
+class HostReplay(Writing[Data]):
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
@@ -48,6 +45,8 @@ class HostReplay(Saved, Generic[Data]):
         ``jax.ShapeDtypeStruct``.
       table: where texts go; a new one in memory by default.
       seed: of the draws.
+      staging: how many rows of each environment may wait on the host, to be added to the state at once: in memory for
+        twice as many, 8 MB at most unless you say how many. None for as many as are of use, 1 for none.
 
     >>> import jax, numpy as np, jaxbuffers as jb
     >>> replay = jb.Replay(capacity=1000, num_envs=None, batch_size=2, view=jb.Items())
@@ -61,23 +60,23 @@ class HostReplay(Saved, Generic[Data]):
     """
 
     @transfers
-    def __init__(self, replay: Replay[Data], fields: Any, *, table: TextTable | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        replay: Replay[Data],
+        fields: Any,
+        *,
+        table: TextTable | None = None,
+        seed: int = 0,
+        staging: int | None = None,
+    ) -> None:
         if not isinstance(replay, Replay):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
-        self.replay = replay
-        self.table = TextTable() if table is None else table
-        self._guard = Guard(self.table)
-        self._key = first_key(seed)
-        self._state = replay.init(declared(fields))
-        self._rows = Rows(replay, self._state.spec, self.table)
-        self._verbs = Verbs.of(replay)
-        self._shared = False  # whether the user may hold self._state, which then must not be donated
+        self._key = Key.of(first_key(seed))
+        super().__init__(replay, replay.init(declared(fields)), TextTable() if table is None else table, staging)
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
         self._ahead = Ahead()  # of iterators to come
-        self._overwritten = Overwritten()  # texts, which `sweep` may free
-        self._drawable: set[int] = set()  # the sizes of batches that this state is known to have
 
     @property
     def state(self) -> ReplayState:
@@ -86,28 +85,27 @@ class HostReplay(Saved, Generic[Data]):
         Assign to it to go back to a state of the same replay, such as a fork; see `to_bytes` for files.
         """
         with self._guard():
-            self._shared = True
-            return self._state
+            state, self._shared = self._state, True
+            return state
 
     @state.setter
     @transfers
     def state(self, state: ReplayState) -> None:
         with self._guard():
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
-            self._state = saving.adopted(self.replay, self._state, state)
-            self._shared, self._drawable = True, set()
+            self._become(saving.adopted(self.replay, self._state, state), shared=True)
             self._overwritten.may_be_others = bool(state.spec.texts)
 
     @property
     def key(self) -> jax.Array:
         """The key of the next draw. Assign one key to draw differently, or again."""
-        return self._key
+        return self._key.whole
 
     @key.setter
     def key(self, key: jax.Array) -> None:
         with self._guard():
-            beside(self._state, {("key",): one_key(key)})
-            self._key = key
+            beside(self._added, {("key",): one_key(key)})
+            self._key = Key.of(key)
 
     @transfers
     def to_bytes(self) -> bytes:
@@ -122,7 +120,7 @@ class HostReplay(Saved, Generic[Data]):
         (1, [0.5, 0.5])
         """
         with self._guard():
-            return saving.pack(self.replay, self._state, self._key, self.table)
+            return saving.pack(self.replay, self._state, self.key, self.table)
 
     @transfers
     def from_bytes(self, data: bytes) -> None:
@@ -133,47 +131,28 @@ class HostReplay(Saved, Generic[Data]):
           UnknownTextError: the table lacks texts of the rows, or has others under their ids; nothing has changed.
         """
         with self._guard():
-            self.state, self._key = saving.unpack(self.replay, self._state, self.table, data)
+            self.state, key = saving.unpack(self.replay, self._state, self.table, data)
+            self._key = Key.of(key)
 
     @transfers
-    def __len__(self) -> int:
-        """How many rows are present."""
-        with self._guard.looking():
-            return int(self.replay.size(self._state))
-
-    def insert(self, /, **fields: Any) -> None:
-        """Append one row (one of each environment), given by its top-level fields. See `add`."""
-        self.add(self._rows.named(fields))
-
-    @transfers
-    def add(self, rows: Any, mask: Any = None) -> None:
-        """Append rows.
+    def sample(self, batch_size: int | None = None, *, batches: int | None = None) -> HostBatch[Data]:
+        """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
 
         Args:
-          rows: in the structure of the declaration, leaves ``[E, ...]`` or ``[N, E, ...]``; without environments
-            ``[...]`` or ``[N, ...]``. Arrays have the declared dtype; numbers must fit it; texts are ``str``
-            or (nested) lists of them, or int32 ids of the table.
-          mask: as for `Replay.add`.
-
-        Raises:
-          StructureError, ShapeError, DtypeError: naming the field; nothing is written.
-          TextTableFullError: there is no room for the texts; nothing is written.
-        """
-        with self._guard():
-            arrays, mask, lead = self._rows.arrays(self._state, rows, mask)
-            gone = self._verbs.replaced(self._state, lead, mask) if self._state.spec.texts else []
-            self._store(self._verbs.add(self._shared)(self._state, arrays, mask), gone)
-
-    @transfers
-    def sample(self, batch_size: int | None = None) -> HostBatch[Data]:
-        """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
+          batch_size: B; None for the configured one.
+          batches: U, for several batches in one call, as algorithms need that learn often for each row: what as many
+            calls would have drawn, with all leaves ``[U, B, ...]``, the index and ``valid`` too. To go on with one of
+            them, take it out: ``jax.tree.map(lambda leaf: leaf[0], batch)``.
 
         Raises:
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
           ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
+        size, several = self._size(batch_size), None if batches is None else positive("batches", batches)
+        if self._staging.count:
+            self.flush()  # before the lock is taken: a handler of a signal may wait for it
         with self._guard.looking():
-            drawn = self._draw(self._size(batch_size))
+            drawn = self._draw(size, several)
         if not drawn.valid():
             with self._guard():
                 raise self._undo([drawn])
@@ -278,14 +257,14 @@ class HostReplay(Saved, Generic[Data]):
     def _size(self, batch_size: int | None) -> int:
         return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
 
-    def _draw(self, size: int) -> Drawn:
+    def _draw(self, size: int, batches: int | None = None) -> Drawn:
         before = self._key
-        batch, after = self._verbs.sample(size)(self._state, before)
-        outside_jit(after)
+        batch, words = self._verbs.sample(size, batches, before.impl)(self._state, before.words)
+        outside_jit(words)
         if self._texts is None:
             self._texts = text_names(batch.data, self._state.spec)
-        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, after)
-        self._key = after  # last: until here nothing has happened
+        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, Key(words, before.impl))
+        self._key = drawn.after  # last: until here nothing has happened
         return drawn
 
     def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
@@ -293,8 +272,3 @@ class HostReplay(Saved, Generic[Data]):
             if self._key is drawn.after:  # else somebody else has drawn since
                 self._key = drawn.before
         return nothing_to_draw(self.replay, draws[0].size, self.count(), len(self))
-
-    def _store(self, state: ReplayState, gone: list[np.ndarray]) -> None:
-        outside_jit(state.dropped)
-        self._state, self._shared, self._drawable = state, False, set()
-        self._overwritten.note(gone)

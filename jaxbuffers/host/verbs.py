@@ -1,6 +1,7 @@
 """The verbs of a replay, compiled once for every configuration."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.host.checks import outside_jit
+from jaxbuffers.host.keys import Key
+from jaxbuffers.host.staged_layout import Arrays, Layout
 from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
@@ -32,8 +35,9 @@ class Verbs:
         self.replay = replay
         self.stale = jax.jit(self._stale)
         self.add: Callable[[bool], Callable] = lru_cache(partial(_writer, self._add))
+        self.add_staged: Callable[[bool], Callable] = lru_cache(partial(_writer, self._add_staged))
         self.update: Callable[[bool], Callable] = lru_cache(partial(_writer, self._update))
-        self.sample: Callable[[int], Callable] = lru_cache(self._sampler)
+        self.sample: Callable[..., Callable] = lru_cache(self._sampler)
 
     def replaced(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> list[np.ndarray]:
         """Return the text ids in the rows that an `add` of rows with these leading axes will overwrite."""
@@ -72,17 +76,39 @@ class Verbs:
         return self.replay.add(state, rows, mask)
 
     @debug_checks(False)
+    def _add_staged(self, state: ReplayState, block: Arrays) -> tuple[ReplayState, jax.Array]:
+        """Add rows as the calls would have done that brought them; return also what is there once they are read."""
+        lead = () if self.replay.num_envs is None else (self.replay.num_envs,)
+        rows, written, calls = Layout(state.spec, lead).read(block)
+        most = jnp.iinfo(jnp.int32).max
+        adds = jnp.where(state.adds > most - calls, most, state.adds + calls)
+        return replace(self.replay.add(state, rows, written), adds=adds), calls
+
+    @debug_checks(False)
     def _update(self, state: ReplayState, index: Index, priority: Any, rows: Any) -> ReplayState:
         return self.replay.update(state, index, priority=priority, rows=rows)
 
     def _stale(self, state: ReplayState, index: Index) -> jax.Array:
         return jnp.sum((index.time >= 0) & (self.replay.age(state, index) < 0))
 
-    def _sampler(self, batch_size: int) -> Callable:
-        @debug_checks(False)
-        def sample(state: ReplayState, key: jax.Array) -> tuple[Batch, jax.Array]:
+    def _sampler(self, batch_size: int, batches: int | None = None, impl: str | None = "threefry2x32") -> Callable:
+        """Return what draws a batch, or several as that many calls would, leaves ``[U, B, ...]``.
+
+        It takes the words of a key of this kind (see `Key`), and returns also those of the next one.
+        """
+
+        def step(key: jax.Array, _: None = None) -> tuple[jax.Array, jax.Array]:
             key, now = split(key, 2)
-            return self.replay.sample(state, now, batch_size), key
+            return key, now
+
+        @debug_checks(False)
+        def sample(state: ReplayState, words: jax.Array) -> tuple[Batch, jax.Array]:
+            key = Key(words, impl).whole
+            if batches is None:
+                key, now = step(key)
+                return self.replay.sample(state, now, batch_size), Key.of(key).words
+            key, each = jax.lax.scan(step, key, length=batches)
+            return jax.vmap(lambda now: self.replay.sample(state, now, batch_size))(each), Key.of(key).words
 
         return jax.jit(sample)
 

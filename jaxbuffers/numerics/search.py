@@ -21,6 +21,8 @@ def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
     Compares with all ends, or first with every ``width``-th where there are many: on CPU several
     times as fast as a binary search, whose steps XLA runs one by one.
     """
+    if len(ends) == 1:  # a gather by it then needs no numbers
+        return jnp.zeros(number.shape, jnp.int32)
     width = len(ends) if len(ends) <= FEW else math.isqrt(len(ends) - 1) + 1
     blocks = -(-len(ends) // width)
     table = jnp.pad(ends, (0, blocks * width - len(ends)), mode="edge").reshape(blocks, width)

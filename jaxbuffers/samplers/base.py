@@ -70,7 +70,10 @@ class Sampler(abc.ABC, Generic[State]):
         return ()  # type: ignore[return-value]
 
     def add(self, state: State, legal: Legal, added: Added, turnover: Turnover) -> State:
-        """Account for rows just added, ``[N, E]``, and for the windows they completed and ended; nothing by default."""
+        """Account for rows just added, ``[N, E]``, and for the windows they completed and ended; nothing by default.
+
+        N rows at once must be as good as one after the other: `HostReplay` collects them.
+        """
         return state
 
     def update(self, state: State, legal: Legal, index: Index, priority: jax.Array | None) -> State:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from typing_extensions import override
 
 from jaxbuffers.batch import Draw
+from jaxbuffers.numerics.materialize import materialize
 from jaxbuffers.numerics.random_bits import below
 from jaxbuffers.numerics.search import locate, running
 from jaxbuffers.samplers.base import Sampler
@@ -35,9 +36,11 @@ class Uniform(Sampler[tuple[()]]):
         total = ends[-1]
         number = below(key, total, batch_size)
         stream = locate(ends, number)
-        rank = number - (ends[stream] - count[stream])
+        start = legal.start(stream, number - (ends[stream] - count[stream]))
+        # Else every kernel that reads a leaf by these draws them again, once for each element of it.
+        stream = stream if legal.num_streams == 1 else materialize(stream)
         share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
-        return Draw.of(stream, legal.start(stream, rank), jnp.broadcast_to(share, (batch_size,)), total > 0)
+        return Draw.of(stream, materialize(start), jnp.broadcast_to(share, (batch_size,)), total > 0)
 
     @override
     def probability(self, state: tuple[()], legal: Legal, stream: jax.Array, start: jax.Array) -> jax.Array:

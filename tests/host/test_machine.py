@@ -71,13 +71,13 @@ class Machine(RuleBasedStateMachine):
         self.buffer.add({"mission": mission, "notes": notes, "reward": np.array(reward, np.float32)}, mask=written)
         self.remember([row for i, row in enumerate(rows) if written is None or written[i]])
 
-    @rule(bad=st.sampled_from(BAD), masked=st.booleans())
-    def fail(self, bad, masked):
-        before = seen(self.buffer)
+    @rule(bad=st.sampled_from(BAD), masked=st.booleans(), waiting=st.booleans())
+    def fail(self, bad, masked, waiting):
+        before = self.buffer._staging.count if waiting else seen(self.buffer)
         row = {"mission": "never stored", "notes": ["nor this"], "reward": 0.0} | bad
         with pytest.raises((ValueError, TypeError, LookupError)):
             self.buffer.add(row, mask=np.array(True) if masked else None)
-        assert seen(self.buffer) == before
+        assert before == (self.buffer._staging.count if waiting else seen(self.buffer))
 
     @rule()
     def sample(self):
@@ -88,6 +88,10 @@ class Machine(RuleBasedStateMachine):
         batch = self.buffer.sample()
         found = zip(batch.text("mission"), batch.text("notes"), batch.data["reward"].tolist(), strict=True)
         assert all(row in self.rows for row in found)
+
+    @rule()
+    def look(self):
+        assert contents(self.buffer) == self.rows
 
     @rule()
     def fork(self):
@@ -121,10 +125,11 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "buffer"):
             return
         assert len(self.buffer) == len(self.rows)
-        assert contents(self.buffer) == self.rows
         assert {text.decode() for _, text in self.buffer.table._store.items()} == self.texts
 
     def teardown(self):
+        if hasattr(self, "forks"):
+            self.look()
         for state, rows in self.forks if hasattr(self, "forks") else []:
             assert contents(self.buffer, state) == rows
 

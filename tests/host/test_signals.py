@@ -51,6 +51,12 @@ def filled(**options):
     return buffer
 
 
+def insert(buffer):
+    """Insert a row, and have it added to the state."""
+    buffer.insert(**ROW)
+    buffer.flush()
+
+
 def during(buffer, verb, *numbers):
     """Let signals come in the middle of a compiled call, when its state has been donated and the new one is nowhere."""
     real = buffer._verbs
@@ -64,7 +70,7 @@ def during(buffer, verb, *numbers):
 
         return run
 
-    names = ("add", "update", "sample", "stale", "replaced", "rewritten")
+    names = ("add", "add_staged", "update", "sample", "stale", "replaced", "rewritten")
     buffer._verbs = SimpleNamespace(**{name: getattr(real, name) for name in names} | {verb: writes})
 
 
@@ -90,7 +96,7 @@ def test_a_process_that_is_interrupted_at_any_moment_has_whole_calls_only():
     assert child.returncode == 0, errors
 
 
-@pytest.mark.parametrize("verb", ["add", "update"])
+@pytest.mark.parametrize("verb", ["add_staged", "update"])
 @pytest.mark.parametrize(
     "number", long_but([signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1], quick=[0, 1])
 )
@@ -100,9 +106,9 @@ def test_a_handler_that_raises_while_arrays_are_donated_is_called_afterwards(ver
     handle(number, stop)
     during(buffer, verb, number)
     with pytest.raises(Stop):
-        buffer.insert(**ROW) if verb == "add" else buffer.update(index, priority=np.ones(2, np.float32))
+        insert(buffer) if verb == "add_staged" else buffer.update(index, priority=np.ones(2, np.float32))
     assert signal.getsignal(number) is stop
-    new = [("new", ["note", None, None], 9.0)] if verb == "add" else []
+    new = [("new", ["note", None, None], 9.0)] if verb == "add_staged" else []
     assert contents(buffer) == (before + new)[-4:]
     assert buffer.sample(4).valid
 
@@ -116,9 +122,9 @@ def test_every_signal_that_came_is_handled_once_and_sees_its_own_handler(handle)
 
     handle(signal.SIGTERM, note)
     handle(signal.SIGUSR1, note)
-    during(buffer, "add", signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM)
+    during(buffer, "add_staged", signal.SIGTERM, signal.SIGUSR1, signal.SIGTERM)
     with pytest.raises(Stop):
-        buffer.insert(**ROW)
+        insert(buffer)
     assert called == [(signal.SIGUSR1, True, True, 4), (signal.SIGTERM, True, True, 4)]
 
 
@@ -132,8 +138,8 @@ def test_a_handler_may_use_the_buffer_and_wait_for_a_thread_that_does(handle):
         thread.join(60)
 
     handle(signal.SIGTERM, save)
-    during(buffer, "add", signal.SIGTERM)
-    buffer.insert(**ROW)
+    during(buffer, "add_staged", signal.SIGTERM)
+    insert(buffer)
     other = shell(sampler=jb.Prioritized(), table=buffer.table)
     other.from_bytes(saved[0])
     assert contents(other) == contents(buffer)
@@ -147,8 +153,8 @@ def test_a_handler_may_install_another_one(handle):
         raise Stop
 
     handle(signal.SIGTERM, lambda number, frame: signal.signal(number, second))
-    during(buffer, "add", signal.SIGTERM)
-    buffer.insert(**ROW)
+    during(buffer, "add_staged", signal.SIGTERM)
+    insert(buffer)
     assert signal.getsignal(signal.SIGTERM) is second
 
 

@@ -46,6 +46,7 @@ def test_a_state_that_nobody_asked_for_is_donated():
     buffer = filled()
     hidden = buffer._state
     buffer.insert(mission="x", notes=[], reward=0)
+    buffer.flush()
     assert hidden.ring.words.is_deleted()
 
 
@@ -55,6 +56,7 @@ def test_a_state_is_copied_once_only():
     buffer.insert(mission="x", notes=[], reward=0)
     hidden = buffer._state
     buffer.insert(mission="x", notes=[], reward=0)
+    buffer.flush()
     assert hidden.ring.words.is_deleted()
 
 
@@ -95,6 +97,7 @@ def test_no_memory_of_the_caller_reaches_the_compiled_functions():
         replaced=real.replaced,
         rewritten=real.rewritten,
         add=spy(real.add),
+        add_staged=spy(real.add_staged),
         update=spy(real.update),
     )
     ids, reward, mask = buffer.table.intern(["x"] * 3), np.ones(2, np.float32), np.ones(2, np.bool_)

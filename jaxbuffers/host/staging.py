@@ -1,0 +1,177 @@
+"""Rows that wait on the host, in memory that was allocated before, until many are added to the state at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxbuffers.host.staged_layout import CALLED, WRITTEN, Arrays, Layout
+from jaxbuffers.replay import Replay
+from jaxbuffers.row import RowSpec
+
+MOST = 256  # rows of each stream
+ROOM = 2**22  # bytes that a block takes at most, unless it is one row
+STEP = 8  # blocks come in sizes this many times apart, each compiled once
+
+_NOTHING: dict[type, tuple[Any, Any]] = {}
+
+
+class Staging:
+    """One block of waiting rows, and the one before, which the device may still be reading.
+
+    A row counts from the moment ``count`` is raised: whatever interrupts a call before that leaves nothing behind.
+
+    Args:
+      replay: the configuration.
+      spec: what one row looks like.
+      most: how many rows of each stream may wait; None for as many as are of use.
+    """
+
+    def __init__(self, replay: Replay, spec: RowSpec, most: int | None) -> None:
+        self.lead = () if replay.num_envs is None else (replay.num_envs,)
+        self.layout = Layout(spec, self.lead)
+        room = max(ROOM // self.layout.nbytes, 1) if most is None else most
+        # Of more rows than that at once the last could end a window that the first complete: some samplers would
+        # never hear of it.
+        size = min(MOST if most is None else most, room, replay.length - replay.view.span + 1)
+        self.size = size if size > 1 else 0
+        self.count = 0
+        self.open = False  # to rows that nobody else has checked, once one like them has been
+        self._checks = _checks(spec, self.lead)
+        row = spec.treedef.unflatten(range(len(spec.paths)))
+        flat = type(row) is dict and all(type(place) is int for place in row.values())
+        self._names = list(row) if flat else None
+        self._order = [row[name] for name in row] if flat else list(range(len(spec.paths)))
+        self._flags = [spec.paths.index((name,)) for name in ("is_terminal", "is_last") if (name,) in spec.paths]
+        self._flags = self._flags if all(spec.dtypes[i] == np.bool_ and not spec.shapes[i] for i in self._flags) else []
+        self._block = self._fresh()
+        self._spare: _Block | None = None
+
+    def put(self, rows: Any, mask: Any) -> bool:
+        """Take one row of each stream; False, with nothing taken, where it is not plainly one, or there is no room.
+
+        Only what needs no conversion is taken: NumPy arrays and scalars of the declared dtype, and Python numbers of
+        which the declared dtype has the nearest value.
+        """
+        place, block = self.count, self._block
+        if place >= self.size:
+            return False
+        if self._names is None:
+            try:
+                rows = self.layout.spec.treedef.flatten_up_to(rows)
+            except (ValueError, TypeError, AttributeError):
+                return False
+        elif type(rows) is not dict or len(rows) != len(self._names):
+            return False
+        try:
+            for name, column, shape, dtype, scalar, ranges in block.columns:
+                value = rows[name]
+                kind = type(value)
+                if kind is np.ndarray:
+                    if value.shape != shape or value.dtype != dtype:
+                        return False
+                elif kind is not scalar:
+                    low, high = ranges[kind]
+                    if not low <= value <= high:
+                        return False
+                column[place] = value
+        except KeyError:  # of a name, or of a type
+            return False
+        written: Any = WRITTEN
+        if mask is not None:
+            if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.shape != self.lead:
+                return False
+            written = mask * np.uint32(WRITTEN)
+        if len(block.ends) == 2:
+            terminal, last = block.ends
+            if np.any((terminal[place] > last[place]) & (written == WRITTEN)):
+                return False
+        block.kinds[place] = written + CALLED
+        self.count = place + 1  # from here on it is there
+        return True
+
+    def block(self) -> Arrays:
+        """Return what waits, in one of a few sizes: rows that no call has brought fill it up."""
+        size = 1
+        while size < self.count:
+            size *= STEP
+        words, large = self._block.arrays
+        size = min(size, self.size)
+        return Arrays(words[:size], tuple(leaf[:size] for leaf in large))
+
+    def written(self) -> np.ndarray:
+        """How many rows of each stream wait: int64 ``[E]``."""
+        kinds = self._block.kinds[: self.count].reshape(self.count, math.prod(self.lead))
+        return np.asarray(np.sum(kinds % CALLED, axis=0, dtype=np.int64))
+
+    def clear(self, read: jax.Array | None) -> None:
+        """Begin a new block; ``read`` is there once the device has read the old one, None if it never does."""
+        if read is None:
+            self._block.kinds[: self.count] = 0
+            self.count = 0
+            return
+        old, self.count = self._block, 0
+        old.read = read
+        new = self._spare or self._fresh()
+        if new.read is not None:
+            new.read.block_until_ready()  # it was given to the device one block ago
+        new.kinds[:] = 0
+        self._block, self._spare = new, old
+
+    def take_back(self) -> None:
+        """Forget the row that came last."""
+        self.count -= 1
+        self._block.kinds[self.count] = 0
+
+    def _fresh(self) -> "_Block":
+        arrays = self.layout.arrays(self.size)
+        columns = self.layout.columns(arrays)
+        names = self._order if self._names is None else self._names
+        return _Block(
+            arrays=arrays,
+            columns=[(name, columns[i], *self._checks[i]) for name, i in zip(names, self._order, strict=True)],
+            ends=[columns[i] for i in self._flags],
+            kinds=arrays.words[..., -1],
+        )
+
+
+@dataclass
+class _Block:
+    """Memory for waiting rows.
+
+    Attributes:
+      arrays: all of it.
+      columns: of each leaf its name, its part of the memory and its checks.
+      ends: of these ``is_terminal`` and ``is_last``.
+      kinds: which rows are there and written (see `Layout`).
+      read: is ready once the device has read what it was given last.
+    """
+
+    arrays: Arrays
+    columns: list[tuple[Any, ...]]
+    ends: list[np.ndarray]
+    kinds: np.ndarray
+    read: jax.Array | None = None
+
+
+def _checks(spec: RowSpec, lead: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    """Return for each leaf the shape and dtype of arrays, the type of scalars, and the ranges of Python's numbers."""
+    return [
+        (lead + shape, dtype, *((_NOTHING, _NOTHING) if lead + shape else (dtype.type, _ranges(dtype))))
+        for shape, dtype in zip(spec.shapes, spec.dtypes, strict=True)
+    ]
+
+
+def _ranges(dtype: np.dtype) -> dict[type, tuple[Any, Any]]:
+    """Map types of numbers by the range in which they become values of a dtype: floats rounded, all else exact."""
+    if dtype == np.bool_:
+        return {bool: (False, True)}
+    if dtype.kind in "iu" and dtype.itemsize <= 4:
+        limits = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        return {int: limits, np.int64: limits}
+    if dtype == np.float32:
+        most = float(np.finfo(np.float32).max)
+        return {float: (-most, most), np.float64: (-most, most), int: (-(2**24), 2**24)}
+    return {}

@@ -1,0 +1,100 @@
+"""A row that is interrupted on its way into a block is there as a whole, or never was."""
+
+import linecache
+import signal
+import sys
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import jaxbuffers as jb
+
+ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
+
+
+class Interrupt(BaseException):
+    """What the next test raises, as a handler of Ctrl-C would."""
+
+
+@pytest.mark.parametrize("size", [2, 256])
+def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
+    """Every line of the path of one row, by a tracer; from `flush` on handlers wait (tests/host/test_signals.py)."""
+    traced = {"insert", "add", "_staged", "put", "_flush_if_full"}
+
+    def interrupted(buffer, at):
+        seen = [0]
+
+        def trace(frame, event, _):
+            ours = "jaxbuffers/host" in frame.f_code.co_filename.replace("\\", "/")
+            if event == "call":
+                return trace if ours and frame.f_code.co_name in traced else None
+            # Leaving a `with` is traced as one more step on its line, on which no handler ever runs.
+            if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip().startswith(
+                "with"
+            ):
+                seen[0] += 1
+                if seen[0] == at:
+                    raise Interrupt
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            buffer.insert(is_last=True, is_terminal=True, x=7.0)
+        except Interrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())
+    fields, outcomes = {"is_last": np.bool_, "is_terminal": np.bool_, "x": np.float32}, set()
+    for at in range(1, 200):
+        buffer = jb.HostReplay(replay, fields, staging=size)
+        buffer.insert(is_last=False, is_terminal=False, x=1.0)
+        if not interrupted(buffer, at):
+            break
+        there = len(buffer) - 1
+        outcomes.add(there)
+        buffer.insert(is_last=False, is_terminal=False, x=2.0)
+        rows, _ = buffer.get(jb.Index(np.zeros(4, np.int32), np.arange(4, dtype=np.int32)))
+        assert rows["x"].tolist() == ([1, 7, 2, 0] if there else [1, 2, 0, 0])
+        assert rows["is_terminal"].tolist() == ([False, True, False, False] if there else [False] * 4)
+        others = threading.Thread(target=buffer.flush)  # the lock is free
+        others.start()
+        others.join(60)
+        assert not others.is_alive()
+    else:
+        raise AssertionError("the insert never came to its end")
+    assert at > 20
+    assert outcomes == {0, 1}
+
+
+def test_a_signal_while_a_block_is_added_is_handled_afterwards():
+    buffer, came = jb.HostReplay(ITEMS, {"x": np.float32}, staging=2), []
+    buffer.insert(x=0)
+    real = buffer._verbs
+
+    def interrupting(shared):
+        def run(*arrays):
+            signal.raise_signal(signal.SIGTERM)
+            return real.add_staged(shared)(*arrays)
+
+        return run
+
+    buffer._verbs = SimpleNamespace(sample=real.sample, add_staged=interrupting)
+
+    def handle(*_):
+        came.append(len(buffer))
+        raise Interrupt
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(Interrupt):
+            buffer.insert(x=1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [2]
+    assert set(buffer.sample(64).data["x"].tolist()) == {0, 1}
