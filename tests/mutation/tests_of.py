@@ -15,6 +15,7 @@ WINDOWS = [
     "samplers/test_long_streams.py",
 ]
 STORAGE = [
+    "test_ring.py",
     "test_windows.py",
     "test_writeback.py",
     "test_dtypes.py",

@@ -1,0 +1,104 @@
+"""Legal, the one face of rows and windows: names, ages, addresses and rows, by hand."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle import quick_jit
+
+import jaxbuffers as jb
+
+LENGTH, CYCLE = 5, 2**30 // 5 * 5
+ADDED = np.array([7, 3])  # rows of each stream: the first has lost two
+FIRST = np.array([[True, False]] * 3 + [[False, False]] * 4)
+same = np.testing.assert_array_equal
+
+
+@pytest.fixture(params=[0, CYCLE - 4], ids=["from the start", "where the clock goes round"])
+def begin(request):
+    return request.param
+
+
+def filled(view, begin):
+    """Two streams with rows numbered from 1 and from 101, of one-row episodes at first in the first stream."""
+    replay = jb.Replay(2 * LENGTH, 2, 1, view)
+    number = np.arange(1, 8)[:, None] + np.array([0, 100])
+    rows = {"obs": number.astype(np.int32), "is_first": FIRST}
+    state = replay.init({"obs": jnp.int32(0), "is_first": jnp.bool_(False)})
+    state = replace(state, ring=replace(state.ring, time=state.ring.time + begin))
+    add = quick_jit(replay.add)
+    for part in (slice(0, 4), slice(4, 7)):
+        mask = np.arange(7)[part, None] < ADDED
+        state = add(state, jax.tree.map(lambda x, part=part: x[part], rows), mask)
+    return replay, state
+
+
+WINDOWS = {  # (stream, row of the stream)
+    jb.Items(): [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 0), (1, 1), (1, 2)],
+    jb.Sequences(2): [(0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
+    jb.Sequences(2, "within"): [(0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
+    jb.FrameStack(jb.Sequences(2, "within"), 2): [(0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
+}
+
+
+@pytest.mark.parametrize("view", WINDOWS, ids=str)
+def test_each_legal_window_is_known_by_rank_and_address_and_nothing_else_is(view, begin):
+    replay, state = filled(view, begin)
+    stream, row = np.array(WINDOWS[view], np.int32).T
+    start = (row + begin) % CYCLE
+    count = np.bincount(stream)
+    same(replay.legal(state).count(), count)
+    rank = np.concatenate([np.arange(n, dtype=np.int32) for n in count])
+    address = (start % LENGTH * 2 + stream).astype(np.uint32)
+
+    everything = np.indices((2, 11), np.int32).reshape(2, -1)
+    others = everything[0], (everything[1] - 2 + begin) % CYCLE
+    strange = np.int32([-1, 2, 2**31 - 1, 0, 0, 0]), np.int32([3, 3, 3, -1, CYCLE, -(2**31)])
+    others = [np.concatenate(each) for each in zip(others, strange, strict=True)]
+
+    def look(state):
+        legal = replay.legal(state)
+        asked = legal.start(stream, rank), legal.older(stream, start), legal.address(stream, start)
+        return *asked, legal.window_at(address), legal.known(*others), legal.only_known(jb.Draw.of(*others)).valid
+
+    begins, older, addresses, window, known, valid = quick_jit(look)(state)
+    same(begins, start)
+    same(older, rank)
+    same(addresses, address)
+    same(window, (stream, start))
+    assert [x.dtype for x in (addresses, *window)] == [jnp.uint32, jnp.int32, jnp.int32]
+    legal_ones = {*zip(stream.tolist(), start.tolist(), strict=True)}
+    same(known, [pair in legal_ones for pair in zip(*map(np.ndarray.tolist, others), strict=True)])
+    same(valid, known)
+
+
+def test_rows_are_read_where_they_are_present_and_aged_by_those_that_followed(begin):
+    replay, state = filled(jb.Items(), begin)
+    legal = replay.legal(state)
+    stream, row = (x.reshape(-1) for x in np.indices((2, 9), np.int32))
+    time = (row + begin) % CYCLE
+    there = (row < ADDED[stream]) & (row >= ADDED[stream] - LENGTH)
+    same(legal.present(stream, time), there)
+    same(legal.age(stream, time)[there], (ADDED[stream] - 1 - row)[there])
+    same(legal.slot(time), time % LENGTH)
+    same(legal.read(stream, time)["obs"], np.where(there, row + 1 + 100 * stream, 0))
+    some = there & (row % 2 == 0)
+    same(legal.read(stream, time, some)["obs"], np.where(some, row + 1 + 100 * stream, 0))
+    same(legal.time, (ADDED + begin) % CYCLE)
+    same(legal.size, [5, 3])
+
+
+def test_what_is_no_draw_is_refused_before_it_is_looked_up():
+    replay = jb.Replay(LENGTH, None, 1)
+    with pytest.raises(jb.errors.StructureError, match="Draw"):
+        replay.legal(replay.init(jnp.float32(0))).only_known((np.zeros(1, np.int32), np.zeros(1, np.int32)))
+
+
+def test_a_queue_begins_with_nothing_in_it():
+    state = jb.Replay(2 * LENGTH, 2, 1, jb.Episodes(3)).init(jb.Row(*[jnp.float32(0)] * 3, *[jnp.bool_(False)] * 3))
+    queue = state.windows
+    same(queue.run, [-1, -1])
+    assert not any(np.any(x) for x in jax.tree.leaves(replace(queue, run=queue.gone)))
+    same(queue.stats()["windows"], [0, 0])
