@@ -100,7 +100,12 @@ def test_a_write_replaces_the_leaves_it_names_where_the_mask_says_so(names):
     mask = np.array([[True, True, False], [False, True, False]])
     new = {name: value for name, value in random_rows(rng, 2, 3).items() if name in names}
     leaves = {i: new[name] for i, name in enumerate(SHAPES) if name in names}
-    state = quick_jit(lambda *x: ring.write(x[0], leaves, *x[1:]))(state, time, stream, mask)
+    write = quick_jit(lambda *x: ring.write(x[0], leaves, *x[1:]))
+    blocks = ("large" in names) + bool({*names} - {"large"})
+    assert (
+        str(write.trace(state, time, stream, mask).jaxpr).count("scatter[") == blocks
+    )  # what is not named is not read
+    state = write(state, time, stream, mask)
     for name in names:
         rows[name][time[mask], stream[mask]] = new[name][mask]
     at = np.indices((LENGTH, STREAMS), np.int32)
