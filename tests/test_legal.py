@@ -12,7 +12,7 @@ import jaxbuffers as jb
 
 LENGTH, CYCLE = 5, 2**30 // 5 * 5
 ADDED = np.array([7, 3])  # rows of each stream: the first has lost two
-FIRST = np.array([[True, False]] * 3 + [[False, False]] * 4)
+FIRST = np.isin(np.arange(7)[:, None], [0, 1, 5]) & np.array([True, False])
 same = np.testing.assert_array_equal
 
 
@@ -22,11 +22,11 @@ def begin(request):
 
 
 def filled(view, begin):
-    """Two streams with rows numbered from 1 and from 101, of one-row episodes at first in the first stream."""
+    """Two streams with rows numbered from 1 and from 101; episodes of the first begin with its rows 0, 1 and 5."""
     replay = jb.Replay(2 * LENGTH, 2, 1, view)
     number = np.arange(1, 8)[:, None] + np.array([0, 100])
-    rows = {"obs": number.astype(np.int32), "is_first": FIRST}
-    state = replay.init({"obs": jnp.int32(0), "is_first": jnp.bool_(False)})
+    rows = {"obs": number.astype(np.int32), "reward": number.astype(np.float32), "is_first": FIRST}
+    state = replay.init({"obs": jnp.int32(0), "reward": jnp.float32(0), "is_first": jnp.bool_(False)})
     state = replace(state, ring=replace(state.ring, time=state.ring.time + begin))
     add = quick_jit(replay.add)
     for part in (slice(0, 4), slice(4, 7)):
@@ -38,8 +38,8 @@ def filled(view, begin):
 WINDOWS = {  # (stream, row of the stream)
     jb.Items(): [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 0), (1, 1), (1, 2)],
     jb.Sequences(2): [(0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
-    jb.Sequences(2, "within"): [(0, 2), (0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
-    jb.FrameStack(jb.Sequences(2, "within"), 2): [(0, 3), (0, 4), (0, 5), (1, 0), (1, 1)],
+    jb.Sequences(2, "within"): [(0, 2), (0, 3), (0, 5), (1, 0), (1, 1)],
+    jb.FrameStack(jb.Sequences(2, "within"), 2): [(0, 3), (0, 5), (1, 0), (1, 1)],
 }
 
 
@@ -88,6 +88,18 @@ def test_rows_are_read_where_they_are_present_and_aged_by_those_that_followed(be
     same(legal.read(stream, time, some)["obs"], np.where(some, row + 1 + 100 * stream, 0))
     same(legal.time, (ADDED + begin) % CYCLE)
     same(legal.size, [5, 3])
+
+
+def test_bounds_are_the_first_and_the_last_row_present_of_an_episode(begin):
+    def reward(achieved, desired):
+        return jnp.float32(0)
+
+    replay, state = filled(jb.Hindsight(jb.Items(), reward, achieved="obs", desired="obs"), begin)
+    stream, row = np.array(WINDOWS[jb.Items()], np.int32).T
+    first, last, began = quick_jit(lambda state: replay.legal(state).bounds(stream, (row + begin) % CYCLE))(state)
+    same(first, (np.array([2, 2, 2, 5, 5, 0, 0, 0]) + begin) % CYCLE)
+    same(last, (np.array([4, 4, 4, 6, 6, 2, 2, 2]) + begin) % CYCLE)
+    same(began, [False] * 3 + [True] * 5)  # row 1, which began the episode of row 2, is overwritten
 
 
 def test_what_is_no_draw_is_refused_before_it_is_looked_up():
