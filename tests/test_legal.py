@@ -108,9 +108,15 @@ def test_what_is_no_draw_is_refused_before_it_is_looked_up():
         replay.legal(replay.init(jnp.float32(0))).only_known((np.zeros(1, np.int32), np.zeros(1, np.int32)))
 
 
-def test_a_queue_begins_with_nothing_in_it():
-    state = jb.Replay(2 * LENGTH, 2, 1, jb.Episodes(3)).init(jb.Row(*[jnp.float32(0)] * 3, *[jnp.bool_(False)] * 3))
-    queue = state.windows
-    same(queue.run, [-1, -1])
-    assert not any(np.any(x) for x in jax.tree.leaves(replace(queue, run=queue.gone)))
-    same(queue.stats()["windows"], [0, 0])
+def test_a_queue_begins_with_nothing_in_it_and_counts_what_never_joins_it():
+    replay = jb.Replay(LENGTH, None, 1, jb.Episodes(2))
+    row = jb.Row(*[np.float32(0)] * 3, *[np.bool_(False)] * 3)
+    state = replay.init(row)
+    same(state.windows.run, [-1])
+    assert not any(np.any(x) for x in jax.tree.leaves(replace(state.windows, run=state.windows.gone)))
+    same(state.windows.stats()["windows"], [0])
+    rows = jax.tree.map(lambda x: np.zeros(5, x.dtype), row)
+    state = replay.add(state, rows.replace(is_last=np.array([True, False, False, True, False])))
+    same(state.windows.stats()["windows"], [1])
+    same(state.windows.stats()["too_long"], [1])
+    assert replay.legal(state).required == 1

@@ -85,6 +85,23 @@ def test_init_says_how_to_record_one_environment_without_an_axis():
         jb.Recorder("disabled").init({"a": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float32)})
 
 
+@pytest.mark.parametrize("verb", ["row", "finish"])
+def test_an_action_or_extras_without_the_axis_of_environments_make_no_row(verb):
+    recorder = jb.Recorder("disabled")
+    rec = recorder.init(np.zeros((2, 3), np.float32))
+    for given in ({"action": np.int32(0)}, {"action": np.zeros(2, np.int32), "extras": np.zeros(3, np.float32)}):
+        with pytest.raises(ShapeError, match=rf"{[*given][-1]} must have leaves \[2, \.\.\.\]"):
+            getattr(recorder, verb)(rec, **given)
+
+
+def test_what_is_no_state_of_this_recorder_is_refused():
+    recorder, obs = jb.Recorder("disabled"), np.zeros(2, np.float32)
+    with pytest.raises(StructureError, match="RecorderState"):
+        recorder.reset({"obs": obs}, obs)
+    with pytest.raises(ConfigurationError, match="same_step"):
+        recorder.reset(jb.Recorder("same_step").init(obs), obs)
+
+
 def test_final_observations_are_neither_cast_nor_broadcast_nor_missed():
     obs, ended = np.zeros((2, 3), np.uint8), np.array([False, True])
     for leaf, error in ((np.zeros(3), ShapeError), (np.uint8(1), ShapeError)):
