@@ -34,6 +34,7 @@ WRONG = {
     "one flag for all": ({"truncated": np.bool_(False)}, ShapeError, "truncated"),
     "one action for all": ({"action": np.int32(0)}, ShapeError, "action"),
     "another shape of obs": ({"obs": np.zeros((2, 4), np.float32)}, ShapeError, "obs"),
+    "several steps of obs": ({"obs": np.zeros((5, 2, 3), np.float32)}, ShapeError, r"obs has the axes \(5,\) in"),
     "another dtype of obs": ({"obs": np.zeros((2, 3), np.uint8)}, DtypeError, r"obs.*astype\('float32'\)"),
     "the final obs as an object array": (
         {"final_obs": np.array([None, np.zeros(3, np.float32)], dtype=object)}, DtypeError, "final_observations",
@@ -76,6 +77,14 @@ def test_rewards_of_another_float_dtype_are_announced_to_init():
         )
     assert row.reward.dtype == jnp.bfloat16
     np.testing.assert_array_equal(row.reward, reward)
+
+
+def test_several_environments_are_no_single_one():
+    recorder, obs, no = jb.Recorder("next_step"), np.zeros(3, np.float32), np.zeros((), bool)
+    rec = recorder.init(obs, batched=False)
+    out = {"action": np.int32(0), "reward": np.float32(0), "terminated": no, "truncated": no}
+    with pytest.raises(ShapeError, match=r"^obs has the axes \(2,\) in front .* several environments"):
+        recorder.step(rec, obs=np.stack([obs, obs]), **out)
 
 
 def test_init_says_how_to_record_one_environment_without_an_axis():
