@@ -231,6 +231,12 @@ def test_weights_too_small_to_add_up_break_nothing():
     assert set(drawn(tree_of(alone), np.maximum(bits, 1))) == {137}
 
 
+def test_a_target_is_kept_inside_by_one_step_of_a_float():
+    number = np.array([0, 1e-45, 3e-45, 2.0**-126, 1, 3e38], np.float32)
+    got = np.asarray(sum_tree._before(jnp.asarray(number)))
+    np.testing.assert_array_equal(got.view(np.uint32), np.nextafter(number, np.float32(0)).view(np.uint32))
+
+
 def test_trees_can_be_mapped_and_scanned():
     rng = np.random.default_rng(3)
     leaf, weight = rng.integers(0, 300, (4, 9), np.uint32), random_weights(rng, (4, 9))
