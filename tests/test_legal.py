@@ -123,7 +123,7 @@ def test_a_queue_begins_with_nothing_in_it_and_counts_what_never_joins_it():
     assert not any(np.any(x) for x in jax.tree.leaves(replace(state.windows, run=state.windows.gone)))
     same(state.windows.stats()["windows"], [0])
     rows = jax.tree.map(lambda x: np.zeros(5, x.dtype), row)
-    state = replay.add(state, rows.replace(is_last=np.array([True, False, False, True, False])))
-    same(state.windows.stats()["windows"], [1])
+    state = replay.add(state, rows.replace(is_last=np.array([True, True, False, False, True])))
+    same(state.windows.stats()["windows"], [2])
     same(state.windows.stats()["too_long"], [1])
     assert replay.legal(state).required == 1
