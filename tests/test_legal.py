@@ -9,6 +9,10 @@ import pytest
 from oracle import quick_jit
 
 import jaxbuffers as jb
+from jaxbuffers.row import RowSpec
+from jaxbuffers.storage.ring import Ring
+from jaxbuffers.windows.base import Contiguous
+from jaxbuffers.windows.queue import Queued, WholeEpisodes
 
 LENGTH, CYCLE = 5, 2**30 // 5 * 5
 ADDED = np.array([7, 3])  # rows of each stream: the first has lost two
@@ -127,3 +131,11 @@ def test_a_queue_begins_with_nothing_in_it_and_counts_what_never_joins_it():
     same(state.windows.stats()["windows"], [2])
     same(state.windows.stats()["too_long"], [1])
     assert replay.legal(state).required == 1
+
+
+def test_windows_begin_at_any_row_and_need_no_history_unless_told():
+    ring = Ring(RowSpec.of({"obs": jnp.float32(0)}), LENGTH, 1)
+    kinds = Contiguous(ring, 3), Queued(ring, 3, within=True), WholeEpisodes(ring, 3)
+    assert [kind.reach for kind in kinds] == [LENGTH] * 3
+    assert [kind.reach for kind in (kind.with_history(2) for kind in kinds)] == [LENGTH - 2] * 3
+    assert kinds[1].period == 1
