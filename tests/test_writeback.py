@@ -9,6 +9,7 @@ from jax.experimental import checkify
 from tier import long_but
 
 import jaxbuffers as jb
+from jaxbuffers.storage import writeback
 
 
 def zeros(shape=(), dtype=jnp.float32):
@@ -80,6 +81,13 @@ def test_of_several_entries_for_one_row_the_last_wins(replay, state):
         assert float(rows["x"][t - 2, s]) == v
         assert (rows["big"][t - 2, s] == v).all()
     assert int(state.dropped) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_one_entry_of_each_row_is_written_so_that_the_order_of_writes_does_not_matter(count):
+    address = np.random.default_rng(count).integers(-1, 8, count).astype(np.int32)
+    last = [value not in address[i + 1 :] for i, value in enumerate(address)]
+    np.testing.assert_array_equal(writeback._last_of_each(jnp.asarray(address)), np.array(last, bool))
 
 
 def test_masked_entries_are_ignored_and_not_counted(replay, state):

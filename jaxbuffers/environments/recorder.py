@@ -283,9 +283,8 @@ def _same_rows(name: str, new: Any, held: Any) -> None:
         raise DtypeError(f"{name} is an object array, as Gymnasium returns final observations; {how}.")
     lead = RowSpec.of({name: held}).leading({name: new}, name)
     if lead:
-        shape, batched = RowSpec.of({name: new}).shapes[0], RowSpec.of({name: held}).shapes[0] != ()
-        more = f"with axes {lead} more than the recorder was initialized with (batched={batched})"
-        raise ShapeError(f"{name} has shape {shape}, {more}.")
+        more = f"has the axes {lead} in front of those that the recorder was initialized with"
+        raise ShapeError(f"{name} {more}; a recorder of several environments comes of init(obs) with leaves [E, ...].")
 
 
 def _check_batched(action: Any, extras: Any, lead: tuple[int, ...]) -> None:

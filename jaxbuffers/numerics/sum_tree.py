@@ -67,7 +67,7 @@ def refresh(levels: Levels, leaf: jax.Array) -> Levels:
         else:
             sums = _running(_children(fresh[-1], jnp.where(exists, node, 0)))[-1]
             fresh.append(put(level, jnp.where(exists, node, len(level)), sums))
-    return (*fresh[:-1], materialize(fresh[-1])) if len(fresh) > 1 else tuple(fresh)
+    return (*fresh[:-1], materialize(fresh[-1]))
 
 
 def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> tuple[jax.Array, jax.Array]:

@@ -166,14 +166,12 @@ class Ring:
     def present(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
         """Say whether the row of ``stream`` at ``time`` is in the ring now: not future, not overwritten."""
         exists = (stream >= 0) & (stream < self.num_streams) & (time >= 0) & (time < self.cycle)
-        stream = jnp.where(exists, stream, 0)
-        age = self.shift(state.time[stream], -jnp.where(exists, time, 0))
+        age = self.shift(state.time[stream], -time)  # any number where there is no such stream or time
         return exists & (age >= 1) & (age <= state.size[stream])
 
     def age(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
         """Count the rows of its stream that came after each row: int32, -1 where the row is not `present`."""
         present = self.present(state, time, stream)
-        time, stream = jnp.where(present, time, 0), jnp.where(present, stream, 0)
         return jnp.where(present, self.shift(state.time[stream], -1 - time), -1)
 
     def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:

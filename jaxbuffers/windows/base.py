@@ -109,7 +109,7 @@ class Windows(abc.ABC):
 
     @abc.abstractmethod
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times."""
+        """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times, any if there is none."""
 
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Count the legal windows of each stream that begin before ``start``, the time of a row present: int32."""
@@ -118,16 +118,14 @@ class Windows(abc.ABC):
         age = self.ring.shift(ring.time[stream], -start)
         for _ in range(self.ring.length.bit_length()):
             middle = (low + high) // 2
-            begun = self.start(state, ring, stream, jnp.minimum(middle, jnp.maximum(count - 1, 0)))
+            begun = self.start(state, ring, stream, middle)
             before = (middle < high) & (self.ring.shift(ring.time[stream], -begun) > age)
             low, high = jnp.where(before, middle + 1, low), jnp.where(before, high, middle)
         return low
 
     def alive(self, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Say whether windows that were legal once, beginning at ``start``, still are."""
-        present = self.ring.present(ring, start, stream)
-        newest = ring.time[jnp.where(present, stream, 0)]
-        return present & (self.ring.shift(newest, -jnp.where(present, start, 0)) <= self.reach)
+        return self.ring.present(ring, start, stream) & (self.ring.shift(ring.time[stream], -start) <= self.reach)
 
     def bounds(
         self, state: Any, ring: RingState, stream: jax.Array, time: jax.Array

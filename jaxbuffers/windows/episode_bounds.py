@@ -111,8 +111,8 @@ class Bounded(Windows):
         episodes, shift = self._episodes, self.ring.shift
         begun = episodes.older(state.episodes, ring, stream, shift(time, 1))
         count = episodes.count(state.episodes, ring)[stream]
-        opens = episodes.start(state.episodes, ring, stream, jnp.maximum(begun - 1, 0))
-        following = episodes.start(state.episodes, ring, stream, jnp.minimum(begun, jnp.maximum(count - 1, 0)))
+        opens = episodes.start(state.episodes, ring, stream, begun - 1)
+        following = episodes.start(state.episodes, ring, stream, begun)
         first = jnp.where(begun > 0, opens, shift(ring.time[stream], -ring.size[stream]))
         last = shift(jnp.where(begun < count, following, ring.time[stream]), -1)
         return first, last, begun > 0

@@ -83,7 +83,7 @@ class Legal:
     def known(self, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Whether a legal window begins at ``start``, whatever that is: bool, by bisection."""
         present = self.present(stream, start)
-        stream, start = jnp.where(present, stream, 0), jnp.where(present, start, 0)
+        stream = jnp.where(present, stream, 0)
         rank = self.older(stream, start)
         return present & (rank < self.count()[stream]) & (self.start(stream, rank) == start)
 

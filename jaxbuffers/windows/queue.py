@@ -192,7 +192,7 @@ class WholeEpisodes(Queue):
         fits = run < self.max_length
         too_long = state.too_long + jnp.sum(over & ~fits, axis=0, dtype=jnp.int32)
         state = replace(state, run=run[-1], ended=ended, too_long=too_long)
-        return Completed(state=state, completed=over & fits, back=jnp.maximum(run, 0))
+        return Completed(state=state, completed=over & fits, back=run)
 
     @override
     def count_in(self, length: np.ndarray, ended: np.ndarray) -> np.ndarray:

@@ -91,7 +91,8 @@ def main():
         chosen = chosen[: args.sample]
         missing = [m for m in chosen if (name, m.place, m.way) not in results]
         if args.again:
-            missing = [m for m in chosen if results[name, m.place, m.way]["result"] == "survived"]
+            survived = {key for key, result in results.items() if result["result"] == "survived"}
+            missing = [m for m in chosen if (name, m.place, m.way) in survived]
         if missing:
             result, seconds = outcome(arguments)
             print(f"{name}: without a change, {result} after {seconds} s", flush=True)

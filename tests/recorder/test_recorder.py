@@ -120,23 +120,22 @@ def test_final_observations_are_read_only_where_an_episode_ends():
     np.testing.assert_array_equal(rec.obs, [1, 20])
 
 
-def test_in_next_step_mode_the_step_that_resets_gives_no_action_no_reward_and_no_end():
+@pytest.mark.parametrize("terminated, truncated", [(True, True), (True, False), (False, True)])
+def test_in_next_step_mode_the_step_that_resets_gives_no_action_no_reward_and_no_end(terminated, truncated):
     """Whatever the environment returns beside the first observation of the new episode is not believed."""
     recorder = jb.Recorder("next_step")
-    yes = np.array([True])
+    flags = {"terminated": np.array([terminated]), "truncated": np.array([truncated])}
     rec = recorder.init(np.float32([0]))
     kept = []
     for t in range(1, 5):
-        rec, row, mask = recorder.step(
-            rec, action=np.int32([t]), obs=np.float32([t]), reward=np.float32([t]), terminated=yes, truncated=yes
-        )
+        rec, row, mask = recorder.step(rec, action=np.int32([t]), obs=np.float32([t]), reward=np.float32([t]), **flags)
         assert mask.all()
         kept.append(row)
     np.testing.assert_array_equal([row.action[0] for row in kept], [1, 0, 3, 0])
     np.testing.assert_array_equal([row.reward[0] for row in kept], [0, 1, 0, 3])
     np.testing.assert_array_equal([row.is_first[0] for row in kept], [True, False, True, False])
     np.testing.assert_array_equal([row.is_last[0] for row in kept], [False, True, False, True])
-    np.testing.assert_array_equal([row.is_terminal[0] for row in kept], [False, True, False, True])
+    np.testing.assert_array_equal([row.is_terminal[0] for row in kept], [False, terminated, False, terminated])
 
 
 @pytest.mark.parametrize("mode", MODES)

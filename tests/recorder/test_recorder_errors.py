@@ -34,6 +34,7 @@ WRONG = {
     "one flag for all": ({"truncated": np.bool_(False)}, ShapeError, "truncated"),
     "one action for all": ({"action": np.int32(0)}, ShapeError, "action"),
     "another shape of obs": ({"obs": np.zeros((2, 4), np.float32)}, ShapeError, "obs"),
+    "several steps of obs": ({"obs": np.zeros((5, 2, 3), np.float32)}, ShapeError, r"obs has the axes \(5,\) in"),
     "another dtype of obs": ({"obs": np.zeros((2, 3), np.uint8)}, DtypeError, r"obs.*astype\('float32'\)"),
     "the final obs as an object array": (
         {"final_obs": np.array([None, np.zeros(3, np.float32)], dtype=object)}, DtypeError, "final_observations",
@@ -78,11 +79,36 @@ def test_rewards_of_another_float_dtype_are_announced_to_init():
     np.testing.assert_array_equal(row.reward, reward)
 
 
+def test_several_environments_are_no_single_one():
+    recorder, obs, no = jb.Recorder("next_step"), np.zeros(3, np.float32), np.zeros((), bool)
+    rec = recorder.init(obs, batched=False)
+    out = {"action": np.int32(0), "reward": np.float32(0), "terminated": no, "truncated": no}
+    with pytest.raises(ShapeError, match=r"^obs has the axes \(2,\) in front .* several environments"):
+        recorder.step(rec, obs=np.stack([obs, obs]), **out)
+
+
 def test_init_says_how_to_record_one_environment_without_an_axis():
     with pytest.raises(ShapeError, match="batched=False"):
         jb.Recorder("disabled").init(np.float32(0))
     with pytest.raises(ShapeError, match="one E"):
         jb.Recorder("disabled").init({"a": np.zeros((2, 3), np.float32), "b": np.zeros(3, np.float32)})
+
+
+@pytest.mark.parametrize("verb", ["row", "finish"])
+def test_an_action_or_extras_without_the_axis_of_environments_make_no_row(verb):
+    recorder = jb.Recorder("disabled")
+    rec = recorder.init(np.zeros((2, 3), np.float32))
+    for given in ({"action": np.int32(0)}, {"action": np.zeros(2, np.int32), "extras": np.zeros(3, np.float32)}):
+        with pytest.raises(ShapeError, match=rf"{[*given][-1]} must have leaves \[2, \.\.\.\]"):
+            getattr(recorder, verb)(rec, **given)
+
+
+def test_what_is_no_state_of_this_recorder_is_refused():
+    recorder, obs = jb.Recorder("disabled"), np.zeros(2, np.float32)
+    with pytest.raises(StructureError, match="RecorderState"):
+        recorder.reset({"obs": obs}, obs)
+    with pytest.raises(ConfigurationError, match="same_step"):
+        recorder.reset(jb.Recorder("same_step").init(obs), obs)
 
 
 def test_final_observations_are_neither_cast_nor_broadcast_nor_missed():

@@ -83,6 +83,12 @@ def test_a_tree_can_be_built_of_given_weights(size):
     assert_sums(quick_jit(sum_tree.of)(weights), weights)
 
 
+@pytest.mark.parametrize("batch, walked", [(1, 3), (2, 2), (16, 2), (17, 1), (256, 1), (257, 0)])
+def test_a_level_is_added_up_whole_where_it_has_no_more_nodes_than_there_are_leaves_to_refresh(batch, walked):
+    levels, leaf = sum_tree.init(4097), jnp.zeros(batch, jnp.uint32)  # 257, 17 and 2 nodes lie above the leaves
+    assert str(jax.make_jaxpr(sum_tree.refresh)(levels, leaf)).count("gather[") == walked
+
+
 @pytest.mark.parametrize("batch", [1, 2, 16])
 @pytest.mark.parametrize("size", SIZES)
 def test_leaves_beyond_the_last_one_are_dropped(size, batch):
@@ -224,6 +230,12 @@ def test_weights_too_small_to_add_up_break_nothing():
             assert (weights[leaf] > 0).all() or weights.max() < 1e-37
     alone = np.where(np.arange(280) == 137, np.float32(1), tiny)
     assert set(drawn(tree_of(alone), np.maximum(bits, 1))) == {137}
+
+
+def test_a_target_is_kept_inside_by_one_step_of_a_float():
+    number = np.array([0, 1e-45, 3e-45, 2.0**-126, 1, 3e38], np.float32)
+    got = np.asarray(sum_tree._before(jnp.asarray(number)))
+    np.testing.assert_array_equal(got.view(np.uint32), np.nextafter(number, np.float32(0)).view(np.uint32))
 
 
 def test_trees_can_be_mapped_and_scanned():

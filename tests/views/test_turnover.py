@@ -21,7 +21,7 @@ def reward(achieved, desired):
 VIEWS = [
     jb.Transitions(),
     jb.Episodes(3),
-    jb.FrameStack(jb.Items(), 3),
+    jb.FrameStack(jb.Sequences(2), 3),
     jb.FrameStack(jb.Transitions(), 4),
     jb.FrameStack(jb.Episodes(3), 3),
     jb.FrameStack(jb.Sequences(2, period=2), 2),
