@@ -73,7 +73,7 @@ def insert(peer: str, capacity: int, together: int, calls: int) -> Contest:
 
         return Side(run, shown)
 
-    return Contest(partial(side, single if together == 1 else ours), partial(side, PEERS[peer]),
+    return Contest(partial(side, partial(inserting, envs=together)), partial(side, PEERS[peer]),
                    partial(_same, capacity), calls * together)  # fmt: skip
 
 
@@ -112,13 +112,17 @@ def _same(capacity: int, mine: dict[str, np.ndarray], other: dict[str, np.ndarra
             same.require(found[name].reshape(wanted.shape) == wanted, side, f"{name} of other rows")
 
 
-def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> Buffer:
+def ours(
+    capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None
+) -> Buffer:
     """Transitions in two columns, as the peers keep them."""
     fields = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in columns.items()}
-    replay = jb.Replay(capacity, None, batch, jb.Items())
+    lead = () if envs is None else (envs,)
+    rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields.items()}
+    replay = jb.Replay(capacity, envs, batch, jb.Items())
     state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
     drawn = jax.eval_shape(replay.sample, state, key)
-    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, fields, least=capacity)
+    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=capacity)
     compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=capacity, batch=drawn)
     buffer = jb.HostReplay(replay, fields)
 
@@ -130,16 +134,17 @@ def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> B
     )
 
 
-def single(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS) -> Buffer:
-    """Ours, where each call inserts one row by keyword."""
-    made = ours(capacity, columns, batch)
+def inserting(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int = 1) -> Buffer:
+    """Ours, where each call inserts one row of each environment by keyword."""
+    made = ours(capacity, columns, batch, envs if envs > 1 else None)
     host = made.add.__self__  # type: ignore[attr-defined]
 
     def add(rows: dict[str, np.ndarray]) -> None:
-        if len(rows["rew"]) > 1:
-            made.add(rows)
+        if len(rows["rew"]) > envs:
+            lead = (-1,) if envs == 1 else (-1, envs)
+            made.add({name: x.reshape(*lead, *x.shape[1:]) for name, x in rows.items()})
         else:
-            host.insert(**{name: x[0] for name, x in rows.items()})
+            host.insert(**{name: x if envs > 1 else x[0] for name, x in rows.items()})
 
     return made._replace(add=add)
 
