@@ -102,3 +102,18 @@ def test_shards_have_more_together(monkeypatch):
     assert larger.nbytes(FRAME) <= 100_000_000 < largest.nbytes(FRAME)
     assert sharded.nbytes(FRAME) - replay.nbytes(FRAME) == 8  # two counters of the second shard
     assert np.prod(sharded.mesh.devices.shape) == 2
+
+
+@pytest.mark.parametrize(
+    "obs, action, most", [((64, 64, 3), 6, 1.001), ((84, 84, 4), 1, 1.001), (17, 6, 1.06), (4, 1, 1.19)], ids=str
+)
+def test_rows_take_little_more_than_their_own_bytes(obs, action, most):
+    flag, pixels = jnp.bool_(False), isinstance(obs, tuple)
+    row = jb.Row(jnp.zeros(obs, jnp.uint8 if pixels else jnp.float32), jnp.zeros(action), jnp.float32(0), *[flag] * 3)
+    own = sum(x.nbytes for x in jax.tree.leaves(row))
+    plain, prioritized = (
+        jb.Replay(2**17, 16, 1, jb.Transitions(), sampler, layout="flat").nbytes(row) / 2**17
+        for sampler in (jb.Uniform(), jb.Prioritized())
+    )
+    assert own <= plain <= most * own
+    assert prioritized - plain < 4 * 16 / 15 + 0.01  # a float a row, and its sums

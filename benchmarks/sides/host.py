@@ -112,9 +112,7 @@ def _same(capacity: int, mine: dict[str, np.ndarray], other: dict[str, np.ndarra
             same.require(found[name].reshape(wanted.shape) == wanted, side, f"{name} of other rows")
 
 
-def ours(
-    capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None
-) -> Buffer:
+def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None) -> Buffer:
     """Transitions in two columns, as the peers keep them."""
     fields = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in columns.items()}
     lead = () if envs is None else (envs,)
