@@ -42,8 +42,13 @@ def configs():
             yield Config(length, view, num_envs, min(block, length), wraps=i % 3 == 0)
 
 
+def is_even(view):
+    """Whether it is one of the views for the quick tier: windows of 2 and 4 rows, and the longest folds."""
+    return getattr(view, "length", 2) % 2 == 0 and getattr(view, "n_step", 2) > 1
+
+
 CONFIGS = [*configs()]
-QUICK = [i for i, config in enumerate(CONFIGS) if config.length in (1, 4)]  # the least, and all kinds of windows
+QUICK = [i for i, config in enumerate(CONFIGS) if config.length == 1 or (config.length == 4 and is_even(config.view))]
 
 
 @pytest.mark.parametrize("config", long_but(CONFIGS, QUICK), ids=str)

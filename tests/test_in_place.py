@@ -99,7 +99,8 @@ def sample_then_add(replay, fence):
     return train
 
 
-@views
+@pytest.mark.long  # quick: the loop below, and blocks of rows in test_in_place_orders.py
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
 def test_add_of_one_row_and_of_many_keeps_every_buffer(view):
     replay = replay_of(view)
     assert_in_place(replay.add, replay.init(ROW), zeros(ENVS))

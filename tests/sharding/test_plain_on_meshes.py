@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracle import quick_jit
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.errors import ConfigurationError
@@ -97,7 +97,7 @@ def test_a_sharded_one_names_jb_sharded(context):
     found = []
     for name, (verb, given, plain) in tries.items():
         says = "^" + name.split(",")[0] + r": .*sharded over 'data'.* use jb\.Sharded\(replay, mesh"
-        for run in (verb, jax.jit(verb)):
+        for run in budget((verb,), (verb, jax.jit(verb))):  # what is called eagerly is a program too
             found.append(refused(says, partial(run, *given), partial(verb, *plain)))
     assert any(found), "JAX has learned to scatter: say so in docs/many-devices.md"
     assert int(REPLAY.size(sharded)) == 0  # where nothing has to be decided, it works
@@ -109,8 +109,9 @@ def test_replicated_arrays_outside_of_jit_are_one_program_too():
 
 
 def test_replicated_arrays_that_no_program_takes_are_told_where_to_go():
+    replay = jb.Replay(32, ENVS, 8)
     with jax.disable_jit(), pytest.raises(ConfigurationError, match=r"add: .*Call it under jax.set_mesh\(mesh\)"):
-        REPLAY.add(replicated(REPLAY.init(ROW)), replicated(rows()))
+        replay.add(replicated(replay.init(ROW)), replicated(rows()))
 
 
 def test_other_errors_stay_what_they_are():
@@ -169,7 +170,7 @@ def test_returns_of_environments_that_are_sharded(name):
 
 
 @contexts
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
+@pytest.mark.parametrize("mode", long_but(["next_step", "same_step", "disabled"], quick=[0]))
 def test_a_recorder_records_environments_that_are_sharded(context, mode):
     recorder, obs = jb.Recorder(mode), over(MESH, jnp.arange(8.0).reshape(4, 2))
     flags = over(MESH, jnp.array([True, False, False, True]))

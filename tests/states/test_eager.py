@@ -38,7 +38,7 @@ def life(replay):
     batch = replay.sample(state, key)
     priority = jnp.arange(1.0, 4.0) if replay.sampler.takes_priority else None
     state = replay.update(state, batch.index, priority=priority, rows={"x": batch.data["x"] + 1})
-    again = replay.sample(state, key, 5)
+    again = replay.sample(state, key, budget(3, 5))  # another size is other operations, each compiled
     return state, batch, again, replay.get(state, batch.index), replay.age(state, batch.index), replay.size(state)
 
 

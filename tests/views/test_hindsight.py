@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, check, drawn, leaves_of, quick_jit, read_all, rows_of
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -46,7 +47,7 @@ def test_a_first_row_keeps_its_reward_and_gets_the_goal():
     check(data.obs["desired_goal"], [[2, 2, 2]])
 
 
-@pytest.mark.parametrize("pattern", ["..L..L", "..LF.L", "F..F..", "F.LF.L"])
+@pytest.mark.parametrize("pattern", long_but(["..L..L", "..LF.L", "F..F..", "F.LF.L"], quick=[0, 2]))
 def test_a_row_that_opens_an_episode_by_either_flag_or_the_stream_keeps_its_reward(pattern):
     data = read_all(FINAL(jb.Items()), walk(pattern)).data
     check(data.obs["desired_goal"], [2, 2, 2, 5, 5, 5])
@@ -78,6 +79,7 @@ def test_the_goal_of_an_episode_that_goes_on_is_that_of_the_newest_row_so_far():
         check(batch.data.next_obs["desired_goal"][batch.mask], [step] * step)
 
 
+@pytest.mark.long  # quick: the fourth test, above: the pattern F..F..
 def test_an_episode_that_was_abandoned_ends_where_the_next_begins():
     check(read_all(FINAL(jb.Transitions()), walk("F..F.")).data.obs["desired_goal"], [2, 2, 4])
 
