@@ -13,7 +13,7 @@ from jaxbuffers.numerics import permutation as module
 from jaxbuffers.numerics.permutation import permutation
 
 
-@pytest.mark.parametrize("count", long_but([1, 2, 3, 5, 17, 1000, 40_000, 2**17 + 1], quick=[0, 3, 7]))
+@pytest.mark.parametrize("count", long_but([1, 2, 3, 5, 17, 1000, 40_000, 2**17 + 1], quick=[0, 3, 6]))
 def test_every_number_comes_once(count):
     order = permutation(jax.random.key(count), count)
     assert order.dtype == jnp.int32

@@ -58,7 +58,7 @@ def column_of_5(function):
 GAMMAS = [*((gamma, jax.jit) for gamma in (0.0, 0.99, 0.9999, 1.0)), (0.9999, quick_jit), (0.9999, column_of_5)]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", long_but([*CASES.values()], quick=[1]), ids=CASES)
 @pytest.mark.parametrize("gamma, compiled", long_but(GAMMAS, quick=[5]))
 def test_20000_steps_are_rounded_once(case, gamma, compiled):
     reward, value, next_value, terminated, truncated = case()

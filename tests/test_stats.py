@@ -87,7 +87,8 @@ def test_priorities_are_a_histogram_of_the_legal_windows():
 
 @pytest.mark.parametrize(
     "sampler, names",
-    [
+    long_but(
+        [
         (jb.RankBased(), {"ranks", "stale", "refused"}),
         (jb.WithoutReplacement(), {"to_come", "waiting"}),
         (jb.OnlineFirst(jb.Prioritized()), {"queued", "missed", "then/priorities", "then/highest"}),

@@ -59,8 +59,8 @@ KINDS = ["mixed", "one endless episode", "streams of all ages", "one-step episod
 EVERY = [(view, kind) for view in VIEWS for kind in KINDS]
 
 
-# In the quick tier three views, each with another kind of life.
-@pytest.mark.parametrize("view, kind", long_but(EVERY, quick=[5, 15, 16]), ids=name)
+# Other views and lives: test_every_sampler.py, and the tests below.
+@pytest.mark.parametrize("view, kind", long_but(EVERY, quick=[5]), ids=name)
 def test_every_new_window_comes_once_oldest_first_while_rows_come_and_go(view, kind):
     replay = jb.Replay(27, 3, 4, view, jb.OnlineFirst())
     steps, online, seen = 40, 0, []

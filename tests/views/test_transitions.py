@@ -83,7 +83,7 @@ def test_gamma_one_and_zero_are_exact():
     check(read_all(jb.Transitions(3, gamma=0.0), rows_of("F...")).data.reward, [2, 4, 8])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", long_but([np.float32, np.float16, jnp.bfloat16], quick=[2]))
 def test_reward_and_discount_keep_the_dtype_of_the_reward(dtype):
     rows = rows_of("F...T")
     rows = rows.replace(reward=rows.reward.astype(dtype))
