@@ -30,7 +30,7 @@ FLOATS = ["float16", "bfloat16", "float32", "float8_e4m3fn", "float8_e5m2"]
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint4", "int4", "complex64", *FLOATS]
 if jax.config.jax_enable_x64:
     DTYPES += WIDE
-OF_EACH_SIZE = {"bool", "uint16", "int4", "complex64", *WIDE}  # "beside" has one byte, the test below has four
+OF_EACH_SIZE = {"uint16", "int4", "complex64", *WIDE}  # "beside" has one byte, floats below four, flags are bools
 ENVS, LENGTH = 2, 4
 VERBS = "add", "sample", "update", "get"
 layouts = pytest.mark.parametrize("layout", long_but(["flat", "tiled"], quick=[0]))  # see "both layouts" below

@@ -18,7 +18,7 @@ from host.shells import contents, shell
 from jaxbuffers.host.signals import Guard, Section, section
 
 SCRIPT = Path(__file__).parent / "processes.py"
-INTERRUPTS = budget(16, 150)
+INTERRUPTS = budget(10, 150)
 ROW = {"mission": "new", "notes": ["note"], "reward": 9}
 
 
@@ -75,7 +75,8 @@ def during(buffer, verb, *numbers):
 
 
 def program(work, argument):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment["XLA_FLAGS"] = budget(os.environ["XLA_FLAGS"], "")  # the quick tier compiles fast
     command = [sys.executable, "-W", "ignore", str(SCRIPT), work, str(argument)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

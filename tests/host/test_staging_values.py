@@ -68,7 +68,7 @@ def scalars():
     return {name: pair(replay, {"x": KINDS[name]}) for name in ("float32", "int32", "uint8", "bool", "bfloat16")}
 
 
-@settings(max_examples=budget(150, 1500), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=budget(80, 1500), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(value=VALUES, name=st.sampled_from(["float32", "int32", "uint8", "bool", "bfloat16"]))
 def test_one_number_is_taken_or_refused_as_without_waiting(scalars, value, name):
     staged, single = scalars[name]
