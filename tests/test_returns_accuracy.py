@@ -116,7 +116,7 @@ def test_n_step_returns_of_20000_steps():
     rounded_once(got, r + 0.99 * after)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+@pytest.mark.parametrize("dtype", long_but([np.float16, ml_dtypes.bfloat16, np.float32], quick=[1]))
 def test_narrow_floats_are_rounded_once_too(dtype):
     reward, value, next_value, *flags = rollout(2000, ends=0.002)
     narrow = [x.astype(dtype) for x in (reward, value, next_value)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import filled, quick_jit, told_apart
 from oracle.lives import ROW, inputs
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -39,7 +39,7 @@ SAMPLERS = [
     jb.Counted(jb.OnlineFirst(jb.Mix((0.5, jb.Recent(horizon=2)), (0.5, jb.Weighted(only_new))))),
     jb.Counted(jb.Weighted(only_new)),
 ]
-SIZES = (1, 4)
+SIZES = budget((4,), (1, 4))
 
 
 # The contract asks every sampler, on fewer lives.

@@ -27,7 +27,7 @@ from tier import budget, long_but
 
 import jaxbuffers as jb
 
-LENGTH, STREAMS, CASES, STEPS = 6, 2, 16, 14
+LENGTH, STREAMS, CASES, STEPS = 6, 2, budget(8, 16), 14
 
 
 def distance(achieved, desired):
