@@ -65,7 +65,7 @@ def test_adds_counts_the_calls_whatever_their_masks_and_nothing_else():
 
 
 def test_adds_stays_at_the_largest_number_instead_of_going_round():
-    replay = replay_of()
+    replay = replay_of(jb.Items())
     state = replace(replay.init(ROW), adds=jnp.int32(2**31 - 3))
     found = []
     for _ in range(4):
@@ -181,6 +181,7 @@ def test_gated_by_what_depends_on_a_mask_it_loses_it(gate):
         assert_gated(training(gate), KEYS)
 
 
+@pytest.mark.long  # a promise of JAX; quick: that the gate is kept, above and below
 def test_a_vmapped_loop_learns_the_same_with_either_gate():
     """A gate that opens at the same step for all seeds, once as one number and once as one of each."""
 

@@ -58,6 +58,7 @@ def each(verb, *stacked):
     return stack([verb(*args) for args in zip(*map(unstack, stacked), strict=True)])
 
 
+@pytest.mark.long  # quick: the lives of samplers/test_every_sampler.py are mapped, and its oracle knows nothing of it
 @views
 def test_every_verb_under_vmap_equals_a_loop(view):
     replay = replay_of(view)

@@ -54,9 +54,10 @@ OF_SAMPLERS = [
     *of(testing.check_transforms, SAMPLERS, quick=[]),
     *of(testing.check_in_place, SAMPLERS, quick=[]),
     *of(testing.check_configuration, SAMPLERS, quick=[7]),
+    *of(testing.check_made_by, SAMPLERS, quick=[]),  # quick: tests/states/test_made_by.py
     *(
         pair
-        for check in (testing.check_state, testing.check_made_by, testing.check_rows)
+        for check in (testing.check_state, testing.check_rows)
         for pair in of(check, SAMPLERS, quick=[10])
     ),
 ]
@@ -83,7 +84,7 @@ OF_VIEWS = [
     *of(testing.check_in_place, VIEWS, quick=[12]),
     *of(testing.check_configuration, VIEWS, quick=[14]),
     *of(testing.check_state, VIEWS, quick=[13]),
-    *of(testing.check_made_by, VIEWS, quick=[13]),
+    *of(testing.check_made_by, VIEWS, quick=[]),  # quick: tests/states/test_made_by.py
     *of(testing.check_rows, VIEWS, quick=KINDS),
 ]
 

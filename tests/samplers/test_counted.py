@@ -64,8 +64,9 @@ def test_counts_are_those_of_the_batches():
     assert uses(state) == np.where([True, False, True, True, True, True, False], want[3:], -1).tolist()
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 @pytest.mark.parametrize(
-    "sampler", long_but([jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)], quick=[0])
+    "sampler", [jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)]
 )
 def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
     (replay, state), (alone, plain) = pairs(jb.Counted(sampler)), pairs(sampler)
