@@ -21,9 +21,10 @@ from oracle.every import Every
 from oracle.quick import quick_jit
 from oracle.rows import small_row
 from oracle.wrapped import WrappedOracle, core_of, like_of, slots_of
+from tier import budget
 
 LAPS = 3
-CASES = 192
+CASES = budget(96, 192)
 
 
 @dataclass(frozen=True)
