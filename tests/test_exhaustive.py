@@ -42,7 +42,7 @@ def configs():
             yield Config(length, view, num_envs, min(block, length), wraps=i % 3 == 0)
 
 
-def is_quick(config):
+def for_quick(config):
     """Whether it is one for the quick tier: the least, and of four rows windows of 2 and 4 and the longest folds."""
     view = config.view
     if config.length == 1:
@@ -51,7 +51,7 @@ def is_quick(config):
 
 
 CONFIGS = [*configs()]
-QUICK = [i for i, config in enumerate(CONFIGS) if is_quick(config)]
+QUICK = [i for i, config in enumerate(CONFIGS) if for_quick(config)]
 
 
 @pytest.mark.parametrize("config", long_but(CONFIGS, QUICK), ids=str)

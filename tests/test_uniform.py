@@ -152,6 +152,7 @@ def test_draws_of_different_keys_are_independent():
     fits(joint(one, other, cells), flat(cells**2), {"one in 20 draws is the other key's": same})
 
 
+@pytest.mark.long  # quick: tests/contract/test_contract.py
 def test_equal_keys_give_equal_batches():
     replay, state = filled(jb.Transitions(), 16, 2, steps=40)
     one, other = (draw(replay, state, jax.random.key(6)) for _ in range(2))

@@ -111,6 +111,7 @@ def test_what_comes_back_is_what_went_in(view, sampler):
     assert buffer.sweep() == 3 * 6
 
 
+@pytest.mark.long  # quick: samplers/test_without_replacement.py; a shell adds nothing to it
 def test_an_epoch_shows_every_transition_once():
     buffer = filled("transitions", "epochs")
     count = buffer.count()

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import drawn, filled, quick_jit, told_apart
-from tier import long_but
 
 import jaxbuffers as jb
 

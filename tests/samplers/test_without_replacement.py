@@ -115,6 +115,7 @@ def epoch_of(replay, state, keys):
     return np.asarray(times), rest
 
 
+@pytest.mark.long  # quick: batches that go round, above, and test_every_sampler.py
 def test_a_straddling_batch_is_every_pair_of_orders_equally_often(monkeypatch):
     injected(monkeypatch)
     replay = jb.Replay(4, None, 3, jb.Items(), SAMPLER)
