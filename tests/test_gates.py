@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_gated, assert_in_place
@@ -209,7 +210,7 @@ def chunk(replay):
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_states_that_go_from_call_to_call_keep_the_gate_if_adds_has_no_axis(apart):
-    replay = replay_of(sampler=jb.Prioritized(), length=2048)
+    replay = replay_of(sampler=budget(jb.Uniform(), jb.Prioritized()), length=2048)
     axes = jax.tree.map(lambda _: 0, jax.eval_shape(replay.init, ROW))
     axes = replace(axes, adds=None) if apart else axes
     states = jax.vmap(lambda key: replay.init(ROW), out_axes=axes)(KEYS)
@@ -234,8 +235,7 @@ SAMPLERS = [
 ]
 
 
-@pytest.mark.long  # quick: the test above, for eight seeds
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: repr(sampler).replace(" ", ""))
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[0]), ids=lambda sampler: repr(sampler).replace(" ", ""))
 def test_learning_behind_a_gate_copies_neither_the_ring_nor_what_a_sampler_remembers(sampler):
     replay = replay_of(sampler=sampler, length=2048)
     assert_in_place(chunk(replay), replay.init(ROW), KEYS[0], large=2048)

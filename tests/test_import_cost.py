@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 import jaxbuffers as jb
 
 HOST = ("checkpoint", "datasets", "episodes", "host", "loading", "planet", "texts", "trajectories", "inspecting")
@@ -36,6 +38,7 @@ def test_all_names_are_there_and_listed():
     assert all(getattr(jb, name) is getattr(jb, name) for name in jb.__all__)
 
 
+@pytest.mark.long  # quick: all names are there and listed, above
 def test_a_star_brings_all_names():
     assert said("from jaxbuffers import *; print(EpisodeStore.__name__, datasets.__name__)") == [
         "EpisodeStore",

@@ -107,7 +107,9 @@ def test_one_key_and_one_state_can_be_shared_over_a_mapped_axis():
     chex.assert_trees_all_equal(shared, stack([jax.jit(replay.sample)(state, key) for key in keys]))
 
 
-@pytest.mark.parametrize("mode", long_but(["next_step", "same_step", "same_step without final_obs", "disabled"], quick=[0]))
+@pytest.mark.parametrize(
+    "mode", long_but(["next_step", "same_step", "same_step without final_obs", "disabled"], quick=[0])
+)
 def test_a_recorder_under_vmap_equals_a_loop(mode):
     recorder = jb.Recorder(mode.split()[0])
     rng = np.random.default_rng(0)

@@ -4,10 +4,11 @@
 """
 
 from dataclasses import dataclass
+from typing import assert_type
 
 import jax
 import jax.numpy as jnp
-from typing_extensions import assert_type, override
+from typing_extensions import override
 
 import jaxbuffers as jb
 

@@ -55,11 +55,7 @@ OF_SAMPLERS = [
     *of(testing.check_in_place, SAMPLERS, quick=[]),
     *of(testing.check_configuration, SAMPLERS, quick=[7]),
     *of(testing.check_made_by, SAMPLERS, quick=[]),  # quick: tests/states/test_made_by.py
-    *(
-        pair
-        for check in (testing.check_state, testing.check_rows)
-        for pair in of(check, SAMPLERS, quick=[10])
-    ),
+    *(pair for check in (testing.check_state, testing.check_rows) for pair in of(check, SAMPLERS, quick=[10])),
 ]
 
 

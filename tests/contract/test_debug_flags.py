@@ -53,7 +53,9 @@ def constants(jaxpr: Any) -> Iterator[Any]:
 
 
 # Of views one of each kind.
-@pytest.mark.parametrize("part", long_but([*VIEWS, *SAMPLERS], quick=[2, 8, 10, *range(12, 15), *range(16, 30)]), ids=show)
+@pytest.mark.parametrize(
+    "part", long_but([*VIEWS, *SAMPLERS], quick=[2, 8, 10, *range(12, 15), *range(16, 30)]), ids=show
+)
 def test_no_program_has_an_infinity_written_in_it(part):
     replay = replay_of(part)
     state, rows = replay.init(ROW), rows_of(replay)

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from host.staged import bits
-from tier import budget
 from jaxbuffers.errors import ConfigurationError, EmptyReplayError
 
 ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())

@@ -12,7 +12,7 @@ from host.staged import assert_alike, pair
 
 STEPS = budget(60, 400)
 # Those that remember most; test_every_sampler.py has rows in blocks for all.
-SOME = jb.Mix((0.5, jb.RankBased()), (0.25, jb.ByEpisode()), (0.25, jb.Counted(jb.WithoutReplacement())))
+SOME = jb.Mix((0.5, jb.RankBased()), (0.5, jb.WithoutReplacement()))
 ROW = jb.Row(
     obs=jax.ShapeDtypeStruct((2,), jnp.bfloat16),
     action=np.int32,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.windows.queue import QueueState
@@ -21,7 +22,6 @@ from oracle.every import Every
 from oracle.quick import quick_jit
 from oracle.rows import small_row
 from oracle.wrapped import WrappedOracle, core_of, like_of, slots_of
-from tier import budget
 
 LAPS = 3
 CASES = budget(96, 192)

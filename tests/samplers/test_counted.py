@@ -64,9 +64,7 @@ def test_counts_are_those_of_the_batches():
 
 
 @pytest.mark.long  # quick: test_every_sampler.py
-@pytest.mark.parametrize(
-    "sampler", [jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)]
-)
+@pytest.mark.parametrize("sampler", [jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)])
 def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
     (replay, state), (alone, plain) = pairs(jb.Counted(sampler)), pairs(sampler)
     update, update_alone = quick_jit(replay.update), quick_jit(alone.update)

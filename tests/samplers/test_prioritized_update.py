@@ -263,7 +263,7 @@ def test_first_weights_that_float32_cannot_add_up_are_refused(alpha, initial, ep
 
 def test_every_configuration_that_is_taken_gives_every_window_a_weight():
     extremes = [{"alpha": 8, "initial": 500, "eps": 0.01}, {"alpha": 1, "eps": 1e-29}, {"alpha": 1, "eps": 1e6}]
-    for options in budget(extremes[:1], extremes) + [{"initial": 0, "eps": 1e-9}]:
+    for options in [*budget(extremes[:1], extremes), {"initial": 0, "eps": 1e-9}]:
         replay, state = items(jb.Prioritized(**options))
         for zeros in (False, True):
             state = updating(replay)(state, at([2, 3, 4, 5]), jnp.zeros(4, jnp.float32)) if zeros else state

@@ -109,9 +109,8 @@ def test_replicated_arrays_outside_of_jit_are_one_program_too():
 
 
 def test_replicated_arrays_that_no_program_takes_are_told_where_to_go():
-    replay = jb.Replay(32, ENVS, 8)
     with jax.disable_jit(), pytest.raises(ConfigurationError, match=r"add: .*Call it under jax.set_mesh\(mesh\)"):
-        replay.add(replicated(replay.init(ROW)), replicated(rows()))
+        REPLAY.add(replicated(REPLAY.init(ROW)), replicated(rows()))
 
 
 def test_other_errors_stay_what_they_are():
