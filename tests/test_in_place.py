@@ -157,6 +157,7 @@ def test_without_the_fence_the_copies_exist_and_are_found(scanned):
     assert "jb.fence(state, batch)" in str(caught.value)
 
 
+@pytest.mark.long  # quick: the contract counts traces, check_configuration
 def test_a_train_loop_is_traced_once():
     traced = []
 

@@ -57,6 +57,7 @@ def test_64_bit_types_stay_off_outside_and_other_keys_work():
     assert jnp.arange(3.0).dtype == (jnp.float64 if jax.config.jax_enable_x64 else jnp.float32)
 
 
+@pytest.mark.long  # quick: scans and vmap of test_every_sampler.py and of minibatches
 def test_an_order_is_the_same_under_every_transformation():
     key = jax.random.key(5)
     want = permutation(key, 10)

@@ -34,6 +34,7 @@ def windows_of(view, pattern, length=8):
     return replay, state, start[: int(count)].tolist()
 
 
+@pytest.mark.long  # quick: test_legal.py
 @pytest.mark.parametrize(
     "view, pattern, starts",
     long_but(

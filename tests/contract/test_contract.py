@@ -78,7 +78,7 @@ def test_all_samplers_in_one_keep_the_contract(check, put_through):
 OF_VIEWS = [
     *of(testing.check_transforms, VIEWS, quick=[14]),
     *of(testing.check_in_place, VIEWS, quick=[12]),
-    *of(testing.check_configuration, VIEWS, quick=[14]),
+    *of(testing.check_configuration, VIEWS, quick=[]),  # quick: of a sampler, above
     *of(testing.check_state, VIEWS, quick=[13]),
     *of(testing.check_made_by, VIEWS, quick=[]),  # quick: tests/states/test_made_by.py
     *of(testing.check_rows, VIEWS, quick=KINDS),
@@ -90,7 +90,8 @@ def test_every_view_keeps_the_whole_contract(view, check, put_through):
     put_through(check, replay_of(view, jb.Uniform()))
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[12]), ids=show)
+@pytest.mark.long  # quick: check_windows of a sampler, above
+@every_view
 def test_a_priority_reaches_every_window_of_every_view(view):
     replay = replay_of(view, jb.Prioritized())
     testing.check_windows(replay, ROW, rows_for(replay))

@@ -63,7 +63,8 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("names, kinds, order", long_but([*ODD.values()], quick=[0]), ids=ODD)
+@pytest.mark.long  # quick: a mesh of two axes, above
+@pytest.mark.parametrize("names, kinds, order", [*ODD.values()], ids=ODD)
 def test_odd_meshes(names, kinds, order):
     devices = np.array(jax.devices())[order].reshape(2, 2)
     agree(jb.Sharded(whole_of(VIEWS[1], jb.Uniform()), Mesh(devices, names, axis_types=kinds)))
