@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers import testing
@@ -39,7 +39,10 @@ PAIRS += [("Ends", "Newest"), ("Ends", "Backlog"), ("Ends", jb.WithoutReplacemen
 def test_the_view_and_the_samplers_keep_the_contract_with_ours_and_with_each_other(view, sampler):
     view = shown(view)[0](3) if isinstance(view, str) else view
     sampler = shown(sampler)[0]() if isinstance(sampler, str) else sampler
-    testing.check_replay(jb.Replay(capacity=24, num_envs=2, batch_size=3, view=view, sampler=sampler), ROW)
+    replay = jb.Replay(capacity=24, num_envs=2, batch_size=3, view=view, sampler=sampler)
+    some = [testing.check_probability, testing.check_windows, testing.check_rows]
+    for check in budget(some, testing.CONTRACT):
+        check(replay, ROW, testing.numbered_rows(replay, ROW))
 
 
 def test_the_stateful_sampler_draws_from_the_longest_backlog():

@@ -27,7 +27,7 @@ PAGES = [
     "docs/trajectories.md",
     "docs/vmap.md",
 ]
-SLOW = {f"docs/{name}.md" for name in ("in-place", "keeping", "many-devices", "vmap")}
+SLOW = {f"docs/{name}.md" for name in ("batch", "checkpoints", "in-place", "keeping", "loops", "many-devices", "vmap")}
 MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 

@@ -30,7 +30,7 @@ FLOATS = ["float16", "bfloat16", "float32", "float8_e4m3fn", "float8_e5m2"]
 DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint4", "int4", "complex64", *FLOATS]
 if jax.config.jax_enable_x64:
     DTYPES += WIDE
-OF_EACH_SIZE = {"bool", "int8", "uint16", "float32", "int4", "complex64", *WIDE}
+OF_EACH_SIZE = {"uint16", "int4", "complex64", *WIDE}  # "beside" has one byte, floats below four, flags are bools
 ENVS, LENGTH = 2, 4
 VERBS = "add", "sample", "update", "get"
 layouts = pytest.mark.parametrize("layout", long_but(["flat", "tiled"], quick=[0]))  # see "both layouts" below
@@ -123,7 +123,7 @@ def test_floats_that_compare_oddly_keep_their_bits(dtype):
 
 @layouts
 @pytest.mark.parametrize("more", long_but([-1, 0, 1, 2, 4], quick=[1, 2]))
-@pytest.mark.parametrize("dtype", ["uint8", "bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", long_but(["uint8", "bfloat16", "float32"], quick=[0, 2]))
 def test_leaves_around_the_packing_limit_come_back_bit_for_bit(dtype, more, layout):
     shape = (packing.SMALL // np.dtype(dtype).itemsize + more,)
     rows = patterns(dtype, (LENGTH, ENVS, *shape))
@@ -191,7 +191,7 @@ ROWS = {
 }
 
 
-@pytest.mark.parametrize("kind", long_but([*ROWS], quick=[1, 3, 4, 5]))
+@pytest.mark.parametrize("kind", long_but([*ROWS], quick=[1, 4, 5]))
 def test_rows_of_any_container_come_back_as_they_went_in(kind):
     obs, reward = jnp.asarray(patterns("uint8", (LENGTH, ENVS, 5))), jnp.asarray(patterns("float32", (LENGTH, ENVS)))
     rows = ROWS[kind](obs, reward)
@@ -209,7 +209,7 @@ def test_rows_of_any_container_come_back_as_they_went_in(kind):
         same_bits(got, expected)
 
 
-@pytest.mark.parametrize("kind", ["named tuple", "chex dataclass", "flax dataclass"])
+@pytest.mark.parametrize("kind", long_but(["named tuple", "chex dataclass", "flax dataclass"], quick=[1]))
 def test_fields_of_any_container_are_written_back_by_name(kind):
     obs, reward = zeros((LENGTH, ENVS, 5), jnp.uint8), zeros((LENGTH, ENVS))
     replay, state, _ = through(ROWS[kind](obs[0, 0], reward[0, 0]), ROWS[kind](obs, reward))

@@ -28,7 +28,7 @@ def kept(score, fraction, mask):
 
 
 @given(rows=st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=9), tenths=st.integers(1, 10))
-@settings(max_examples=budget(10, 150), deadline=None)
+@settings(max_examples=budget(5, 150), deadline=None)
 def test_the_top_quantile_is_that_of_a_sort(rows, tenths):
     score, mask = map(list, zip(*rows, strict=True))
     got = filters.top_quantile(np.float32(score), tenths / 10, np.array(mask))
@@ -60,7 +60,7 @@ def test_narrow_floats_without_an_infinity_too(dtype):
     begins=st.booleans(),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=budget(15, 100), deadline=None)
+@settings(max_examples=budget(10, 100), deadline=None)
 def test_trajectory_returns_are_those_of_episodes_cut_in_python(ends, begins, seed):
     steps = 12  # one shape, one trace: what is left over is an episode that does not end
     ends = ends + [""] * (steps - len(ends))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.testing import assert_gated, assert_in_place
@@ -66,7 +66,7 @@ def test_adds_counts_the_calls_whatever_their_masks_and_nothing_else():
 
 
 def test_adds_stays_at_the_largest_number_instead_of_going_round():
-    replay = replay_of()
+    replay = replay_of(jb.Items())
     state = replace(replay.init(ROW), adds=jnp.int32(2**31 - 3))
     found = []
     for _ in range(4):
@@ -182,6 +182,7 @@ def test_gated_by_what_depends_on_a_mask_it_loses_it(gate):
         assert_gated(training(gate), KEYS)
 
 
+@pytest.mark.long  # a promise of JAX; quick: that the gate is kept, above and below
 def test_a_vmapped_loop_learns_the_same_with_either_gate():
     """A gate that opens at the same step for all seeds, once as one number and once as one of each."""
 
@@ -224,22 +225,17 @@ def test_states_that_go_from_call_to_call_keep_the_gate_if_adds_has_no_axis(apar
 
 SAMPLERS = [
     jb.Prioritized(),
-    *(
-        pytest.param(sampler, marks=pytest.mark.long)
-        for sampler in (
-            jb.Uniform(),
-            jb.RankBased(),
-            jb.Recent(half_life=100),
-            jb.ByEpisode(),
-            jb.WithoutReplacement(),
-            jb.Counted(jb.Prioritized()),
-            jb.OnlineFirst(jb.Prioritized()),
-        )
-    ),
+    jb.Uniform(),
+    jb.RankBased(),
+    jb.Recent(half_life=100),
+    jb.ByEpisode(),
+    jb.WithoutReplacement(),
+    jb.Counted(jb.Prioritized()),
+    jb.OnlineFirst(jb.Prioritized()),
 ]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: repr(sampler).replace(" ", ""))
+@pytest.mark.parametrize("sampler", long_but(SAMPLERS, quick=[0]), ids=lambda sampler: repr(sampler).replace(" ", ""))
 def test_learning_behind_a_gate_copies_neither_the_ring_nor_what_a_sampler_remembers(sampler):
     replay = replay_of(sampler=sampler, length=2048)
     assert_in_place(chunk(replay), replay.init(ROW), KEYS[0], large=2048)

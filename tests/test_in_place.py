@@ -99,7 +99,8 @@ def sample_then_add(replay, fence):
     return train
 
 
-@views
+@pytest.mark.long  # quick: the loop below, and blocks of rows in test_in_place_orders.py
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: repr(view).replace(" ", ""))
 def test_add_of_one_row_and_of_many_keeps_every_buffer(view):
     replay = replay_of(view)
     assert_in_place(replay.add, replay.init(ROW), zeros(ENVS))
@@ -156,6 +157,7 @@ def test_without_the_fence_the_copies_exist_and_are_found(scanned):
     assert "jb.fence(state, batch)" in str(caught.value)
 
 
+@pytest.mark.long  # quick: the contract counts traces, check_configuration
 def test_a_train_loop_is_traced_once():
     traced = []
 

@@ -103,7 +103,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["insert", "sample"]), st.integers(0,
 RATIOS = st.fractions(min_value=Fraction(1, 50), max_value=20, max_denominator=50)
 
 
-@settings(max_examples=budget(10, 60), deadline=None)
+@settings(max_examples=budget(6, 60), deadline=None)
 @given(ratio=RATIOS, min_size=st.integers(1, 20), stretch=st.fractions(1, 4, max_denominator=7), calls=CALLS)
 def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretch, calls):
     tolerance = max(1, ratio) * stretch
@@ -115,7 +115,7 @@ def test_any_calls_allowed_or_not_leave_the_exact_counts(ratio, min_size, stretc
     agree(limiter, state, oracle, most=2)
 
 
-@settings(max_examples=budget(10, 60), deadline=None)
+@settings(max_examples=budget(6, 60), deadline=None)
 @given(
     ratio=RATIOS,
     min_size=st.integers(1, 20),

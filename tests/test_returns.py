@@ -22,7 +22,7 @@ def with_numbers(function):
 
 
 jitted = {name: with_numbers(getattr(returns, name)) for name in returns.__all__}
-any_case = settings(max_examples=budget(8, 80), deadline=None)
+any_case = settings(max_examples=budget(5, 80), deadline=None)
 close = partial(np.testing.assert_allclose, rtol=3e-6, atol=3e-6)
 
 

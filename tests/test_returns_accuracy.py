@@ -58,7 +58,7 @@ def column_of_5(function):
 GAMMAS = [*((gamma, jax.jit) for gamma in (0.0, 0.99, 0.9999, 1.0)), (0.9999, quick_jit), (0.9999, column_of_5)]
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", long_but([*CASES.values()], quick=[1]), ids=CASES)
 @pytest.mark.parametrize("gamma, compiled", long_but(GAMMAS, quick=[5]))
 def test_20000_steps_are_rounded_once(case, gamma, compiled):
     reward, value, next_value, terminated, truncated = case()
@@ -116,7 +116,7 @@ def test_n_step_returns_of_20000_steps():
     rounded_once(got, r + 0.99 * after)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32])
+@pytest.mark.parametrize("dtype", long_but([np.float16, ml_dtypes.bfloat16, np.float32], quick=[1]))
 def test_narrow_floats_are_rounded_once_too(dtype):
     reward, value, next_value, *flags = rollout(2000, ends=0.002)
     narrow = [x.astype(dtype) for x in (reward, value, next_value)]

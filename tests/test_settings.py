@@ -171,6 +171,7 @@ def test_the_checks_find_what_they_are_for():
             jax.jit(lambda zero: zero / zero)(zero)
 
 
+@pytest.mark.long  # quick: tests/host/test_refusals.py draws with every kind of key
 def test_rbg_keys_draw_rows_that_are_where_the_index_says():
     """Their draws are other ones, on every kind of device, so there is nothing to compare them with."""
     keys, raw_keys = typed("rbg"), raw("rbg")

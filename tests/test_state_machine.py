@@ -173,7 +173,8 @@ def same(one, other):
     return one.keys() == other.keys() and all(np.array_equal(one[path], other[path]) for path in one)
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[1, 2, 3]), ids=str)
+# Verbs do not know the view: one whose windows are queued.
+@pytest.mark.parametrize("view", long_but(VIEWS, quick=[2]), ids=str)
 def test_any_order_of_verbs_agrees_with_the_oracle(view):
     machine = type("Machine", (Machine,), {"view": view})
     run_state_machine_as_test(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import quick_jit
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -87,13 +88,16 @@ def test_priorities_are_a_histogram_of_the_legal_windows():
 
 @pytest.mark.parametrize(
     "sampler, names",
-    [
-        (jb.RankBased(), {"ranks", "stale", "refused"}),
-        (jb.WithoutReplacement(), {"to_come", "waiting"}),
-        (jb.OnlineFirst(jb.Prioritized()), {"queued", "missed", "then/priorities", "then/highest"}),
-        (jb.Counted(jb.WithoutReplacement()), {"uses", "mean_uses", "counted/to_come"}),
-        (jb.Uniform(), set()),
-    ],
+    long_but(
+        [
+            (jb.RankBased(), {"ranks", "stale", "refused"}),
+            (jb.WithoutReplacement(), {"to_come", "waiting"}),
+            (jb.OnlineFirst(jb.Prioritized()), {"queued", "missed", "then/priorities", "then/highest"}),
+            (jb.Counted(jb.WithoutReplacement()), {"uses", "mean_uses", "counted/to_come"}),
+            (jb.Uniform(), set()),
+        ],
+        quick=[0, 3],
+    ),
     ids=lambda x: type(x).__name__,
 )
 def test_each_sampler_reports_what_it_remembers_as_arrays(sampler, names):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, fits, quick_jit
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.numerics.random_bits import below, bits64
@@ -152,6 +152,7 @@ def test_draws_of_different_keys_are_independent():
     fits(joint(one, other, cells), flat(cells**2), {"one in 20 draws is the other key's": same})
 
 
+@pytest.mark.long  # quick: tests/contract/test_contract.py
 def test_equal_keys_give_equal_batches():
     replay, state = filled(jb.Transitions(), 16, 2, steps=40)
     one, other = (draw(replay, state, jax.random.key(6)) for _ in range(2))
@@ -159,7 +160,7 @@ def test_equal_keys_give_equal_batches():
 
 
 def test_probability_is_one_over_the_number_of_legal_windows():
-    for view in (jb.Items(), jb.Transitions(2), jb.Sequences(3, "within")):
+    for view in budget((jb.Sequences(3, "within"),), (jb.Items(), jb.Transitions(2), jb.Sequences(3, "within"))):
         replay, state = filled(view, 16, 3, steps=50)
         batch = draw(replay, state, jax.random.key(7))
         want = np.float32(1) / np.float32(len(legal_windows(replay, state)))

@@ -58,6 +58,7 @@ def each(verb, *stacked):
     return stack([verb(*args) for args in zip(*map(unstack, stacked), strict=True)])
 
 
+@pytest.mark.long  # quick: the lives of samplers/test_every_sampler.py are mapped, and its oracle knows nothing of it
 @views
 def test_every_verb_under_vmap_equals_a_loop(view):
     replay = replay_of(view)
@@ -106,7 +107,9 @@ def test_one_key_and_one_state_can_be_shared_over_a_mapped_axis():
     chex.assert_trees_all_equal(shared, stack([jax.jit(replay.sample)(state, key) for key in keys]))
 
 
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "same_step without final_obs", "disabled"])
+@pytest.mark.parametrize(
+    "mode", long_but(["next_step", "same_step", "same_step without final_obs", "disabled"], quick=[0])
+)
 def test_a_recorder_under_vmap_equals_a_loop(mode):
     recorder = jb.Recorder(mode.split()[0])
     rng = np.random.default_rng(0)

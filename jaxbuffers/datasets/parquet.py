@@ -9,11 +9,10 @@ import numpy as np
 
 from jaxbuffers.checks import positive
 from jaxbuffers.datasets.imported import needed
-from jaxbuffers.episodes.reading import row_of
 from jaxbuffers.episodes.store import EpisodeStore
 from jaxbuffers.episodes.where import chosen, metadata_of
 from jaxbuffers.errors import ConfigurationError, DtypeError, EmptyReplayError, MissingFieldError, StructureError
-from jaxbuffers.row import RowSpec, field, paths_of
+from jaxbuffers.row import RowSpec, field, paths_of, row_of
 
 AT_ONCE = 2**16  # rows of a group in the file, or fewer
 LARGE = 2**26  # bytes of a group from which it is written

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tier import budget
 
-KILLS = budget(12, 250)
+KILLS = budget(8, 250)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")

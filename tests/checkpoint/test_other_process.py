@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import numpy as np, jaxbuffers as jb
@@ -30,6 +32,7 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
 
 
+@pytest.mark.long  # quick: ids in test_tables.py, a fresh process in tests/loading/test_going_on.py
 def test_a_run_that_is_resumed_in_another_process_ends_as_the_uninterrupted_one(tmp_path):
     whole = run(tmp_path, 0, 20)
     assert run(tmp_path, 10, 20) == whole

@@ -16,7 +16,7 @@ from .catalog import EVERYTHING, ROW, SAMPLERS, VIEWS, replay_of, rows_for, show
 
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS, ids=show)
 every_view = pytest.mark.parametrize("view", VIEWS, ids=show)
-KINDS = [0, 2, 5, 8, 10, 12, 13, 14]  # one view of every kind; their other options are long
+KINDS = [8, 12, 14]  # one view of every way to read; test_exhaustive.py and its twin of wrapped views have the others
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +48,14 @@ def of(check, values, quick):
 # which windows they point at. test_can_sample.py and tests/test_in_place_orders.py have one around others. So the one
 # that remembers most stands for the others here; each by itself is long.
 OF_SAMPLERS = [
-    *of(testing.check_probability, SAMPLERS, quick=[1]),
+    *of(testing.check_probability, SAMPLERS, quick=[]),
     *of(testing.check_can_sample, SAMPLERS, quick=[]),
     *of(testing.check_windows, SAMPLERS, quick=[10]),
     *of(testing.check_transforms, SAMPLERS, quick=[]),
     *of(testing.check_in_place, SAMPLERS, quick=[]),
     *of(testing.check_configuration, SAMPLERS, quick=[7]),
-    *(
-        pair
-        for check in (testing.check_state, testing.check_made_by, testing.check_rows)
-        for pair in of(check, SAMPLERS, quick=[10])
-    ),
+    *of(testing.check_made_by, SAMPLERS, quick=[]),  # quick: tests/states/test_made_by.py
+    *(pair for check in (testing.check_state, testing.check_rows) for pair in of(check, SAMPLERS, quick=[10])),
 ]
 
 
@@ -81,9 +78,9 @@ def test_all_samplers_in_one_keep_the_contract(check, put_through):
 OF_VIEWS = [
     *of(testing.check_transforms, VIEWS, quick=[14]),
     *of(testing.check_in_place, VIEWS, quick=[12]),
-    *of(testing.check_configuration, VIEWS, quick=[14]),
+    *of(testing.check_configuration, VIEWS, quick=[]),  # quick: of a sampler, above
     *of(testing.check_state, VIEWS, quick=[13]),
-    *of(testing.check_made_by, VIEWS, quick=[13]),
+    *of(testing.check_made_by, VIEWS, quick=[]),  # quick: tests/states/test_made_by.py
     *of(testing.check_rows, VIEWS, quick=KINDS),
 ]
 
@@ -93,7 +90,8 @@ def test_every_view_keeps_the_whole_contract(view, check, put_through):
     put_through(check, replay_of(view, jb.Uniform()))
 
 
-@pytest.mark.parametrize("view", long_but(VIEWS, quick=[8, 12]), ids=show)
+@pytest.mark.long  # quick: check_windows of a sampler, above
+@every_view
 def test_a_priority_reaches_every_window_of_every_view(view):
     replay = replay_of(view, jb.Prioritized())
     testing.check_windows(replay, ROW, rows_for(replay))
@@ -114,7 +112,7 @@ def test_every_view_with_every_sampler_shows_only_rows_that_were_added(view, sam
 
 # What is different without an environment axis is in the verbs: one sampler, made of several, shows it.
 @pytest.mark.parametrize(
-    "check", long_but([testing.check_rows, testing.check_transforms, testing.check_windows], quick=[0, 2])
+    "check", long_but([testing.check_rows, testing.check_transforms, testing.check_windows], quick=[0])
 )
 def test_a_single_stream_without_an_environment_axis_is_added_drawn_and_read(check):
     replay = jb.Replay(capacity=9, num_envs=None, batch_size=3, view=VIEWS[2], sampler=SAMPLERS[11])

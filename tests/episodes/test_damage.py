@@ -11,7 +11,7 @@ from tier import budget
 import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW_BYTES, Model, opened, rows, temporary
 
-CASES = budget(300, 6000)
+CASES = budget(200, 6000)
 
 
 @pytest.fixture(scope="module", params=["closed", "killed"])

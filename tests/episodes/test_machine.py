@@ -13,7 +13,7 @@ import jaxbuffers as jb
 from episodes.model import COLUMNS, ROW, ROW_BYTES, Model, check_rows, rows, temporary
 
 LENGTHS = st.sampled_from([1, 2, 3, 9, 30, 70])
-EXAMPLES, STEPS = budget((25, 25), (400, 60))
+EXAMPLES, STEPS = budget((15, 25), (400, 60))
 
 
 class Machine(RuleBasedStateMachine):

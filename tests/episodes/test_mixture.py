@@ -25,7 +25,7 @@ def ring_of(rows, view=None):
     return buffer
 
 
-@settings(max_examples=budget(200, 2000), deadline=None)
+@settings(max_examples=budget(100, 2000), deadline=None)
 @given(
     weights=st.lists(st.integers(0, 20), min_size=1, max_size=5).filter(any),
     size=st.integers(1, 40),

@@ -26,7 +26,7 @@ def same(store, episodes):
             assert (store.texts.lookup(found) if name == "said" else found) == [row[name] for row in expected]
 
 
-@settings(max_examples=budget(60, 1500), deadline=None)
+@settings(max_examples=budget(40, 1500), deadline=None)
 @given(st.data(), st.integers(1, 4), st.sampled_from(["truncate", "drop"]))
 def test_a_writer_is_a_loop(data, streams, how):
     store, steps = jb.EpisodeStore(row=ROW, segment_bytes=200), []

@@ -1,4 +1,4 @@
-"""What the tests of signals and forks do in processes of their own: ``processes.py <work> <argument>``."""
+"""What the tests of signals and forks do in other processes: ``processes.py <interrupts>``, and `fork`."""
 
 import os
 import signal
@@ -57,8 +57,8 @@ def interrupt(times):
             print(type(error).__name__, flush=True)
 
 
-def fork(_):
-    """Use a buffer in a forked process, while a thread of the first one is inside of a call."""
+def fork():
+    """Use a buffer in a forked process, while a thread of the first one is inside of a call; return what came of it."""
     buffer = shell()
     buffer.insert(mission="a", notes=[], reward=0)
     inside, leave = threading.Event(), threading.Event()
@@ -73,6 +73,7 @@ def fork(_):
     inside.wait()
     child = os.fork()
     if not child:
+        signal.alarm(60)  # ends it where it hangs
         uses = (
             lambda: buffer.insert(mission="b", notes=[], reward=1),
             buffer.sample,
@@ -83,18 +84,20 @@ def fork(_):
             lambda: buffer.state,
         )
         refused = 0
-        for use in uses:
-            try:
-                use()
-            except jb.errors.WrongProcessError:
-                refused += 1
-        os._exit(refused - len(uses))
+        try:
+            for use in uses:
+                try:
+                    use()
+                except jb.errors.WrongProcessError:
+                    refused += 1
+        finally:
+            os._exit(refused - len(uses))
     _, status = os.waitpid(child, 0)
     leave.set()
     thread.join()
     buffer.insert(mission="b", notes=[], reward=1)
-    print("refused there" if status == 0 else status, len(buffer), "here")
+    return "refused there" if status == 0 else status, len(buffer)
 
 
 if __name__ == "__main__":
-    {"interrupt": interrupt, "fork": fork}[sys.argv[1]](sys.argv[2])
+    interrupt(sys.argv[1])

@@ -102,7 +102,8 @@ def test_arrays_and_lists_can_be_written_to_and_are_of_their_own():
     said = jb.WindowDataset(simple())
     said[0]["notes"][0] = "changed"
     assert said[0]["notes"] == ["n", "n", None]
-    for dataset in (jb.WindowDataset(filled("pad", "uniform")), jb.BatchDataset([filled("pad", "uniform").sample()])):
+    buffer = filled("pad", "uniform")
+    for dataset in (jb.WindowDataset(buffer), jb.BatchDataset([buffer.sample()])):
         first = dataset[0]["obs.image"].copy()
         dataset[0]["obs.image"][...] = 77
         np.testing.assert_array_equal(dataset[0]["obs.image"], first)

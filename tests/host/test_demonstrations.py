@@ -170,7 +170,9 @@ def test_features_continue_by_value():
         demos.insert_trajectory([*steps[:2], steps[2] | {"image_features": np.float32([np.nan, 0, 0, 0])}])
 
 
-@pytest.mark.parametrize("size, shape", [((4,), (4,)), (4, (4,)), ((2, np.int64(3)), (2, 3)), ((), ())])
+@pytest.mark.parametrize(
+    "size, shape", long_but([((4,), (4,)), (4, (4,)), ((2, np.int64(3)), (2, 3)), ((), ())], quick=[2, 3])
+)
 def test_a_shape_declares_features_of_float32(size, shape):
     demos = jb.Demonstrations(4, size)
     features = np.full(shape, 7, np.float32)

@@ -111,6 +111,7 @@ def test_what_comes_back_is_what_went_in(view, sampler):
     assert buffer.sweep() == 3 * 6
 
 
+@pytest.mark.long  # quick: samplers/test_without_replacement.py; a shell adds nothing to it
 def test_an_epoch_shows_every_transition_once():
     buffer = filled("transitions", "epochs")
     count = buffer.count()
@@ -163,7 +164,7 @@ def test_a_priority_for_a_sampler_that_takes_none():
         buffer.update(buffer.sample().index, priority=np.ones(BATCH, np.float32))
 
 
-@pytest.mark.parametrize("view", ["transitions", "pad"])
+@pytest.mark.parametrize("view", long_but(["transitions", "pad"], quick=[1]))
 def test_an_index_goes_stale_when_its_rows_are_overwritten(view):
     buffer = filled(view, "prioritized")
     batch, priority = buffer.sample(), np.ones(BATCH, np.float32)

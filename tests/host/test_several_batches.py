@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from tier import budget
 
 import jaxbuffers as jb
 from host.staged import bits
@@ -12,7 +13,7 @@ ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
 
 
 def test_several_batches_are_those_of_as_many_calls():
-    sampler = jb.Mix((0.5, jb.Prioritized()), (0.5, jb.Uniform()))
+    sampler = budget(jb.Prioritized(), jb.Mix((0.5, jb.Prioritized()), (0.5, jb.Uniform())))
     replay = jb.Replay(capacity=64, num_envs=2, batch_size=6, view=jb.Sequences(3), sampler=sampler)
     one, other = (jb.HostReplay(replay, {"x": np.float32}, seed=3) for _ in range(2))
     for buffer in (one, other):

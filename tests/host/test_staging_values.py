@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tier import budget
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from host.staged import assert_alike, pair
@@ -28,7 +28,7 @@ def whatever(dice, dtype, shape):
     return np.frombuffer(dice.bytes(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
 
 
-@pytest.mark.parametrize("num_envs", [None, 2])
+@pytest.mark.parametrize("num_envs", long_but([None, 2], quick=[1]))
 def test_every_kind_of_leaf_arrives_bit_for_bit(num_envs):
     """Scalars, small leaves of odd sizes and large ones of every dtype, in containers and in a flat dict."""
     small = {name: jax.ShapeDtypeStruct((3,), dtype) for name, dtype in KINDS.items()}
@@ -68,7 +68,7 @@ def scalars():
     return {name: pair(replay, {"x": KINDS[name]}) for name in ("float32", "int32", "uint8", "bool", "bfloat16")}
 
 
-@settings(max_examples=budget(150, 1500), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=budget(80, 1500), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(value=VALUES, name=st.sampled_from(["float32", "int32", "uint8", "bool", "bfloat16"]))
 def test_one_number_is_taken_or_refused_as_without_waiting(scalars, value, name):
     staged, single = scalars[name]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from contract.catalog import VIEWS, at_goal, show
 from episodes.twins import same, twins
+from tier import long_but
 
 import jaxbuffers as jb
 from jaxbuffers.episodes import EpisodesByLength, ShuffledEpochs, UniformWindows
@@ -39,7 +40,7 @@ SOME = [VIEWS[0], VIEWS[-1], jb.FrameStack(jb.Items(), 3), jb.Episodes(9)]
 AWAY = jb.Hindsight(jb.Transitions(), at_goal, "future", 1.0, **GOALS)
 
 
-@pytest.mark.parametrize("view", [*SOME, AWAY], ids=show)
+@pytest.mark.parametrize("view", long_but([*SOME, AWAY], quick=[1, 3]), ids=show)  # goals, and whole episodes
 def test_every_view_reads_what_it_reads_of_the_store(view):
     store = twins(view).store
     steps = StoreSteps(store, view, 6, seed=1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tier import budget
 
 import jaxbuffers as jb
 from jaxbuffers.windows.queue import QueueState
@@ -23,7 +24,7 @@ from oracle.rows import small_row
 from oracle.wrapped import WrappedOracle, core_of, like_of, slots_of
 
 LAPS = 3
-CASES = 192
+CASES = budget(96, 192)
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,12 @@ def rows_of(pattern, reward=None):
 
 def read_all(view, rows, length=8):
     """Every legal window of one stream, oldest first: a `Batch` without the padding."""
-    assert len(jax.tree.leaves(rows)[0]) > 0
-    batch = jax.tree.map(np.asarray, _reading(jb.Replay(length, None, length, view, Every()))(rows))
+    count = len(jax.tree.leaves(rows)[0])
+    assert count > 0
+    steps = -(-count // 8) * 8  # one program for all patterns of up to so many rows
+    rows = jax.tree.map(lambda x: np.concatenate([x, np.zeros((steps - count, *x.shape[1:]), x.dtype)]), rows)
+    read = _reading(jb.Replay(length, None, length, view, Every()))
+    batch = jax.tree.map(np.asarray, read(rows, np.arange(steps) < count))
     real = batch.probability > 0
     major = getattr(core_of(view), "time_major", False)
     data, index = jax.tree.map(lambda x: (np.swapaxes(x, 0, 1) if major else x)[real], (batch.data, batch.index))
@@ -41,9 +45,9 @@ def read_all(view, rows, length=8):
 
 @functools.cache
 def _reading(replay):
-    def read(rows):
+    def read(rows, mask):
         empty = replay.init(jax.tree.map(lambda x: x[0], rows))
-        state, _ = jax.lax.scan(lambda state, row: (replay.add(state, row), None), empty, rows)
+        state, _ = jax.lax.scan(lambda state, row: (replay.add(state, *row), None), empty, (rows, mask))
         return replay.sample(state, jax.random.key(0))
 
     return quick_jit(read)

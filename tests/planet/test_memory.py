@@ -50,7 +50,7 @@ HISTORIES = st.lists(st.integers(1, 7), min_size=1, max_size=10)
 
 
 @given(LIMITS, HISTORIES)
-@settings(max_examples=budget(25, 200), deadline=None)
+@settings(max_examples=budget(15, 200), deadline=None)
 def test_what_is_kept_and_drawn_is_what_lists_would(limits, history):
     memory, lists = jb.planet.Memory(*limits), ListMemory(*limits)
     for number, steps in enumerate(history):

@@ -24,7 +24,7 @@ def written(steps, rollout=None):
 
 
 @given(steps=st.lists(st.integers(0, 3), max_size=8))
-@settings(max_examples=budget(20, 60), deadline=None)
+@settings(max_examples=budget(12, 60), deadline=None)
 def test_any_order_of_writes_gets_the_right_verdict(steps):
     rollout, state = written(steps)
     missing = sorted(set(range(4)) - set(steps))
@@ -167,7 +167,7 @@ def test_environments_can_be_sharded():
 
 
 @given(steps=st.integers(1, 5), envs=st.integers(1, 5), shape=st.sampled_from([(), (3,), (2, 2)]))
-@settings(max_examples=budget(6, 40), deadline=None)
+@settings(max_examples=budget(4, 40), deadline=None)
 def test_unflatten_undoes_flatten(steps, envs, shape):
     tree = {"a": np.random.default_rng(0).normal(size=(steps, envs, *shape)), "b": np.arange(steps * envs)}
     tree = jax.tree.map(jnp.asarray, {"a": tree["a"].astype(np.float32), "b": tree["b"].reshape(steps, envs)})

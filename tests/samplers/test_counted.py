@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import drawn, filled, quick_jit, told_apart
-from tier import long_but
 
 import jaxbuffers as jb
 
@@ -64,9 +63,8 @@ def test_counts_are_those_of_the_batches():
     assert uses(state) == np.where([True, False, True, True, True, True, False], want[3:], -1).tolist()
 
 
-@pytest.mark.parametrize(
-    "sampler", long_but([jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)], quick=[0])
-)
+@pytest.mark.long  # quick: test_every_sampler.py
+@pytest.mark.parametrize("sampler", [jb.Prioritized(alpha=1.0, eps=0.1), jb.WithoutReplacement(), jb.Recent(horizon=4)])
 def test_the_sampler_inside_draws_and_learns_as_if_alone(sampler):
     (replay, state), (alone, plain) = pairs(jb.Counted(sampler)), pairs(sampler)
     update, update_alone = quick_jit(replay.update), quick_jit(alone.update)

@@ -38,8 +38,8 @@ from .catalog import (
 
 # OnlineFirst cannot be given a clock that is about to wrap: it counts its free rows from time 0 on.
 LATE = tuple(sampler for sampler in SAMPLERS if isinstance(sampler, jb.OnlineFirst))
-# In the quick tier these are seen inside of `Counted` and `Mix` alone.
-INSIDE = budget((*INDEPENDENT[1:4], INDEPENDENT[6], jb.WithoutReplacement()), ())
+# In the quick tier these are seen inside of `Counted` and `Mix` alone, and `Weighted` with replacement.
+INSIDE = budget((*INDEPENDENT[1:4], INDEPENDENT[6], jb.WithoutReplacement(), SAMPLERS[9]), ())
 EARLY = tuple(sampler for sampler in SAMPLERS if sampler not in (*LATE, *INSIDE))
 
 

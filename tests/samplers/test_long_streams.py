@@ -80,15 +80,17 @@ def test_an_episode_as_long_as_the_clock_goes_round_is_not_taken_for_the_next_on
     replay = jb.Replay(LENGTH, None, 4, sampler=jb.ByEpisode())
     rows = jax.tree.map(lambda x: x[:, 0], told_apart(16, first=[0, 5, 13]))
     add = quick_jit(replay.add)
-    state = add(replay.init(jax.tree.map(lambda x: x[0], rows)), jax.tree.map(lambda x: x[:8], rows))
-    state = later(add(state, jax.tree.map(lambda x: x[8:13], rows)), CYCLE - 8)
-    assert int(state.ring.time[0]) == 5  # when the running episode began, by the clock
-    state = add(state, jax.tree.map(lambda x: x[13:], rows))
+    state = replay.init(jax.tree.map(lambda x: x[0], rows))
+    for t in range(16):
+        if t == 13:
+            state = later(state, CYCLE - 8)
+            assert int(state.ring.time[0]) == 5  # when the running episode began, by the clock
+        state = add(state, jax.tree.map(lambda x, t=t: x[t], rows))
     got = likely(replay, state, [0, 4, 5, 6, 7])
     np.testing.assert_allclose(got, [1 / 10, 1 / 10, 1 / 6, 1 / 6, 1 / 6], rtol=1e-6)
 
 
-@pytest.mark.parametrize("quarters", long_but(range(6), quick=[0, 4, 5]))
+@pytest.mark.parametrize("quarters", long_but(range(6), quick=[5]))
 def test_new_windows_are_drawn_first_after_any_number_of_rows_without_a_window(quarters):
     """Episodes of one row have no transition; the clock goes round once in four quarters."""
     replay = jb.Replay(LENGTH, None, 2, jb.Transitions(), jb.OnlineFirst())

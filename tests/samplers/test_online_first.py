@@ -59,8 +59,8 @@ KINDS = ["mixed", "one endless episode", "streams of all ages", "one-step episod
 EVERY = [(view, kind) for view in VIEWS for kind in KINDS]
 
 
-# In the quick tier three views, each with another kind of life.
-@pytest.mark.parametrize("view, kind", long_but(EVERY, quick=[5, 15, 16]), ids=name)
+# Other views and lives: test_every_sampler.py, and the tests below.
+@pytest.mark.parametrize("view, kind", long_but(EVERY, quick=[5]), ids=name)
 def test_every_new_window_comes_once_oldest_first_while_rows_come_and_go(view, kind):
     replay = jb.Replay(27, 3, 4, view, jb.OnlineFirst())
     steps, online, seen = 40, 0, []
@@ -114,6 +114,7 @@ def test_the_queue_comes_first_and_the_other_sampler_fills_the_batch():
     assert int(state.sampler.missed) == 0
 
 
+@pytest.mark.long  # quick: the lives above, and those of test_every_sampler.py
 def test_a_batch_takes_as_many_as_it_has_places_and_the_next_goes_on():
     replay, state = triples(12, 1)
     for want in (0, 3, 6, 9):
@@ -125,6 +126,7 @@ def test_a_batch_takes_as_many_as_it_has_places_and_the_next_goes_on():
     np.testing.assert_array_equal(drawn(replay, state).probability, [np.float32(0.1)])
 
 
+@pytest.mark.long  # quick: the lives above, and those of test_every_sampler.py
 def test_a_report_of_one_batch_twice_lets_go_of_it_once():
     replay, state = triples(12, 2)
     index = jax.tree.map(jnp.asarray, drawn(replay, state).index)

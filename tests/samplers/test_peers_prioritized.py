@@ -179,6 +179,7 @@ def test_no_draw_lies_past_the_last_row(rows):
         state = update(state, batch.index, jnp.asarray(np.float32(1 / 3) * (1 + time % 5).astype(np.float32)))
 
 
+@pytest.mark.long  # quick: how many levels are walked, in test_sum_tree.py
 @pytest.mark.usefixtures("readable")
 def test_work_grows_with_the_logarithm_of_the_capacity():
     # The time of their draws grows with the storage: 4.8 ms at 5 million steps, 1.65 s at 346 million.

@@ -90,7 +90,7 @@ def test_independent_draws_of_one_batch_are_independent():
         fits(np.bincount(first * len(one) + second, minlength=len(null)), null, {"one in 20 repeats": again})
 
 
-@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("stratified", long_but([False, True], quick=[1]))
 def test_probability_is_the_share_of_the_total_weight(stratified):
     sampler = jb.Prioritized(alpha=0.7, eps=0.01, stratified=stratified)
     replay, state = kept(sampler)
@@ -101,6 +101,7 @@ def test_probability_is_the_share_of_the_total_weight(stratified):
     assert batch.valid
 
 
+@pytest.mark.long  # quick: the test above, and test_every_sampler.py, where all are compared
 def test_the_probability_of_every_window_adds_up_to_one():
     replay, state = kept(jb.Prioritized(alpha=0.7, eps=0.01))
     other = replace(replay, sampler=Every())
@@ -112,6 +113,7 @@ def test_the_probability_of_every_window_adds_up_to_one():
     np.testing.assert_allclose(np.asarray(got, np.float64).sum(), 1, rtol=1e-6)
 
 
+@pytest.mark.long  # quick: another alpha, above
 def test_alpha_zero_is_uniform_whatever_the_priorities():
     replay, state = kept(jb.Prioritized(alpha=0.0, stratified=False))
     batch = drawn(replay, state, seed=3, size=40_000)
@@ -144,7 +146,7 @@ def test_a_new_window_gets_the_highest_priority_so_far_and_one_at_first():
     np.testing.assert_allclose(weights(state, range(7)), [1, 0.5, 1, 7, 7, 3, 7], rtol=1e-6)
 
 
-@pytest.mark.parametrize("initial", [2.0, 3, 0])
+@pytest.mark.parametrize("initial", long_but([2.0, 3, 0], quick=[1, 2]))
 def test_a_new_window_gets_the_configured_priority_whatever_was_sent(initial):
     sampler = jb.Prioritized(alpha=1.0, eps=0.5, initial=initial)
     state = one_at_a_time(sampler, [None, 0.5, None, 7.0])
@@ -161,7 +163,7 @@ def test_the_highest_priority_decays_at_each_update():
 
 def test_a_batch_of_any_size_may_be_drawn_and_sent_back():
     replay, state = kept(jb.Prioritized())
-    for size in budget((1, 40), (1, 3, 40)):
+    for size in budget((40,), (1, 3, 40)):
         batch = quick_jit(replay.sample, static_argnums=2)(state, jax.random.key(4), size)
         after = quick_jit(replay.update)(state, batch.index, priority=jnp.ones(size, jnp.float32))
         assert batch.probability.shape == (size,)
@@ -183,7 +185,7 @@ def test_an_empty_replay_gives_no_window_and_no_nan():
         assert int(after.sampler.stale) == int(after.sampler.refused) == 0
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0, 1])
+@pytest.mark.parametrize("beta", long_but([0.0, 0.4, 1.0, 1], quick=[1, 3]))
 @pytest.mark.parametrize("normalize", [True, False])
 def test_importance_weights_are_the_formula_of_the_paper(beta, normalize):
     probability = np.float32([0.5, 0.125, 1e-6, 0.03, 0.03])
@@ -219,7 +221,7 @@ def test_importance_weights_of_nothing_are_zero_and_never_nan():
 
 
 def test_importance_weights_keep_their_dtype():
-    for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
+    for dtype in budget((jnp.bfloat16,), (jnp.bfloat16, jnp.float16, jnp.float32)):
         got = jb.importance_weights(jnp.asarray([0.5, 0.25], dtype), jnp.int32(4), jnp.float32(1.0))
         assert got.dtype == dtype
         np.testing.assert_array_equal(got.astype(jnp.float32), [0.5, 1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental import checkify
 from oracle import drawn, filled, quick_jit, told_apart
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers import testing
@@ -73,7 +73,7 @@ def test_what_is_no_priority_is_counted_and_changes_nothing(bad):
     assert np.isfinite(batch.probability).all()
 
 
-@pytest.mark.parametrize("alpha", long_but([0.0, 0.5, 1.0, 3.0], quick=[0, 3]))
+@pytest.mark.parametrize("alpha", long_but([0.0, 0.5, 1.0, 3.0], quick=[0]))  # 1.0 is above
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -2])
 def test_nan_infinite_and_negative_priorities_are_refused_for_every_exponent(alpha, bad):
     replay, state = items(jb.Prioritized(alpha=alpha))
@@ -104,7 +104,7 @@ def test_of_a_window_drawn_twice_the_larger_priority_is_kept():
     assert int(after.sampler.refused) == 1
 
 
-@pytest.mark.parametrize("late", long_but(range(6), quick=[0, 2, 5]))
+@pytest.mark.parametrize("late", long_but(range(6), quick=[2, 5]))
 def test_a_priority_that_comes_too_late_is_counted_and_revives_nothing(late):
     """Sample, overwrite some of the rows, then update: only windows that still exist may change."""
     view = jb.Sequences(2, "within")
@@ -263,7 +263,7 @@ def test_first_weights_that_float32_cannot_add_up_are_refused(alpha, initial, ep
 
 def test_every_configuration_that_is_taken_gives_every_window_a_weight():
     extremes = [{"alpha": 8, "initial": 500, "eps": 0.01}, {"alpha": 1, "eps": 1e-29}, {"alpha": 1, "eps": 1e6}]
-    for options in [*extremes, {"initial": 0, "eps": 1e-9}]:
+    for options in [*budget(extremes[:1], extremes), {"initial": 0, "eps": 1e-9}]:
         replay, state = items(jb.Prioritized(**options))
         for zeros in (False, True):
             state = updating(replay)(state, at([2, 3, 4, 5]), jnp.zeros(4, jnp.float32)) if zeros else state

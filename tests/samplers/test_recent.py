@@ -35,7 +35,7 @@ def probability(replay, state, stream, time):
     return likely(replay, state, time, np.asarray(stream, np.int32))
 
 
-@pytest.mark.parametrize("horizon", long_but([2, 3, 5, 7, 8, 10**9], quick=[0, 2]))
+@pytest.mark.parametrize("horizon", long_but([2, 3, 5, 7, 8, 10**9], quick=[2]))
 def test_a_horizon_counts_the_rows_of_each_stream(horizon):
     # Pairs of two streams of ages 13 and 5 in rings of 8; episodes end at 7 and at 3, so no pair begins there.
     replay = jb.Replay(16, 2, 64, jb.Transitions(), jb.Recent(horizon=horizon))
@@ -86,7 +86,7 @@ def grid(size):
 LIVES = [0.1, 1, 37.5, 1000, 1e5, 1e7, 1e9]
 
 
-@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[2, 6]))
+@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[6]))
 @pytest.mark.parametrize("count", long_but([1, 2, 100, 4096, 4097, 10_000_000], quick=[4, 5]))
 def test_every_window_of_millions_has_its_place_on_the_line(count, half_life):
     """Bits on an even grid: each window, or block of 4,096, gets as many as its share says, give or take one or two."""
@@ -110,7 +110,7 @@ def test_every_window_of_millions_has_its_place_on_the_line(count, half_life):
         assert np.abs(got - points * inside).max() < 2
 
 
-@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[0, 6]))
+@pytest.mark.parametrize("half_life", long_but(LIVES, quick=[0]))
 def test_extreme_bits_stay_inside(half_life):
     edges = np.array([0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 2, 2**32 - 1], np.uint32)
     high, low = (x.reshape(-1) for x in np.meshgrid(edges, edges))

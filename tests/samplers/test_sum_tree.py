@@ -17,7 +17,10 @@ from tier import long_but
 from jaxbuffers.numerics import sum_tree
 from jaxbuffers.numerics.random_bits import bits64
 
-SIZES = long_but([1, 15, 16, 17, 255, 256, 257, 4097], quick=[2, 3, 7])
+LEAVES = [1, 15, 16, 17, 255, 256, 257, 4097]
+SIZES = long_but(LEAVES, quick=[2, 3, 7])
+TWO_LEVELS = long_but(LEAVES, quick=[3])  # sums and inverses are exact for all SIZES, by other tests
+MANY_LEVELS = long_but(LEAVES, quick=[7])
 ONES, GRID = 2**48 - 1, 2**20
 
 
@@ -89,7 +92,7 @@ def test_a_level_is_added_up_whole_where_it_has_no_more_nodes_than_there_are_lea
     assert str(jax.make_jaxpr(sum_tree.refresh)(levels, leaf)).count("gather[") == walked
 
 
-@pytest.mark.parametrize("batch", [1, 2, 16])
+@pytest.mark.parametrize("batch", long_but([1, 2, 16], quick=[0, 2]))
 @pytest.mark.parametrize("size", SIZES)
 def test_leaves_beyond_the_last_one_are_dropped(size, batch):
     levels = tree_of(random_weights(np.random.default_rng(size), size))
@@ -110,7 +113,7 @@ def test_of_several_weights_for_one_leaf_the_largest_stays_in_any_order():
         assert_sums(set_leaves(levels, leaf, weight), want)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", TWO_LEVELS)
 def test_an_empty_tree_gives_some_leaf_and_an_emptied_one_sums_to_zero(size):
     rng = np.random.default_rng(size)
     full = tree_of(random_weights(rng, size, zeros=0) * np.float32(1e-3))
@@ -130,7 +133,7 @@ def grid(levels, count, chunk=2**18):
     return found
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", TWO_LEVELS)
 def test_each_leaf_holds_its_share_of_the_line(size):
     weights = random_weights(np.random.default_rng(size + 1), size)
     weights[-1] = 1
@@ -142,7 +145,7 @@ def test_each_leaf_holds_its_share_of_the_line(size):
     assert not got[size:].any()
 
 
-@pytest.mark.parametrize("size", [*SIZES, 100_000])
+@pytest.mark.parametrize("size", long_but([*LEAVES, 100_000], quick=[2, 3, 7]))
 def test_draws_are_the_exact_inverse_of_the_running_sum(size):
     rng = np.random.default_rng(size + 2)
     # Whole numbers with sums below 2**24, which float32 adds up exactly.
@@ -156,7 +159,7 @@ def test_draws_are_the_exact_inverse_of_the_running_sum(size):
         )
 
 
-@pytest.mark.parametrize("total_bits", [0, 4, 5, 12])
+@pytest.mark.parametrize("total_bits", long_but([0, 4, 5, 12], quick=[0, 2]))
 def test_a_target_on_a_boundary_belongs_to_the_leaf_that_begins_there(total_bits):
     # Sums that are powers of two make every boundary a target; between the ones lie runs of zeros.
     rng = np.random.default_rng(total_bits)
@@ -173,7 +176,7 @@ def test_a_target_on_a_boundary_belongs_to_the_leaf_that_begins_there(total_bits
     np.testing.assert_array_equal(drawn(levels, np.full(ones, ONES), True), place)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", MANY_LEVELS)
 def test_zero_leaves_have_no_room_even_at_the_edges_of_rounded_sums(size):
     rng = np.random.default_rng(size + 3)
     for zeros in (0.3, 0.95):
@@ -193,7 +196,7 @@ def test_zero_leaves_have_no_room_even_at_the_edges_of_rounded_sums(size):
                 assert (weights[leaf] > 0).all()
 
 
-@pytest.mark.parametrize("batch", [1, 3, 256, 4095])
+@pytest.mark.parametrize("batch", long_but([1, 3, 256, 4095], quick=[1, 3]))
 def test_a_stratified_draw_stays_in_its_stratum(batch):
     rng = np.random.default_rng(batch)
     weights = np.where(rng.random(4097) < 0.3, 0, rng.integers(1, 100, 4097)).astype(np.int64)
@@ -206,7 +209,7 @@ def test_a_stratified_draw_stays_in_its_stratum(batch):
         assert (ends[leaf] - weights[leaf] <= share[1:] + slack).all()
 
 
-@pytest.mark.parametrize("scale", [1e-30, 2.0**-100, 1e33])
+@pytest.mark.parametrize("scale", long_but([1e-30, 2.0**-100, 1e33], quick=[0, 2]))
 def test_weights_of_any_size_are_drawn_alike(scale):
     weights = np.random.default_rng(0).integers(0, 9, 257)
     bits = np.random.default_rng(1).integers(0, 2**48, 20_000)

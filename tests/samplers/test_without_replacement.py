@@ -115,6 +115,7 @@ def epoch_of(replay, state, keys):
     return np.asarray(times), rest
 
 
+@pytest.mark.long  # quick: batches that go round, above, and test_every_sampler.py
 def test_a_straddling_batch_is_every_pair_of_orders_equally_often(monkeypatch):
     injected(monkeypatch)
     replay = jb.Replay(4, None, 3, jb.Items(), SAMPLER)
@@ -164,6 +165,7 @@ def test_what_is_added_meanwhile_joins_at_the_next_epoch_and_what_is_overwritten
     assert sorted(following) == [2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_a_batch_that_is_not_reported_has_not_come():
     replay = jb.Replay(6, None, 4, jb.Items(), SAMPLER)
     state = filled(replay, told_apart(6))
@@ -180,6 +182,7 @@ def test_a_batch_that_is_not_reported_has_not_come():
     np.testing.assert_array_equal(probabilities(replay, swapped), got)
 
 
+@pytest.mark.long  # quick: test_every_sampler.py
 def test_windows_that_were_overwritten_before_the_report_are_ignored():
     replay = jb.Replay(4, None, 3, jb.Items(), SAMPLER)
     state = filled(replay, told_apart(4))

@@ -18,12 +18,13 @@ from .separate import ENVS, agree, whole_of
 
 pytestmark = needs_devices
 
-# Each view with one sampler, each sampler with one view; in the quick tier three of them, of different shapes.
+# Each view with one sampler, each sampler with one view.
 OF_VIEWS = [(view, jb.Uniform()) for view in VIEWS]
 OF_SAMPLERS = [(VIEWS[10], sampler) for sampler in SAMPLERS]
 
 
-@pytest.mark.parametrize("view, sampler", long_but(OF_VIEWS, quick=[8]), ids=show)
+@pytest.mark.long  # quick: the view of the samplers below, and that of the meshes
+@pytest.mark.parametrize("view, sampler", OF_VIEWS, ids=show)
 def test_every_view(view, sampler):
     agree(jb.Sharded(whole_of(view, sampler), mesh_of(2)))
 
@@ -50,7 +51,8 @@ def test_every_kind_of_mesh(shards, kind, other):
 EIGHT = [(VIEWS[1], jb.Uniform()), (VIEWS[9], jb.Prioritized())]
 
 
-@pytest.mark.parametrize("view, sampler", long_but(EIGHT, quick=[0]), ids=show)
+@pytest.mark.long  # quick: two and four devices, above
+@pytest.mark.parametrize("view, sampler", EIGHT, ids=show)
 def test_eight_devices(view, sampler):
     agree(jb.Sharded(whole_of(view, sampler, envs=16), mesh_of(8, AxisType.Explicit)))  # each like one of two above
 
@@ -61,13 +63,14 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("names, kinds, order", long_but([*ODD.values()], quick=[0]), ids=ODD)
+@pytest.mark.long  # quick: a mesh of two axes, above
+@pytest.mark.parametrize("names, kinds, order", [*ODD.values()], ids=ODD)
 def test_odd_meshes(names, kinds, order):
     devices = np.array(jax.devices())[order].reshape(2, 2)
     agree(jb.Sharded(whole_of(VIEWS[1], jb.Uniform()), Mesh(devices, names, axis_types=kinds)))
 
 
-MIXED = [(VIEWS[8], jb.Uniform()), (VIEWS[7], jb.Prioritized()), (VIEWS[7], jb.WithoutReplacement())]
+MIXED = [(VIEWS[10], jb.Prioritized()), (VIEWS[8], jb.Uniform()), (VIEWS[7], jb.WithoutReplacement())]  # one as above
 
 
 @pytest.mark.parametrize("view, sampler", long_but(MIXED, quick=[0]), ids=show)

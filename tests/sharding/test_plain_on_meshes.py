@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from oracle import quick_jit
-from tier import long_but
+from tier import budget, long_but
 
 import jaxbuffers as jb
 from jaxbuffers.errors import ConfigurationError
@@ -97,7 +97,7 @@ def test_a_sharded_one_names_jb_sharded(context):
     found = []
     for name, (verb, given, plain) in tries.items():
         says = "^" + name.split(",")[0] + r": .*sharded over 'data'.* use jb\.Sharded\(replay, mesh"
-        for run in (verb, jax.jit(verb)):
+        for run in budget((verb,), (verb, jax.jit(verb))):  # what is called eagerly is a program too
             found.append(refused(says, partial(run, *given), partial(verb, *plain)))
     assert any(found), "JAX has learned to scatter: say so in docs/many-devices.md"
     assert int(REPLAY.size(sharded)) == 0  # where nothing has to be decided, it works
@@ -169,7 +169,7 @@ def test_returns_of_environments_that_are_sharded(name):
 
 
 @contexts
-@pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
+@pytest.mark.parametrize("mode", long_but(["next_step", "same_step", "disabled"], quick=[0]))
 def test_a_recorder_records_environments_that_are_sharded(context, mode):
     recorder, obs = jb.Recorder(mode), over(MESH, jnp.arange(8.0).reshape(4, 2))
     flags = over(MESH, jnp.array([True, False, False, True]))

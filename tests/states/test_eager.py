@@ -38,7 +38,7 @@ def life(replay):
     batch = replay.sample(state, key)
     priority = jnp.arange(1.0, 4.0) if replay.sampler.takes_priority else None
     state = replay.update(state, batch.index, priority=priority, rows={"x": batch.data["x"] + 1})
-    again = replay.sample(state, key, 5)
+    again = replay.sample(state, key, budget(3, 5))  # another size is other operations, each compiled
     return state, batch, again, replay.get(state, batch.index), replay.age(state, batch.index), replay.size(state)
 
 
@@ -127,8 +127,9 @@ def test_functions_that_need_values_still_work():
     def by_numpy(windows):
         return jnp.asarray(np.where(np.asarray(windows.age) == 0, 0, -np.inf).astype(np.float32))
 
-    replay = jb.Replay(6, None, 4, sampler=jb.Weighted(by_numpy, replace=True))
-    state = replay.init(jnp.int32(0))
+    # Of the sizes of the life above, whose operations are compiled.
+    replay = jb.Replay(12, 2, 3, sampler=jb.Weighted(by_numpy, replace=True))
+    state = replay.init(ROW)
     for n in range(3):
-        state = replay.add(state, jnp.int32(n))
-    assert replay.sample(state, jax.random.key(0)).data.tolist() == [2, 2, 2, 2]
+        state = replay.add(state, rows(n))
+    assert replay.sample(state, jax.random.key(0)).data["n"].tolist() == [2, 2, 2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tier import budget
 
-KILLS, COMMITS = budget((25, 15), (250, 60))
+KILLS, COMMITS = budget((15, 10), (250, 60))
 
 
 def run_script(name, *arguments):

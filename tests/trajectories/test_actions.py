@@ -132,7 +132,7 @@ def test_points_beyond_the_screen_are_refused_where_its_size_is_given():
     assert parse_action("type('a')", size=(1, 1)) == Type("a")
 
 
-@settings(max_examples=budget(300, 5000), deadline=None)
+@settings(max_examples=budget(150, 5000), deadline=None)
 @given(ACTION)
 def test_every_action_that_is_written_is_read_again(action):
     assert parse_action(render_action(action)) == action
@@ -176,7 +176,7 @@ SCALAR = st.none() | st.booleans() | NUMBER | TEXT | st.floats()
 VALUE = st.recursive(SCALAR, lambda x: st.lists(x, max_size=2) | keyed(x), max_leaves=4)
 
 
-@settings(max_examples=budget(400, 10_000), deadline=None)
+@settings(max_examples=budget(200, 10_000), deadline=None)
 @given(st.lists(PARTS | TEXT, max_size=10).map("".join) | keyed(VALUE | st.just("click")))
 def test_whatever_is_written_is_an_action_or_refused(written):
     try:

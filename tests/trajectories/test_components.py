@@ -61,7 +61,7 @@ TRAJECTORIES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=budget(60, 1000), deadline=None)
+@settings(max_examples=budget(30, 1000), deadline=None)
 @given(TRAJECTORIES)
 def test_every_trajectory_survives_dictionaries_and_json(made):
     assert Trajectory.from_dict(made.to_dict(), unknown="keep") == made
@@ -70,7 +70,7 @@ def test_every_trajectory_survives_dictionaries_and_json(made):
     assert made.to_json().isascii()
 
 
-@settings(max_examples=budget(30, 500), deadline=None)
+@settings(max_examples=budget(15, 500), deadline=None)
 @given(st.lists(TRAJECTORIES, max_size=3))
 def test_files_of_json_lines_hold_every_trajectory(tmp_path_factory, several):
     path = tmp_path_factory.mktemp("lines") / "some.jsonl"

@@ -98,7 +98,7 @@ def ordered(held):
     return sorted(held.items(), key=key)
 
 
-@settings(max_examples=budget(40, 1500), deadline=None)
+@settings(max_examples=budget(25, 1500), deadline=None)
 @given(
     st.lists(OPERATION, min_size=1, max_size=8),
     EXPRESSION,

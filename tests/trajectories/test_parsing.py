@@ -104,7 +104,7 @@ WORDS = st.sampled_from(
 NOISE = st.lists(WORDS | st.text(max_size=3), max_size=14).map("".join)
 
 
-@settings(max_examples=budget(400, 10_000), deadline=None)
+@settings(max_examples=budget(200, 10_000), deadline=None)
 @given(NOISE, st.sampled_from(["auto", *GRAMMARS]))
 def test_whatever_a_model_answers_is_read_or_refused_within_the_text(text, grammar):
     try:
@@ -127,7 +127,7 @@ ANY_TOKENS = st.builds(lambda some, action: {**some, "action": action}, SOME, TE
 PLAIN = st.text("ab c.,1()é\n", min_size=1, max_size=12).map(str.strip).filter(bool)
 
 
-@settings(max_examples=budget(300, 5000), deadline=None)
+@settings(max_examples=budget(150, 5000), deadline=None)
 @given(ANY_TOKENS, st.sampled_from(list(GRAMMARS)))
 def test_what_is_written_is_read_again(tokens, grammar):
     try:
@@ -139,7 +139,7 @@ def test_what_is_written_is_read_again(tokens, grammar):
         assert parse_response(text, grammar) == tokens
 
 
-@settings(max_examples=budget(200, 5000), deadline=None)
+@settings(max_examples=budget(100, 5000), deadline=None)
 @given(st.fixed_dictionaries({"thinking": PLAIN, "thought": PLAIN, "memory": PLAIN, "action": PLAIN}))
 def test_plain_tokens_can_be_written_in_every_grammar_and_are_recognized(tokens):
     for grammar in ("json", "fenced", "labels", "tags"):

@@ -10,7 +10,7 @@ from tier import budget
 from jaxbuffers.errors import StoreError
 from jaxbuffers.trajectories import TrajectoryPool
 from trajectories.made import trajectory
-from trajectories.processes import done, places, started
+from trajectories.processes import done, places, started, write
 
 COUNTS = (7, 9)
 
@@ -19,8 +19,10 @@ COUNTS = (7, 9)
 def folder(tmp_path_factory):
     """A folder of two pools, each written by a process of its own, and one that has no trajectories yet."""
     path = tmp_path_factory.mktemp("pools")
-    writers = [started("write", path / f"process-{i}", i, count) for i, count in enumerate(COUNTS)]
-    assert [done(writer) for writer in writers] == [list(range(count)) for count in COUNTS]
+    writers = [started("write", path / f"process-{i}", i, COUNTS[i]) for i in range(budget(1, 2))]
+    for i in range(len(writers), 2):
+        write(path / f"process-{i}", i, COUNTS[i])  # the other process is this one
+    assert [done(writer) for writer in writers] == [list(range(count)) for count in COUNTS[: len(writers)]]
     TrajectoryPool(path / "process-2").close()
     return path
 

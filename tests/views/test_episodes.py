@@ -31,12 +31,14 @@ def test_an_episode_is_legal_from_its_last_row_on():
     assert seen == [0, 0, 1, 2, 2, 2, 2, 3]
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_episodes_of_one_row_are_episodes():
     batch = read_all(jb.Episodes(2), rows_of("BBF.B"))
     check(batch.data.rows.obs, [[10, 0], [11, 0], [14, 0]])
     check(batch.data.length, [1, 1, 1])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_an_episode_abandoned_without_is_last_is_never_legal():
     check(read_all(jb.Episodes(5), rows_of("F..F.LF.F")).index.time, [[3, 4, 5, -1, -1]])
     assert not read_all(jb.Episodes(5), rows_of("F..F.")).valid
@@ -46,12 +48,14 @@ def test_a_row_after_is_last_and_the_first_row_of_a_stream_open_an_episode_witho
     check(read_all(jb.Episodes(3), rows_of("..L.L")).index.time, [[0, 1, 2], [3, 4, -1]])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_an_episode_that_has_lost_its_first_row_is_not_legal():
     batch = read_all(jb.Episodes(3), rows_of("F.LF.LF.L"), length=5)
     check(batch.index.time, [[6, 7, 8]])
     check(read_all(jb.Episodes(3), rows_of("F.LF.LF.L"), length=6).index.time, [[3, 4, 5], [6, 7, 8]])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_a_ring_exactly_as_long_as_the_longest_episode_holds_it():
     check(read_all(jb.Episodes(4), rows_of("F.LF..L"), length=4).data.rows.obs, [[13, 14, 15, 16]])
     assert not read_all(jb.Episodes(4), rows_of("F.LF..L."), length=4).valid

@@ -67,6 +67,7 @@ def test_the_rows_drawn_are_the_newest_t_less_k_minus_one_of_a_ring_that_is_fill
         check(batch.index.time[batch.mask], want)
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_burn_in_rows_are_masked_where_their_stack_would_be_short():
     view = jb.FrameStack(jb.Sequences(2, "within", burn_in=2), 3)
     batch = read_all(view, rows_of("F......."), length=6)  # rows 2 to 7 are present
@@ -77,6 +78,7 @@ def test_burn_in_rows_are_masked_where_their_stack_would_be_short():
             check(stack, [0, 0, 0] if time < 0 else [8 + time, 9 + time, 10 + time])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_the_action_before_the_oldest_row_read_is_known():
     view = jb.FrameStack(jb.Sequences(2, "within", actions="previous"), 2)
     batch = read_all(view, rows_of("F......"), length=5)  # row 2 for its frame, row 3 for its action
@@ -85,6 +87,7 @@ def test_the_action_before_the_oldest_row_read_is_known():
     check(batch.data.obs, [[[13, 14], [14, 15]], [[14, 15], [15, 16]]])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_a_transition_has_a_stack_at_both_ends_and_its_reward_as_before():
     rows = rows_of("F..TF.")
     for pad, first in (("first", 10), ("zero", 0)):
@@ -102,6 +105,7 @@ def test_crossing_sequences_start_their_stacks_again_at_each_episode():
     check(data.action[1], [21, 22, 23])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_padding_of_a_sequence_is_zero_in_its_stacks_too():
     batch = read_all(jb.FrameStack(jb.Sequences(3, "pad", burn_in=1), 2), rows_of("F.LF"))
     assert not batch.mask.all()
@@ -109,6 +113,7 @@ def test_padding_of_a_sequence_is_zero_in_its_stacks_too():
         assert not leaf[~batch.mask].any()
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_stacks_of_time_major_sequences_have_their_axis_after_the_batch():
     rows = rows_of("F.LF..")
     replay = jb.Replay(8, None, 5, jb.FrameStack(jb.Sequences(3, time_major=True), 2))
@@ -119,6 +124,7 @@ def test_stacks_of_time_major_sequences_have_their_axis_after_the_batch():
     check(batch.data.obs[..., 1] - 10, batch.index.time)
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_episodes_of_stacks_are_whole():
     batch = read_all(jb.FrameStack(jb.Episodes(3), 2), rows_of("F.LBF.L"), length=6)
     check(batch.data.rows.obs, [[[13, 13], [0, 0], [0, 0]], [[14, 14], [14, 15], [15, 16]]])
@@ -141,6 +147,7 @@ def test_every_leaf_of_the_observation_is_stacked_and_no_other_and_no_bit_change
     check(data.extras["note"], rows.extras["note"])
 
 
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py
 def test_a_stack_of_stacks_stacks_what_the_inner_one_reads():
     view = jb.FrameStack(jb.FrameStack(jb.Items(), 2), 3, pad="zero")
     data = read_all(view, rows_of("F....."), length=6).data
@@ -151,7 +158,7 @@ def test_a_stack_of_stacks_stacks_what_the_inner_one_reads():
     check(data.obs[3], [[0, 0], [0, 0], [13, 13]])
 
 
-@pytest.mark.long  # quick: stacks of stacks, above, and of goals, in test_hindsight.py
+@pytest.mark.long  # quick: test_exhaustive_wrapped.py, and stacks of goals in test_hindsight.py
 def test_stacks_around_goals_around_stacks_keep_their_order():
     def minus(achieved, desired):
         return desired - achieved

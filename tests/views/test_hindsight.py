@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, check, drawn, leaves_of, quick_jit, read_all, rows_of
+from tier import budget, long_but
 
 import jaxbuffers as jb
 
@@ -46,13 +47,14 @@ def test_a_first_row_keeps_its_reward_and_gets_the_goal():
     check(data.obs["desired_goal"], [[2, 2, 2]])
 
 
-@pytest.mark.parametrize("pattern", ["..L..L", "..LF.L", "F..F..", "F.LF.L"])
+@pytest.mark.parametrize("pattern", long_but(["..L..L", "..LF.L", "F..F..", "F.LF.L"], quick=[0, 2]))
 def test_a_row_that_opens_an_episode_by_either_flag_or_the_stream_keeps_its_reward(pattern):
     data = read_all(FINAL(jb.Items()), walk(pattern)).data
     check(data.obs["desired_goal"], [2, 2, 2, 5, 5, 5])
     check(data.reward, [1, -1, 0, 8, -1, 0])
 
 
+@pytest.mark.long  # quick: test_hindsight_goals.py, against an oracle
 def test_rows_of_other_episodes_in_a_crossing_sequence_keep_their_goal_and_reward():
     batch = read_all(FINAL(jb.Sequences(3, burn_in=1)), walk("F.LF.F."))
     goals = [[0, 2, 2, 2], [2, 2, 2, 103], [2, 2, 103, 104], [102, 4, 4, 105], [4, 4, 105, 106]]
@@ -61,6 +63,7 @@ def test_rows_of_other_episodes_in_a_crossing_sequence_keep_their_goal_and_rewar
     check(batch.data.reward, rewards)
 
 
+@pytest.mark.long  # quick: test_hindsight_goals.py, against an oracle
 def test_burn_in_of_the_same_episode_gets_the_goal_and_missing_rows_stay_zero():
     batch = read_all(FINAL(jb.Sequences(2, "within", burn_in=2)), walk("F..LF."))
     check(batch.data.obs["desired_goal"], [[0, 0, 3, 3], [0, 3, 3, 3], [3, 3, 3, 3], [0, 0, 5, 5]])
@@ -68,6 +71,7 @@ def test_burn_in_of_the_same_episode_gets_the_goal_and_missing_rows_stay_zero():
         assert not leaf[~batch.mask].any()
 
 
+@pytest.mark.long  # quick: test_hindsight_goals.py, against an oracle
 def test_the_goal_of_an_episode_that_goes_on_is_that_of_the_newest_row_so_far():
     replay = jb.Replay(8, None, 8, FINAL(jb.Transitions()), Every())
     rows = walk("F....")
@@ -78,10 +82,12 @@ def test_the_goal_of_an_episode_that_goes_on_is_that_of_the_newest_row_so_far():
         check(batch.data.next_obs["desired_goal"][batch.mask], [step] * step)
 
 
+@pytest.mark.long  # quick: the rows that open an episode, above
 def test_an_episode_that_was_abandoned_ends_where_the_next_begins():
     check(read_all(FINAL(jb.Transitions()), walk("F..F.")).data.obs["desired_goal"], [2, 2, 4])
 
 
+@pytest.mark.long  # quick: test_hindsight_goals.py, against an oracle
 def test_an_episode_partly_overwritten_has_goals_and_rewards_of_the_rows_left():
     # Row 3 is the oldest: no first row, so its reward is computed again.
     data = read_all(FINAL(jb.Sequences(1)), walk("F....LF"), length=4).data
@@ -194,7 +200,8 @@ def test_stacks_of_hindsight_are_hindsight_of_stacks():
 
 
 def test_every_frame_of_a_stack_has_the_goal():
-    for view in (jb.FrameStack(FINAL(jb.Transitions()), 2), FINAL(jb.FrameStack(jb.Transitions(), 2))):
+    views = jb.FrameStack(FINAL(jb.Transitions()), 2), FINAL(jb.FrameStack(jb.Transitions(), 2))
+    for view in budget(views[1:], views):  # quick: the first one in test_hindsight_goals.py
         data = read_all(view, walk("F..LF.")).data
         check(data.obs["desired_goal"], [[3, 3], [3, 3], [3, 3], [5, 5]])
         check(data.next_obs["desired_goal"], [[3, 3], [3, 3], [3, 3], [5, 5]])

@@ -59,6 +59,7 @@ def test_the_previous_action_is_zero_after_is_last_alone():
     check(read_all(jb.Sequences(3, actions="previous"), rows_of("F.L..")).data.action[1:], [[20, 21, 0], [21, 0, 23]])
 
 
+@pytest.mark.long  # quick: tests/test_exhaustive.py
 def test_the_oldest_row_of_a_full_ring_serves_for_its_action_only():
     batch = read_all(jb.Sequences(2, "within", actions="previous"), rows_of("F...."), length=4)
     check(batch.mask, [[1, 1], [1, 1]])
@@ -69,6 +70,7 @@ def test_the_oldest_row_of_a_full_ring_serves_for_its_action_only():
     check(batch.data.action, [[0, 21, 22], [21, 22, 23]])
 
 
+@pytest.mark.long  # quick: tests/test_exhaustive.py
 def test_a_window_that_would_show_no_row_is_not_legal():
     """Its only row is the oldest, the last of its episode, and the action that led to it is overwritten."""
     for length in (1, 4):

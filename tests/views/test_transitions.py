@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracle import Every, check, quick_jit, read_all, rows_of
+from tier import long_but
 
 import jaxbuffers as jb
 
@@ -41,6 +42,7 @@ def test_the_fold_stops_at_a_truncation_and_bootstraps_there():
     check(data.next_obs, [12, 12, 15, 15])
 
 
+@pytest.mark.long  # quick: tests/test_exhaustive.py
 def test_the_fold_stops_at_the_newest_row_and_bootstraps_there():
     data = read_all(jb.Transitions(4, gamma=0.5), rows_of("F.."), length=5).data
     check(data.reward, [2 + 4 / 2, 4])
@@ -48,6 +50,7 @@ def test_the_fold_stops_at_the_newest_row_and_bootstraps_there():
     check(data.next_obs, [12, 12])
 
 
+@pytest.mark.long  # quick: tests/test_exhaustive.py
 def test_the_fold_never_reads_past_the_newest_row_of_a_full_ring():
     # The slot after the newest row holds the oldest one, of the same endless episode.
     data = read_all(jb.Transitions(3, gamma=1.0), rows_of("F......"), length=4).data
@@ -83,7 +86,7 @@ def test_gamma_one_and_zero_are_exact():
     check(read_all(jb.Transitions(3, gamma=0.0), rows_of("F...")).data.reward, [2, 4, 8])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", long_but([np.float32, np.float16, jnp.bfloat16], quick=[2]))
 def test_reward_and_discount_keep_the_dtype_of_the_reward(dtype):
     rows = rows_of("F...T")
     rows = rows.replace(reward=rows.reward.astype(dtype))
