@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -108,6 +109,8 @@ class Shards:
             return x  # on these devices in this order
         if not isinstance(x, jax.Array):
             x = np.array(x, copy=True)  # its owner may write to it while the transfer is under way
+        elif self._explicit and len(x.sharding.device_set) == 1 and not jnp.issubdtype(x.dtype, jax.dtypes.extended):
+            x = np.asarray(x)  # JAX may still think it sharded, if it was, and then cannot take it apart
         # Over several processes, each has to give the same values, and jit takes them so.
         return jax.device_put(x, here) if here.is_fully_addressable else x
 
