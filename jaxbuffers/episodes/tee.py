@@ -26,7 +26,7 @@ class Tee:
         if not isinstance(buffer, HostReplay):
             raise ConfigurationError(f"buffer must be a jb.HostReplay, got {buffer!r}.")
         texts = getattr(writer, "texts", None)
-        if buffer._state.spec.texts and texts is not buffer.table:
+        if buffer._added.spec.texts and texts is not buffer.table:
             raise ConfigurationError(
                 "the rows have texts, and the buffer keeps them in another table than the store: write "
                 "jb.HostReplay(replay, fields, table=store.texts)."
@@ -37,7 +37,7 @@ class Tee:
         """Append rows to both; see `HostReplay.add`."""
         buffer = self.buffer
         with buffer.section():
-            arrays, mask, _ = buffer._rows.arrays(buffer._state, rows, mask)  # texts are ids from here on
+            arrays, mask, _ = buffer._rows.arrays(buffer._added, rows, mask)  # texts are ids from here on
             before = self.writer.open_rows
             ids = self.writer.add(arrays, mask)
             try:

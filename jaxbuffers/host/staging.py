@@ -39,6 +39,7 @@ class Staging:
         self.size = size if size > 1 else 0
         self.count = 0
         self.open = False  # to rows that nobody else has checked, once one like them has been
+        self._inside = False  # a handler of a signal may come in the middle of a row, and bring one of its own
         self._checks = _checks(spec, self.lead)
         row = spec.treedef.unflatten(range(len(spec.paths)))
         flat = type(row) is dict and all(type(place) is int for place in row.values())
@@ -55,6 +56,15 @@ class Staging:
         Only what needs no conversion is taken: NumPy arrays and scalars of the declared dtype, and Python numbers of
         which the declared dtype has the nearest value.
         """
+        if self._inside:
+            return False  # the row that was begun has this place
+        self._inside = True
+        try:
+            return self._put(rows, mask)
+        finally:
+            self._inside = False
+
+    def _put(self, rows: Any, mask: Any) -> bool:
         place, block = self.count, self._block
         if place >= self.size:
             return False
@@ -88,17 +98,21 @@ class Staging:
             terminal, last = block.ends
             if np.any((terminal[place] > last[place]) & (written == WRITTEN)):
                 return False
+        if self.count != place or self._block is not block:  # a handler has had the others added meanwhile
+            return False
         block.kinds[place] = written + CALLED
         self.count = place + 1  # from here on it is there
         return True
 
     def block(self) -> Arrays:
         """Return what waits, in one of a few sizes: rows that no call has brought fill it up."""
+        self._spare = self._spare or self._fresh()  # before anything is added: there may be no memory
         size = 1
         while size < self.count:
             size *= STEP
         words, large = self._block.arrays
         size = min(size, self.size)
+        self._block.kinds[self.count : size] = 0  # whatever was interrupted there
         return Arrays(words[:size], tuple(leaf[:size] for leaf in large))
 
     def written(self) -> np.ndarray:

@@ -117,7 +117,7 @@ class Writing(Saved, Generic[Data]):
 
     def _staged(self, rows: Any, mask: Any) -> bool:
         """Let a row wait that needs no conversion; False, with nothing done, where it needs one."""
-        with self._guard.looking():  # no handler of a signal can leave this half done
+        with self._guard.looking():  # a handler of a signal may raise here, or use the buffer
             if not (self._staging.open and at_top() and self._staging.put(rows, mask)):
                 return False
         self._flush_if_full()
@@ -146,14 +146,16 @@ class Writing(Saved, Generic[Data]):
         try:
             self.flush()
         except BaseException:
-            if self._staging.count == self._staging.size:  # the row that did not fit is not there
-                self._staging.take_back()
+            with self._guard():  # another thread may just be adding them
+                if self._staging.count == self._staging.size:  # the row that did not fit is not there
+                    self._staging.take_back()
             raise
 
     @transfers
     def _present(self) -> np.ndarray:
         if self._sizes is None:
-            self._sizes = np.asarray(jax.device_get(self._added.ring.size), np.int64)
+            with self._guard():
+                self._sizes = np.asarray(jax.device_get(self._added.ring.size), np.int64)
         return self._sizes
 
     def _store(self, state: ReplayState, gone: list[np.ndarray], added: np.ndarray | None = None) -> None:

@@ -14,6 +14,9 @@ import jaxbuffers as jb
 ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
 
 
+NEVER_THERE = ("block.kinds[place] =", "self.count = place")  # handlers run where something is called, or a loop turns
+
+
 class Interrupt(BaseException):
     """What the next test raises, as a handler of Ctrl-C would."""
 
@@ -21,7 +24,7 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize("size", [2, 256])
 def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
     """Every line of the path of one row, by a tracer; from `flush` on handlers wait (tests/host/test_signals.py)."""
-    traced = {"insert", "add", "_staged", "put", "_flush_if_full"}
+    traced = {"insert", "add", "_staged", "put", "_put", "_flush_if_full"}
 
     def interrupted(buffer, at):
         seen = [0]
@@ -70,6 +73,51 @@ def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
         raise AssertionError("the insert never came to its end")
     assert at > 20
     assert outcomes == {0, 1}
+
+
+@pytest.mark.parametrize("use", ["flush", "insert", "len"])
+def test_a_handler_that_uses_the_buffer_in_the_middle_of_a_row_loses_none(use):
+    """At every line of the path of one row, by a tracer in place of a signal."""
+    replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())
+
+    def life(at):
+        buffer = jb.HostReplay(replay, {"x": np.float32, "y": np.float32}, staging=4)
+        buffer.insert(x=1.0, y=1.0)
+        buffer.insert(x=2.0, y=2.0)
+        seen = [0]
+
+        def trace(frame, event, _):
+            if event == "call":
+                return trace if frame.f_code.co_name in {"_staged", "put", "_put"} else None
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            if event != "line" or line.startswith(NEVER_THERE):
+                return trace
+            seen[0] += 1
+            if seen[0] == at:
+                sys.settrace(None)
+                frame.f_trace = None
+                {"flush": buffer.flush, "insert": lambda: buffer.insert(x=9.0, y=9.0), "len": lambda: len(buffer)}[
+                    use
+                ]()
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            buffer.insert(x=3.0, y=3.0)
+        finally:
+            sys.settrace(before)
+        rows, there = buffer.get(jb.Index(np.zeros(5, np.int32), np.arange(5, dtype=np.int32)))
+        assert len(buffer) == np.sum(there)
+        np.testing.assert_array_equal(rows["x"], rows["y"])
+        return rows["x"][: len(buffer)].tolist(), seen[0] >= at
+
+    for at in range(1, 100):
+        rows, came = life(at)
+        if not came:
+            break
+        assert sorted(rows) == ([1, 2, 3, 9] if use == "insert" else [1, 2, 3])
+    assert at > 20
 
 
 def test_a_signal_while_a_block_is_added_is_handled_afterwards():
