@@ -16,7 +16,7 @@ from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
 SLICE = 0.5  # seconds of a wait that Ctrl-C must wait for
 _numbers: dict[tuple[int, ...], Iterator[int]] = {}  # of meetings: alike in all processes, which meet in one order
-_DAMAGED = "damaged"
+_DAMAGED, _NAMING = "damaged", "naming"
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,12 @@ class Meeting:
 
     Attributes:
       peers: the processes.
-      refused: whether an error was heard.
+      refused: whether an error was heard that came before anything was named.
+      naming: whether this process has begun to give a file its name, which others may have a part in.
     """
 
     def __init__(self, peers: Peers) -> None:
-        self.peers, self.refused = peers, False
+        self.peers, self.refused, self.naming = peers, False, False
         self._client = _client()
         number = next(_numbers.setdefault(peers.members, itertools.count()))
         self._key = f"jaxbuffers/{zlib.crc32(repr(peers.members).encode()):08x}/{number}"
@@ -88,7 +89,9 @@ class Meeting:
         """Return what each of the others reports."""
         deadline = time.monotonic() + self.peers.timeout
         said = {each: self._said(f"from/{each}", each, deadline) for each in self.peers.members[1:]}
-        self._client.key_value_delete(f"{self._key}/from/")
+        with suppress(jax.errors.JaxRuntimeError):  # only tidying; all have heard the first, and report after
+            for each in ("open", "from/"):
+                self._client.key_value_delete(f"{self._key}/{each}")
         return said
 
     @contextmanager
@@ -98,6 +101,7 @@ class Meeting:
             yield
         except BaseException as error:
             said = {"error": str(error) or type(error).__name__, _DAMAGED: isinstance(error, DamagedCheckpointError)}
+            said |= {_NAMING: self.naming}
             for topic in topics if self.peers.leads else (f"from/{self.peers.here}",):
                 with suppress(Exception):  # said already, or nobody is there to hear it
                     self._set(topic, said)
@@ -128,7 +132,7 @@ class Meeting:
             with _reached(), suppress(_Late):
                 said = self._get(topic, min(SLICE, left))
                 if "error" in said:
-                    self.refused = True
+                    self.refused = not said.get(_NAMING, False)
                     kind = DamagedCheckpointError if said[_DAMAGED] else CheckpointError
                     raise kind(f"process {who}: {said['error']}")
                 return said

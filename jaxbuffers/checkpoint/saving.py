@@ -1,5 +1,6 @@
 """save: one checkpoint, at one path."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -130,7 +131,7 @@ def check_place(path: str, overwrite: bool) -> None:
         raise CheckpointError(f"{path} exists already; nothing is overwritten. Save elsewhere, or give overwrite=True.")
     try:
         with file.opened(path) as reader:
-            ours = "jaxbuffers" in reader.words
+            ours = "jaxbuffers" in reader.words and "share" not in json.loads(reader.words["jaxbuffers"])
     except CheckpointError:
         ours = False
     if not ours:

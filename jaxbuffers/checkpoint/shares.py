@@ -16,8 +16,9 @@ import numpy as np
 from jaxbuffers.checkpoint import file
 from jaxbuffers.checkpoint.boxes import Box, common, covered, size_of, slices, whole
 from jaxbuffers.checkpoint.leaves import Described, layout
+from jaxbuffers.checkpoint.publish import sync
 from jaxbuffers.checkpoint.snapshot import IN_SHARES, TREE, Pieces, header
-from jaxbuffers.errors import DamagedCheckpointError
+from jaxbuffers.errors import CheckpointError, DamagedCheckpointError
 
 
 def share_path(path: str, token: str, number: int, count: int) -> str:
@@ -44,6 +45,7 @@ def write_share(path: str, token: str, number: int, count: int, pieces: Pieces) 
     where = share_path(path, token, number, count)
     with file.translated(where, "write"):
         file.write(where, header(words), arrays)
+        sync(os.path.dirname(where))
     with file.opened(where) as reader:
         return reader.sum
 
@@ -98,9 +100,7 @@ class Shares:
     def __init__(self, path: str, words: Mapping[str, Any], stack: ExitStack) -> None:
         self._pieces: dict[str, list[tuple[Box, file.Reader, str]]] = {}
         self._readers: list[file.Reader] = []
-        saved = words.get("shares")
-        if saved is None:
-            return
+        saved = words.get("shares") or {"token": None, "sums": []}
         for number, total in enumerate(saved["sums"]):
             reader, boxes = _opened(path, saved["token"], number, len(saved["sums"]), total, stack)
             self._readers.append(reader)
@@ -145,6 +145,8 @@ def _opened(
     """Open a share, and return the boxes of its pieces, too."""
     where = share_path(path, token, number, count)
     if not os.path.lexists(where):
+        if token_of(path) != token:
+            raise CheckpointError(f"{path} was replaced by another save while it was read; restore it again.")
         raise DamagedCheckpointError(
             f"{path} is not whole: {os.path.basename(where)}, the share of process {number + 1} of the {count} that "
             f"saved it, is missing. Keep all files together whose names begin with {os.path.basename(path)}."

@@ -17,8 +17,8 @@ from typing import Any
 from jaxbuffers.checkpoint import file
 from jaxbuffers.checkpoint.leaves import called
 from jaxbuffers.checkpoint.peers import Meeting
-from jaxbuffers.checkpoint.publish import publish
-from jaxbuffers.checkpoint.shares import share_path, sweep, token_of, write_share
+from jaxbuffers.checkpoint.publish import publish, sync
+from jaxbuffers.checkpoint.shares import share_path, sweep, write_share
 from jaxbuffers.checkpoint.snapshot import TREE, Snapshot, header
 from jaxbuffers.errors import CheckpointError
 
@@ -38,11 +38,11 @@ def put_together(path: str, snapshot: Snapshot, check: Callable[[], None], meeti
         if meeting.peers.leads:
             _lead(path, snapshot, check, meeting)
             return
-        share, token = _follow(path, snapshot, meeting)
+        share = _follow(path, snapshot, meeting)
     try:
         meeting.hear("end", 2)
     except CheckpointError:
-        if meeting.refused and token_of(path) != token:  # else it may yet be, or has been, published
+        if meeting.refused:  # else it may yet be, or has been, published
             _remove(share)
         raise
 
@@ -61,14 +61,17 @@ def _lead(path: str, snapshot: Snapshot, check: Callable[[], None], meeting: Mee
             file.write(part, header(words), snapshot.arrays)
             check()
 
+        meeting.naming = True
         publish(path, write)
         meeting.say("end")
     finally:  # those of this save, if it failed, or those of the one whose place it took
+        with file.translated(path, "write"):
+            sync(os.path.dirname(path))  # if names cannot be had on the disk, both sets stay
         sweep(os.path.dirname(path), re.escape(os.path.basename(path)))
 
 
-def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> tuple[str, str]:
-    """Write the share of this process; return where it is, and the token."""
+def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> str:
+    """Write the share of this process; return where it is."""
     opened, peers = meeting.hear("open"), meeting.peers
     if opened["name"] != os.path.basename(path):
         raise CheckpointError(f"this process saves {path}, and process {peers.members[0]} {opened['name']}.")
@@ -76,11 +79,11 @@ def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> tuple[str, str]:
     where = share_path(path, opened["token"], peers.place, len(peers.members))
     try:
         total = write_share(path, opened["token"], peers.place, len(peers.members), snapshot.pieces)
-        meeting.report(sum=total)
     except BaseException:
         _remove(where)
         raise
-    return where, opened["token"]
+    meeting.report(sum=total)  # from here on the leader may name it
+    return where
 
 
 def _facts(snapshot: Snapshot) -> dict[str, Any]:

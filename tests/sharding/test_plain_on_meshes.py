@@ -150,6 +150,7 @@ def test_a_rollout_sharded_like_its_data_works_and_others_say_how(context):
     refused(says, lambda: batch_of(done)[0], lambda: batch_of(jax.tree.map(jnp.asarray, alone))[0])
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 9), reason="this JAX puts the mapped axis of a sharded array first")
 @pytest.mark.parametrize("name", ["gae", "n_step_returns"])
 def test_returns_of_environments_that_are_sharded(name):
     function = getattr(jb.returns, name)
