@@ -16,7 +16,7 @@ from typing import Any
 
 from jaxbuffers.checkpoint import file
 from jaxbuffers.checkpoint.leaves import called
-from jaxbuffers.checkpoint.peers import Meeting
+from jaxbuffers.checkpoint.peers import SLICE, Meeting
 from jaxbuffers.checkpoint.publish import publish, sync
 from jaxbuffers.checkpoint.shares import share_path, sweep, write_share
 from jaxbuffers.checkpoint.snapshot import TREE, Snapshot, header
@@ -79,8 +79,14 @@ def _follow(path: str, snapshot: Snapshot, meeting: Meeting) -> str:
     where = share_path(path, opened["token"], peers.place, len(peers.members))
     try:
         total = write_share(path, opened["token"], peers.place, len(peers.members), snapshot.pieces)
-    except BaseException:
+    except BaseException as error:
         _remove(where)
+        if isinstance(error, CheckpointError):  # perhaps the leader has failed, and swept this share away
+            try:
+                meeting.hear("end", SLICE / peers.timeout)
+            except CheckpointError as theirs:
+                if meeting.refused:
+                    raise theirs from None
         raise
     meeting.report(sum=total)  # from here on the leader may name it
     return where
