@@ -267,9 +267,6 @@ def test_nothing_stops_a_gradient_at_the_values():
     close(gradient, GAMMA ** np.arange(1, STEPS + 1), rtol=1e-4)
 
 
-# Transformations
-
-
 @some
 def test_the_result_is_the_same_under_jit_and_vmap(function):
     environments = [rollout(STEPS, seed) for seed in range(5)]

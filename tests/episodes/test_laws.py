@@ -225,8 +225,7 @@ def test_floats_keep_their_proportions_and_the_least_stays_above_zero():
     assert abs(whole[3] - SCALE) < 2**12
     assert exactly(np.array([3, 0, 4], np.uint8)).tolist() == [3, 0, 4]
     huge = exactly(np.array([2**62, 2**61, 2**62], np.int64))
-    assert huge.sum() < 2**63
-    assert huge[0] == 2 * huge[1]
+    assert huge.sum() < 2**63 and huge[0] == 2 * huge[1]  # noqa: PT018
     assert exactly(np.zeros(3)).tolist() == [0, 0, 0]
 
 
@@ -238,8 +237,7 @@ def test_weights_that_are_none_are_refused(bad):
 
 
 def test_what_cannot_be_drawn_says_why():
-    sampling = Sampling(flagged_store([2, 3], score=[0.0, 0.0]))
-    empty = jb.errors.EmptyReplayError
+    sampling, empty = Sampling(flagged_store([2, 3], score=[0.0, 0.0])), jb.errors.EmptyReplayError
     with pytest.raises(empty, match=r"no legal window for Sequences.* in the 2 episodes of the store; .* 3 rows"):
         sampling.draw(jb.Sequences(4), 1, (0,), UniformWindows())
     with pytest.raises(empty, match="where= leaves"):
