@@ -15,6 +15,7 @@ import pytest
 
 import jaxbuffers as jb
 from jaxbuffers.checkpoint import file, peers, publish, shares
+from jaxbuffers.checkpoint.saving import check_place
 from jaxbuffers.checkpoint.snapshot import Snapshot
 from jaxbuffers.checkpoint.together import put_together
 
@@ -106,6 +107,31 @@ def test_all_save_and_the_next_save_takes_the_place_of_it_with_all_its_shares(sa
     assert found(tmp_path / "run") == [10, 11, 12]
     assert len(names(tmp_path)) == 4
     assert set(names(tmp_path)) & set(before) == {"run"}
+
+
+def test_a_share_that_was_reported_stays_whatever_its_process_meets_then(save, tmp_path, monkeypatch):
+    report = peers.Meeting.report
+
+    def lost(meeting, **what):
+        report(meeting, **what)
+        if meeting.peers.here == 2:
+            raise jb.errors.CheckpointError("the answer was lost")
+
+    monkeypatch.setattr(peers.Meeting, "report", lost)
+    assert save() == {2: "the answer was lost"}
+    assert found(tmp_path / "run") == [0, 1, 2]
+
+
+def test_a_reader_of_what_is_replaced_is_told_so_and_a_share_is_no_place_to_save(save, tmp_path):
+    path = str(tmp_path / "run")
+    assert save() == {}
+    with file.opened(path) as reader, ExitStack() as stack:
+        words = json.loads(reader.words["jaxbuffers"])
+        assert save(value=10) == {}
+        with pytest.raises(jb.errors.CheckpointError, match="replaced by another save"):
+            shares.Shares(path, words, stack)
+    with pytest.raises(jb.errors.CheckpointError, match="is no checkpoint"):
+        check_place(next(str(each) for each in tmp_path.iterdir() if each.name.endswith("0of3")), True)
 
 
 def test_what_is_not_the_same_in_one_is_named_by_all_and_nothing_is_left(save, tmp_path):
