@@ -170,13 +170,12 @@ class Prioritized(Sampler[PrioritizedState]):
         good = (priority >= 0) & jnp.isfinite(priority)
         weight = self._weight(jnp.where(good, priority, 0))
         good = good & (weight <= np.float32(1e38 / len(state.tree[0])))
-        stale, refused = feedback(index, legal_now, good)
+        stale, refused, best = feedback(index, legal_now, good, priority)
         leaf = materialize(only_where(legal_now & good, leaf))
         tree = sum_tree.refresh(sum_tree.write(state.tree, leaf, weight), leaf)
         highest = state.highest
         if isinstance(self.initial, str):
-            kept = highest * np.float32(self.decay)
-            highest = jnp.maximum(kept, jnp.max(jnp.where(legal_now & good, priority, 0), initial=0))
+            highest = jnp.maximum(highest * np.float32(self.decay), best)
         return PrioritizedState(tree=tree, highest=highest, stale=state.stale + stale, refused=state.refused + refused)
 
     def _weight(self, priority: jax.Array) -> jax.Array:

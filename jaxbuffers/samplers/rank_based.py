@@ -124,7 +124,7 @@ class RankBased(Sampler[RankState]):
         leaf = living(legal, index)
         legal_now = count_tree.group_at(state.tree, leaf) >= 0
         good = (priority >= 0) & jnp.isfinite(priority)
-        stale, refused = feedback(index, legal_now, good)
+        stale, refused, _ = feedback(index, legal_now, good, priority)
         group = _class(jnp.where(good, priority, 0))
         # Of several priorities for one window the highest counts.
         tree, counted = count_tree.move(state.tree, only_where(legal_now & good, leaf), group, CLASSES - 1 - group)

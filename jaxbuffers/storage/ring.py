@@ -177,8 +177,8 @@ class Ring:
     def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:
         """Move a time by fewer than `cycle` steps, modulo the cycle."""
         moved = time + steps
-        moved = jnp.where(moved < 0, moved + self.cycle, moved)
-        return jnp.where(moved >= self.cycle, moved - self.cycle, moved)
+        moved = lax.select(moved < 0, moved + self.cycle, moved)
+        return lax.select(moved >= self.cycle, moved - self.cycle, moved)
 
     def slot(self, time: jax.Array) -> jax.Array:
         """Say in which slot the row of a time lies. Unsigned, so that indexing need not look for negatives."""

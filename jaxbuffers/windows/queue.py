@@ -213,6 +213,9 @@ def _count(
         run = jnp.where(mask, step(run, first | ended), run)
         return (run, jnp.where(mask, last, ended)), run
 
+    if len(added.mask) == 1:
+        (run, ended), _ = body((state.run, state.ended), (added.first[0], added.last[0], added.mask[0]))
+        return run[None], ended
     unroll = min(len(added.mask), 8)  # a handful of rows, the common case, becomes straight-line code
     (_, ended), runs = jax.lax.scan(
         body, (state.run, state.ended), (added.first, added.last, added.mask), unroll=unroll
