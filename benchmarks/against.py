@@ -10,6 +10,7 @@ is faster. Cases that the old library cannot run are named.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def beside(case: Case, rooms: list[Path], quick: bool, processes: int, rounds: i
             out = room / "found.json"
             command = [sys.executable, "-m", "benchmarks.one", case.name, str(out), "--ours", str(rounds)]
             command += ["--quick"] * quick
-            done = subprocess.run(command, cwd=room, capture_output=True, text=True, timeout=LIMIT)
+            env = os.environ | case.env
+            done = subprocess.run(command, cwd=room, env=env, capture_output=True, text=True, timeout=LIMIT)
             if done.returncode:
                 said = done.stderr.strip().splitlines()[-1:]
                 return [(case.name, f"{room.name} cannot run it: {said[0] if said else ''}", "", "")]

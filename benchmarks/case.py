@@ -8,6 +8,7 @@ from typing import Any
 QUESTIONS = {
     "loop": "In a compiled loop",
     "python": "From Python",
+    "first": "Import and first compilation",
     "training": "Whole training runs",
     "growth": "Growth with size",
     "texts": "Texts and trajectories of web agents",
@@ -24,12 +25,14 @@ class Side:
       shown: what the work means: given to the contest's ``same``, before anything is timed.
       finish: called after the timing; raises if the numbers went astray meanwhile, and gives back what is held.
       note: a figure to be printed beside the times, such as the memory held.
+      reads: the shapes of what is read in each iteration of a program, sorted; those of both sides must be equal.
     """
 
     run: Callable[[], Any]
     shown: Any = None
     finish: Callable[[], None] = lambda: None
     note: str = ""
+    reads: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Contest:
       theirs: makes the peer's.
       same: takes what both sides have shown; raises `Difference` unless they mean the same.
       per: how many times one call of ``run`` does the work.
+      before: called before each call of ``run``, and not timed.
       after: called once both sides were timed, for what only the timed work itself can show; raises `Difference`, or
         returns a ``note`` and, of training runs, the ``curves`` of each side.
     """
@@ -49,6 +53,7 @@ class Contest:
     theirs: Callable[[], Side]
     same: Callable[[Any, Any], None]
     per: int = 1
+    before: Callable[[], None] = lambda: None
     after: Callable[[], dict[str, Any]] = dict
 
 

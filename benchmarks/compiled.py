@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SEARCH = True  # whether programs are searched; only a library that is too old to be searched is not
 SEARCHED: list[str] = []  # whose programs have been, in this process
+COUNTERS = 5_000  # elements; what is smaller is a counter of each environment, or the upper part of a tree
 
 
 class LargeArrayError(AssertionError):
@@ -31,7 +32,14 @@ _NAMES |= {"optimization-barrier", "opt-barrier", "after-all", "add-dependency"}
 
 
 def compiled(
-    side: str, jitted: Any, *args: Any, least: int, batch: Any = (), documented: int = 0, in_loops: bool = False
+    side: str,
+    jitted: Any,
+    *args: Any,
+    least: int,
+    batch: Any = (),
+    documented: int = 0,
+    in_loops: bool = False,
+    held: Any = (),
 ) -> Callable:
     """Compile a jitted function for these arguments, and return it if it makes no arrays as large as the ring.
 
@@ -43,6 +51,8 @@ def compiled(
       batch: arrays whose sizes are spared, where a batch is larger than that.
       documented: how many arrays so large the peer's documented use makes all the same; the row says so.
       in_loops: search the bodies of loops only, in programs that make their own ring first.
+      held: arrays (or shapes) that must not be copied though they are smaller than ``least``, because other arrays of
+        the program are as large. They are told by their number of elements; those below `COUNTERS` are not meant.
 
     Returns:
       The compiled program, which takes the same kinds of arguments and cannot be traced again.
@@ -54,14 +64,14 @@ def compiled(
     if not SEARCH:
         return program
     SEARCHED.append(side)
-    lines = list(large_arrays(program.as_text(), least, batch, in_loops))
+    lines = list(large_arrays(program.as_text(), least, batch, in_loops, held))
     if len(lines) != documented:
         shown = "".join(f"\n  {line[:200]}" for line in lines)
         raise LargeArrayError(f"{side}: expected {documented} arrays of {least} elements or more, found:{shown}")
     return program
 
 
-def large_arrays(text: str, least: int, batch: Any = (), in_loops: bool = False) -> Iterator[str]:
+def large_arrays(text: str, least: int, batch: Any = (), in_loops: bool = False, held: Any = ()) -> Iterator[str]:
     """Yield the lines of a compiled program that make a new array of ``least`` elements or more, or reduce one.
 
     A copy, a conversion, a selection, a transposition, an update of anything but an argument: whatever does not write
@@ -72,13 +82,16 @@ def large_arrays(text: str, least: int, batch: Any = (), in_loops: bool = False)
       least: elements.
       batch: arrays (or shapes) with other business; arrays of as many elements as one of them are passed over.
       in_loops: whether only what happens in loops counts.
+      held: arrays (or shapes) of which copies count though they are smaller.
     """
     from jaxbuffers.testing.compiled_text import computations
 
     spared = {math.prod(leaf.shape) for leaf in jax.tree.leaves(batch)}
+    kept = {size for leaf in jax.tree.leaves(held) if (size := math.prod(leaf.shape)) >= COUNTERS}
 
     def large(instruction: "Instruction | None") -> bool:
-        return instruction is not None and any(size >= least and size not in spared for size in instruction.sizes)
+        sizes = () if instruction is None else instruction.sizes
+        return any((size >= least or size in kept) and size not in spared for size in sizes)
 
     bodies = computations(text)
     fused = {i.calls for body in bodies.values() for i in body.values() if i.calls}

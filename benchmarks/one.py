@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import compiled
-from benchmarks.case import Case
+from benchmarks.case import Case, Difference
 from benchmarks.cases import cases
 from benchmarks.timing import race, timed
 
@@ -43,10 +43,12 @@ def measure(case: Case) -> list[dict[str, Any]]:
         compiled.SEARCHED.clear()
         ours, theirs = contest.ours(), contest.theirs()
         contest.same(ours.shown, theirs.shown)
+        if None not in (ours.reads, theirs.reads) and ours.reads != theirs.reads:
+            raise Difference(f"not as much is read: ours {ours.reads}, the peer's {theirs.reads}")
         if missing := set(case.searched) - set(compiled.SEARCHED):
             raise compiled.LargeArrayError(f"nobody searched the programs of {', '.join(sorted(missing))}")
         ready = time.perf_counter()
-        timing = race(ours.run, theirs.run, case.rounds, contest.per, case.seconds, case.least)
+        timing = race(ours.run, theirs.run, case.rounds, contest.per, case.seconds, case.least, contest.before)
         ours.finish(), theirs.finish()
         notes = [f"{who}: {side.note}" for who, side in (("ours", ours), ("the peer", theirs)) if side.note]
         figures = {"point": point, "note": ", ".join(notes), "searched": list(compiled.SEARCHED)}
@@ -62,8 +64,11 @@ def alone(case: Case, rounds: int) -> list[dict[str, Any]]:
     for point in case.points or (None,):
         contest = case.contest(point)
         side = contest.ours()
-        side.run()
-        found.append({"point": point, "times": [timed(side.run) / contest.per for _ in range(rounds)]})
+        times = []
+        for _ in range(1 + rounds):  # the first is not measured
+            contest.before()
+            times.append(timed(side.run) / contest.per)
+        found.append({"point": point, "times": times[1:]})
     return found
 
 

@@ -27,7 +27,9 @@ class Pair(NamedTuple):
 
 
 def require(truth: Any, side: str, what: str) -> None:
-    """Raise unless all of ``truth`` is True."""
+    """Raise unless all of ``truth`` is True, and there is some of it: where nothing is compared, nothing is equal."""
+    if not np.size(truth):
+        raise Difference(f"{side}: nothing was shown of which to ask: {what}?")
     if not np.all(truth):
         raise Difference(f"{side}: {what}, in {np.sum(~np.asarray(truth))} of {np.size(truth)} places")
 
@@ -64,6 +66,13 @@ def pairs(side: str, pair: Pair, envs: int, first: int, last: int, episodes: boo
     require(env_of(pair.next_obs[..., 1]) == env, side, "pairs of two environments")
     require(step_of(pair.next_obs[..., 0]) == step + 1, side, "rows that do not follow each other")
     require(step_of(pair.action[..., 0]) == step, side, "actions of other rows")
+    value = pair.obs[..., 2:3]  # which all other numbers of a row are
+    for name, rest in (("obs", pair.obs[..., 2:]), ("action", pair.action[..., 1:])):
+        if rest.shape[-1]:
+            require(rest == value, side, f"numbers of other rows in {name}")
+    if value.size:
+        require(pair.next_obs[..., 2:] == pair.next_obs[..., 2:3], side, "numbers of other rows in next_obs")
+        require(pair.next_obs[..., 2:3] != value, side, "numbers of the same row in next_obs")
     require(step_of(pair.reward) == step + 1, side, "rewards of other rows")
     if episodes:
         require((step + 1) % EPISODE != 0, side, "pairs across the end of an episode")
@@ -71,13 +80,22 @@ def pairs(side: str, pair: Pair, envs: int, first: int, last: int, episodes: boo
     require(np.isclose(pair.discount, np.where(terminal, 0, GAMMA)), side, "discounts that belong to other rows")
 
 
-def uniform(side: str, pair: Pair, first: int, last: int, episodes: bool) -> None:
-    """Raise unless steps are drawn alike: 16 bins of age, chi-square, wrong once in a million times."""
+def uniform(side: str, pair: Pair, envs: int, first: int, last: int, episodes: bool) -> None:
+    """Raise unless steps and environments are drawn alike, in 16 bins of each."""
     edges, steps = np.linspace(first, last, 17), np.arange(first, last)
-    counts = np.histogram(windows_of(pair)[1], edges)[0]
+    env, step = windows_of(pair)
     legal = np.histogram(steps[(steps + 1) % EPISODE != 0] if episodes else steps, edges)[0]
-    if chisquare(counts, legal / legal.sum() * counts.sum()).pvalue < 1e-6:
-        raise Difference(f"{side}: not uniform over the ages of the rows, {counts.tolist()}")
+    alike(side, np.histogram(step, edges)[0], legal, "the ages of the rows")
+    if envs > 1:
+        bins = min(envs, 16)
+        sizes = np.bincount(np.arange(envs) * bins // envs)
+        alike(side, np.bincount((env * bins // envs).ravel(), minlength=bins), sizes, "the environments")
+
+
+def alike(side: str, counts: np.ndarray, share: np.ndarray, over: str) -> None:
+    """Raise unless draws fall into bins in proportion to these shares: chi-square, wrong once in a million times."""
+    if not chisquare(counts, share / share.sum() * counts.sum()).pvalue >= 1e-6:
+        raise Difference(f"{side}: not uniform over {over}, {counts.tolist()}")
 
 
 class Drawn(NamedTuple):

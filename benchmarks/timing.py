@@ -52,6 +52,7 @@ def race(
     per: int = 1,
     seconds: float = 1e9,
     least: int = 3,
+    before: Callable[[], Any] = lambda: None,
 ) -> Timing:
     """Time two functions in turns, after one unmeasured call of each.
 
@@ -62,14 +63,16 @@ def race(
       per: how many repetitions one call makes inside, to divide by.
       seconds: no further round begins after this time,
       least: unless there were fewer than these.
+      before: called before each call of either, and not timed.
     """
-    ours(), theirs()
+    before(), ours(), before(), theirs()
     sides: tuple[tuple[Callable[[], Any], list[float]], ...] = ((ours, []), (theirs, []))
     watch, begin = Watch(), time.perf_counter()
     for i in range(rounds):
         if i >= least and time.perf_counter() - begin > seconds:
             break
         for function, times in sides if i % 2 == 0 else sides[::-1]:
+            before()
             times.append(timed(function) / per)
     (_, mine), (_, other) = sides
     ratios = [b / a for a, b in zip(mine, other, strict=True)]

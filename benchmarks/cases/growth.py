@@ -58,6 +58,7 @@ def cases(quick: bool) -> list[Case]:
                 peer="as many separate replays, one after the other",
                 build="sides.shards:contest",
                 args={"shards": shards, "steps": 20 if quick else 200},
+                searched=("jaxbuffers", "separate replays"),
                 env={"XLA_FLAGS": flags},
             )
         )

@@ -143,6 +143,8 @@ def stall(megabytes: int, chunks: int) -> Contest:
                 held[0] = jax.block_until_ready(chunk(held[0], jax.random.key(i)))
                 if manager is not None and i % (chunks // 3) == 0:
                     manager.save(next(steps), {"run": held[0]}, background=True)
+            if manager is not None:
+                manager.wait()  # nothing is written while the other side is timed
 
         run()
 

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 
 import jaxbuffers as jb
-from benchmarks import same
 from benchmarks.case import Contest, Side
 from benchmarks.compiled import compiled
-from benchmarks.sides import rows, uniform
-from benchmarks.sides.loops import Scan
+from benchmarks.sides import prioritized, rows, uniform
+from benchmarks.sides.loops import Scan, shapes_of
 
 WIDTH = {"obs": 2, "action": 1}  # numbers in a row: there are ten million of them
 
@@ -41,7 +40,10 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
             return replay.update(state, index, priority=priority)
 
         add = lambda state, step: replay.add(state, rows.rows(envs, step, **WIDTH))  # noqa: E731
-        shown = uniform.drawn(lambda state, key: sample(state, key)[0], state, draws=4)
+        if alpha is None:
+            shown = uniform.drawn(lambda state, key: sample(state, key)[0], state)
+        else:
+            state, shown = prioritized.our_draws(replay, state)
         return _timed("jaxbuffers", verb, add, sample, update, state, envs, capacity, steps, shown)
 
     def theirs() -> Side:
@@ -53,11 +55,15 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
             return rows.their_pair(batch), indices, getattr(batch, "probabilities", jnp.zeros(rows.PAIRS))
 
         add = lambda state, step: buffer.add(state, rows.item(rows.rows(envs, step, **WIDTH)))  # noqa: E731
-        shown = uniform.drawn(lambda state, key: sample(state, key)[0], state, draws=4)
+        if alpha is None:
+            shown = uniform.drawn(lambda state, key: sample(state, key)[0], state)
+        else:
+            state, shown = prioritized.their_draws(buffer, state)
         update = buffer.set_priorities if alpha is not None else None
         return _timed("flashbax", verb, add, sample, update, state, envs, capacity, steps, shown)
 
-    return Contest(ours, theirs, partial(_same, envs, capacity // envs), steps)
+    same = partial(uniform.same_draws if alpha is None else prioritized.same_draws, envs, capacity // envs)
+    return Contest(ours, theirs, same, steps)
 
 
 def _timed(
@@ -87,8 +93,9 @@ def _timed(
             return jax.lax.scan(lambda total, key: (iterate(total, key, state), None), jnp.float32(0), keys)[0]
 
         keys = jax.random.split(jax.random.key(0), steps)
-        program = compiled(side, jax.jit(loop), state, keys, least=least)
-        return Side(lambda: program(state, keys).block_until_ready(), shown)
+        program = compiled(side, jax.jit(loop), state, keys, least=least, held=state)
+        pair, _, probability = jax.eval_shape(sample, state, keys[0])
+        return Side(lambda: program(state, keys).block_until_ready(), shown, reads=shapes_of((pair, probability)))
     keys = jax.random.split(jax.random.key(2), steps)
     indices = jax.jit(lambda state: jax.lax.map(lambda key: sample(state, key)[1], keys))(state)
 
@@ -97,9 +104,3 @@ def _timed(
         return update(state, index, jax.random.uniform(key, (rows.PAIRS,)) + 0.5), ()
 
     return Scan(side, change, state, steps, least).showing(shown)
-
-
-def _same(envs: int, length: int, ours: Any, theirs: Any) -> None:
-    first, last = rows.MORE, length + rows.MORE - 1
-    for side, pair, episodes in (("jaxbuffers", ours, True), ("flashbax", theirs, False)):
-        same.pairs(side, pair, envs, first, last, episodes)

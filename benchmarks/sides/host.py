@@ -16,6 +16,7 @@ from benchmarks.same import ENV, STEP
 from benchmarks.sides.rows import ACTION, OBS, PAIRS
 
 IMAGE, BLOCK = (64, 64, 3), 2**12  # rows added at a time, to fill
+FEW = 256  # rows that are inserted to be read back
 COLUMNS = ("obs", "act", "rew", "next_obs", "done")
 
 
@@ -63,7 +64,11 @@ def insert(peer: str, capacity: int, together: int, calls: int) -> Contest:
 
     def side(make: Callable[..., Buffer]) -> Side:
         buffer = _full(make(capacity, numbered(0, 1, False)), capacity, False)
-        shown = _draws(buffer)  # before the rows are added that are timed
+        few = make(FEW, numbered(0, 1, False))
+        for first in range(0, FEW, together):  # by the calls that are timed, which need not be those that fill a buffer
+            few.add(numbered(first, together, False))
+        few.wait()
+        shown = _draws(buffer), _draws(few)
         row = {name: np.ascontiguousarray(x) for name, x in numbered(capacity, together, False).items()}
 
         def run() -> None:
@@ -73,8 +78,12 @@ def insert(peer: str, capacity: int, together: int, calls: int) -> Contest:
 
         return Side(run, shown)
 
-    return Contest(partial(side, partial(inserting, envs=together)), partial(side, PEERS[peer]),
-                   partial(_same, capacity), calls * together)  # fmt: skip
+    def same(mine: tuple, other: tuple) -> None:
+        for size, *found in zip((capacity, FEW), mine, other, strict=True):
+            _same(size, *found)
+
+    return Contest(partial(side, partial(inserting, envs=together)), partial(side, PEERS[peer]), same,
+                   calls * together)  # fmt: skip
 
 
 def sample(peer: str, capacity: int, image: bool) -> Contest:
@@ -106,22 +115,26 @@ def _same(capacity: int, mine: dict[str, np.ndarray], other: dict[str, np.ndarra
     for side, found in (("jaxbuffers", mine), ("the peer", other)):
         step = same.step_of(found["act"][:, 0])
         same.require((step >= 0) & (step < capacity), side, "rows that were never inserted")
+        same.alike(side, np.histogram(step, np.linspace(0, capacity, 17))[0], np.ones(16), "the ages of the rows")
         expected = [numbered(int(each), 1, found["obs"].ndim > 2) for each in step]
         for name in COLUMNS:
             wanted = np.concatenate([each[name] for each in expected])
             same.require(found[name].reshape(wanted.shape) == wanted, side, f"{name} of other rows")
 
 
-def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None) -> Buffer:
-    """Transitions in two columns, as the peers keep them."""
+def ours(
+    capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None, search: bool = True
+) -> Buffer:
+    """Transitions in two columns, as the peers keep them; ``search`` compiles the replay's programs to search them."""
     fields = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in columns.items()}
-    lead = () if envs is None else (envs,)
-    rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields.items()}
     replay = jb.Replay(capacity, envs, batch, jb.Items())
-    state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
-    drawn = jax.eval_shape(replay.sample, state, key)
-    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=capacity)
-    compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=capacity, batch=drawn)
+    if search:
+        lead = () if envs is None else (envs,)
+        rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields.items()}
+        state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
+        drawn = jax.eval_shape(replay.sample, state, key)
+        compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=capacity)
+        compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=capacity, batch=drawn)
     buffer = jb.HostReplay(replay, fields)
 
     def sample() -> Any:
@@ -132,9 +145,11 @@ def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs
     )
 
 
-def inserting(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int = 1) -> Buffer:
+def inserting(
+    capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int = 1, search: bool = True
+) -> Buffer:
     """Ours, where each call inserts one row of each environment by keyword."""
-    made = ours(capacity, columns, batch, envs if envs > 1 else None)
+    made = ours(capacity, columns, batch, envs if envs > 1 else None, search)
     host = made.add.__self__  # type: ignore[attr-defined]
 
     def add(rows: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,11 @@ from benchmarks.case import Side
 from benchmarks.compiled import compiled
 
 
+def shapes_of(outputs: Any) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of what is read, sorted."""
+    return tuple(sorted(x.shape for x in jax.tree.leaves(outputs)))
+
+
 class Scan:
     """``steps`` iterations in one program, which updates its state in place from call to call.
 
@@ -43,8 +48,11 @@ class Scan:
             return jax.lax.scan(one, (state, key, jnp.float32(0)), jnp.arange(steps))[0]
 
         self.side, self.state, self.key = side, state, jax.random.key(0)
+        self.reads = shapes_of(jax.eval_shape(lambda: iterate(state, jnp.int32(0), self.key)[1]))
         jitted = jax.jit(scan, donate_argnums=0)
-        self._program = compiled(side, jitted, self.state, self.key, least=least, documented=documented)
+        self._program = compiled(
+            side, jitted, self.state, self.key, least=least, documented=documented, held=self.state
+        )
 
     def __call__(self) -> None:
         """Run the program and wait for it."""
@@ -55,10 +63,11 @@ class Scan:
     def check(self) -> None:
         """Raise if the numbers went astray, which would change the work."""
         assert bool(jnp.isfinite(self.total)), f"{self.side}: the loop's outputs are not finite"
+        assert not self.reads or float(self.total), f"{self.side}: the loop's outputs are all zero"
 
     def showing(self, shown: Any) -> Side:
         """Return a side that runs this."""
-        return Side(self, shown, self.check)
+        return Side(self, shown, self.check, reads=self.reads)
 
 
 class Call:

@@ -38,7 +38,7 @@ def scan(envs: int, length: int, steps: int, weighted: bool = True) -> Contest:
       weighted: whether the priorities contain the importance weights.
     """
     return Contest(partial(_our_scan, envs, length, steps, weighted), partial(_their_scan, envs, length, steps,
-                   weighted), partial(_same, envs, length), steps)  # fmt: skip
+                   weighted), partial(same_draws, envs, length), steps)  # fmt: skip
 
 
 def call(envs: int, length: int) -> Contest:
@@ -54,7 +54,7 @@ def call(envs: int, length: int) -> Contest:
         state, shown = their_draws(buffer, state)
         return Call("flashbax", buffer.sample, state, rows.keys(), least=envs * length // 16).showing(shown)
 
-    return Contest(ours, theirs, partial(_same, envs, length))
+    return Contest(ours, theirs, partial(same_draws, envs, length))
 
 
 def our_draws(replay: jb.Replay, state: jb.ReplayState) -> tuple[jb.ReplayState, Drawn]:
@@ -92,11 +92,13 @@ def _draws(sample: Callable, update: Callable, state: Any) -> tuple[Any, Drawn]:
     return state, jax.tree.map(np.asarray, drawn)
 
 
-def _same(envs: int, length: int, ours: Drawn, theirs: Drawn) -> None:
+def same_draws(envs: int, length: int, ours: Drawn, theirs: Drawn) -> None:
+    """Raise unless both draw pairs that are there, and say how likely each was after some got priorities."""
     first, last = rows.MORE, length + rows.MORE - 1
     steps = np.arange(first, last)
     for side, drawn, episodes in (("jaxbuffers", ours, True), ("flashbax", theirs, False)):
         same.pairs(side, drawn.pair, envs, first, last, episodes)
+        same.uniform(side, drawn.pair, envs, first, last, episodes)  # but for the few windows that got a priority
         windows = envs * (np.sum((steps + 1) % EPISODE != 0) if episodes else len(steps))
         same.probabilities(side, drawn, int(windows), ALPHA)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 import jaxbuffers as jb
 from benchmarks.case import Contest, Side
+from benchmarks.compiled import compiled
 from benchmarks.same import require
 
 ENVS, ROWS, BATCH = 16, 4_096, 32  # of one shard
@@ -22,7 +23,7 @@ def contest(shards: int, steps: int) -> Contest:
     whole = jb.Replay(ROWS * ENVS * shards, ENVS * shards, BATCH * shards, view, sampler)
     sharded = jb.Sharded(whole, mesh)
 
-    def scan(replay: Any, fence: Any, envs: int) -> Any:
+    def scan(side: str, replay: Any, fence: Any, envs: int) -> Any:
         def step(state: Any, each: tuple[jax.Array, jax.Array]) -> tuple:
             number, key = each
             rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (envs, *x.shape)), row)
@@ -32,25 +33,33 @@ def contest(shards: int, steps: int) -> Contest:
             priority = 1 + batch.probability
             return replay.update(fence(state, batch), batch.index, priority=priority), batch.data["reward"]
 
-        return jax.jit(lambda state, keys: jax.lax.scan(step, state, (jnp.arange(steps), keys)), donate_argnums=0)
+        jitted = jax.jit(lambda state, keys: jax.lax.scan(step, state, (jnp.arange(steps), keys)), donate_argnums=0)
+        return compiled(side, jitted, replay.init(row), keys, least=ROWS * ENVS)
 
     keys = jax.random.split(jax.random.key(0), steps)
 
+    def full(once: Any) -> None:
+        for _ in range(-(-ROWS // steps)):
+            once()
+
     def ours() -> Side:
-        run, held = scan(sharded, sharded.fence, ENVS * shards), [sharded.init(row)]
+        run, held = scan("jaxbuffers", sharded, sharded.fence, ENVS * shards), [sharded.init(row)]
 
         def once() -> None:
             held[0] = jax.block_until_ready(run(held[0], keys))[0]
 
+        full(once)
         return Side(once, np.asarray(run(sharded.init(row), keys)[1]))
 
     def theirs() -> Side:
-        run, held = scan(sharded.local, jb.fence, ENVS), [sharded.local.init(row) for _ in range(shards)]
+        run = scan("separate replays", sharded.local, jb.fence, ENVS)
+        held = [sharded.local.init(row) for _ in range(shards)]
 
         def once() -> None:
             for i in range(shards):
                 held[i] = jax.block_until_ready(run(held[i], keys))[0]
 
+        full(once)
         return Side(once, np.asarray(run(sharded.local.init(row), keys)[1]))
 
     def same(ours: np.ndarray, theirs: np.ndarray) -> None:

@@ -22,7 +22,7 @@ _ROLLS = 2  # arrays as large as the ring in brax's program: it rolls a full rin
 def scan(envs: int, length: int, steps: int) -> Contest:
     """Add and sample in a scan, against flashbax."""
     return Contest(partial(_our_scan, envs, length, steps), partial(_their_scan, envs, length, steps),
-                   partial(_same, envs, length), steps)  # fmt: skip
+                   partial(same_draws, envs, length), steps)  # fmt: skip
 
 
 def call(envs: int, length: int) -> Contest:
@@ -38,13 +38,13 @@ def call(envs: int, length: int) -> Contest:
         shown = drawn(lambda state, key: rows.their_pair(buffer.sample(state, key)), state)
         return Call("flashbax", buffer.sample, state, rows.keys(), least=envs * length).showing(shown)
 
-    return Contest(ours, theirs, partial(_same, envs, length))
+    return Contest(ours, theirs, partial(same_draws, envs, length))
 
 
 def brax(length: int, steps: int) -> Contest:
     """Add and sample in a scan with one environment, against brax."""
     return Contest(partial(_our_scan, 1, length, steps), partial(_brax_scan, length, steps),
-                   partial(_same, 1, length), steps)  # fmt: skip
+                   partial(same_draws, 1, length), steps)  # fmt: skip
 
 
 def drawn(read: Callable[[Any, jax.Array], Any], state: Any, draws: int = DRAWS) -> Any:
@@ -53,11 +53,12 @@ def drawn(read: Callable[[Any, jax.Array], Any], state: Any, draws: int = DRAWS)
     return jax.tree.map(np.asarray, jax.jit(lambda state: jax.lax.map(lambda key: read(state, key), keys))(state))
 
 
-def _same(envs: int, length: int, ours: Pair, theirs: Pair) -> None:
+def same_draws(envs: int, length: int, ours: Pair, theirs: Pair) -> None:
+    """Raise unless both draw pairs that are there, each as likely as the others."""
     first, last = rows.MORE, length + rows.MORE - 1
     for side, pair, episodes in (("jaxbuffers", ours, True), ("the peer", theirs, False)):
         same.pairs(side, pair, envs, first, last, episodes)
-        same.uniform(side, pair, first, last, episodes)
+        same.uniform(side, pair, envs, first, last, episodes)
 
 
 def _our_scan(envs: int, length: int, steps: int) -> Side:

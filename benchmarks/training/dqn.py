@@ -121,7 +121,8 @@ def contest(steps: int, every: int, seeds: int) -> Contest:
     def side(name: str, memory: Callable[[], Memory]) -> Side:
         keys = jax.random.split(jax.random.key(10**6), seeds)
         jitted = jax.jit(jax.vmap(partial(train, memory(), steps, every)))
-        program = compiled(name, jitted, keys, least=CAPACITY * cartpole.OBS * seeds, in_loops=True)
+        held = jax.eval_shape(lambda: jax.vmap(memory().init)(jnp.zeros((seeds, ENVS, cartpole.OBS))))
+        program = compiled(name, jitted, keys, least=CAPACITY * cartpole.OBS * seeds, in_loops=True, held=held)
         require(" conditional(" in program.as_text(), name, "the gate became a select")
         curve, pair = jax.tree.map(np.asarray, program(keys))
         return Side(running(lambda keys: program(keys)[0], curves[name], seeds), (curve, pair))

@@ -1,6 +1,7 @@
 """A case is compared and searched before it is timed, and fails where it must."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import jax
@@ -78,6 +79,40 @@ def test_a_side_that_nobody_searched_fails_the_case(case):
     with pytest.raises(compiled.LargeArrayError, match="nobody searched the programs of peer"):
         one.measure(make(search=False))
     assert not runs
+
+
+def test_a_side_that_reads_less_fails_the_case(case, monkeypatch):
+    make, runs = case
+    right, reads = make(), {"jaxbuffers": ((8,), (8, 2)), "peer": ((8,),)}
+    made = right.contest()
+    both = [lambda name=name: Side(lambda: runs.append(name), 1, reads=reads[name]) for name in reads]
+    monkeypatch.setattr(Case, "contest", lambda *_: replace(made, ours=both[0], theirs=both[1]))
+    unsearched = replace(right, searched=())
+    with pytest.raises(Difference, match="not as much is read"):
+        one.measure(unsearched)
+    assert not runs
+    reads["peer"] = reads["jaxbuffers"]
+    one.measure(unsearched)
+
+
+def test_what_comes_before_each_call_is_called_for_both_sides_and_not_timed(case, monkeypatch):
+    make, runs = case
+    right = make()
+    made = replace(right.contest(), before=lambda: runs.append("before"))
+    monkeypatch.setattr(Case, "contest", lambda *_: made)
+    one.measure(right)
+    assert runs[::2] == ["before"] * (len(runs) // 2)
+    assert runs[1::2] == ["jaxbuffers", "peer", "jaxbuffers", "peer", "peer", "jaxbuffers", "jaxbuffers", "peer"]
+
+
+def test_a_copy_of_a_small_part_of_the_state_is_found_by_its_size(readable):
+    ring, start = jax.ShapeDtypeStruct((SIZE,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    program = jax.jit(copying, donate_argnums=0).lower(ring, start).compile().as_text()
+    assert not list(compiled.large_arrays(program, 2 * SIZE))
+    assert any("copy" in line for line in compiled.large_arrays(program, 2 * SIZE, held=(ring, start)))
+    assert not list(compiled.large_arrays(program, 2 * SIZE, held=start))
+    right = jax.jit(in_place, donate_argnums=0).lower(ring, start).compile().as_text()
+    assert not list(compiled.large_arrays(right, 2 * SIZE, held=ring))
 
 
 def test_each_point_of_a_curve_is_measured(case):
