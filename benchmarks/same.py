@@ -94,6 +94,7 @@ def uniform(side: str, pair: Pair, envs: int, first: int, last: int, episodes: b
 
 def alike(side: str, counts: np.ndarray, share: np.ndarray, over: str) -> None:
     """Raise unless draws fall into bins in proportion to these shares: chi-square, wrong once in a million times."""
+    require(counts.sum() > 0, side, "no draws")
     if not chisquare(counts, share / share.sum() * counts.sum()).pvalue >= 1e-6:
         raise Difference(f"{side}: not uniform over {over}, {counts.tolist()}")
 

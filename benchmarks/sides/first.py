@@ -17,8 +17,6 @@ from benchmarks.compiled import compiled
 from benchmarks.same import require
 from benchmarks.sides import prioritized, rows, uniform
 
-LEAST = 64 * rows.PAIRS  # more than batches have
-
 
 def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Contest:
     """Trace, lower and compile ``add``, ``sample`` or ``update``, as if nothing had been compiled before.
@@ -30,7 +28,7 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
       length: rows of each.
     """
     jax.config.update("jax_enable_compilation_cache", False)
-    key = jax.random.key(0)
+    key, least = jax.random.key(0), rows.least(envs, envs * length)
 
     def ours() -> Side:
         sampler = jb.Uniform() if alpha is None else jb.Prioritized(alpha=alpha)
@@ -46,7 +44,7 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
         index = jax.eval_shape(replay.sample, state, key).index
         verbs = {"add": (replay.add, rows.rows(envs, jnp.int32(0))), "sample": (replay.sample, key)}
         function, *args = (verbs | {"update": (update, index, jnp.ones(rows.PAIRS))})[verb]
-        return _compiling("jaxbuffers", verb, function, state, *args, shown=shown)
+        return _compiling("jaxbuffers", verb, function, state, *args, shown=shown, least=least)
 
     def theirs() -> Side:
         buffer, state = rows.theirs(envs, envs * length, alpha)
@@ -59,18 +57,18 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
             indices = jax.eval_shape(buffer.sample, state, key).indices
             verbs["update"] = buffer.set_priorities, indices, jnp.ones(rows.PAIRS)
         function, *args = verbs[verb]
-        return _compiling("flashbax", verb, function, state, *args, shown=shown)
+        return _compiling("flashbax", verb, function, state, *args, shown=shown, least=least)
 
     same = uniform.same_draws if alpha is None else prioritized.same_draws
     return Contest(ours, theirs, partial(same, envs, length), before=jax.clear_caches)
 
 
-def _compiling(side: str, verb: str, function: Callable, *args: Any, shown: Any) -> Side:
+def _compiling(side: str, verb: str, function: Callable, *args: Any, shown: Any, least: int) -> Side:
     """Return a side that compiles a function of arrays like these, the first of which is the state."""
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
     donated = () if verb == "sample" else 0
     batch = jax.eval_shape(function, *shapes) if verb == "sample" else ()
-    compiled(side, jax.jit(function, donate_argnums=donated), *shapes, least=LEAST, batch=batch, held=args[0])
+    compiled(side, jax.jit(function, donate_argnums=donated), *shapes, least=least, batch=batch, held=args[0])
     return Side(lambda: jax.jit(function, donate_argnums=donated).lower(*shapes).compile(), shown)
 
 

@@ -79,8 +79,7 @@ def _timed(
     shown: Any,
 ) -> Side:
     """Return a side that does one verb again and again."""
-    # More than batches have, and than an add gathers from a tree: 16 children for each leaf that begins or ends.
-    least = max(capacity // 16, 64 * rows.PAIRS, 33 * envs)
+    least = rows.least(envs, capacity)
     if verb == "add":
         return Scan(side, lambda state, step, _: (add(state, step), ()), state, steps, least).showing(shown)
     if verb == "sample":  # what a learner reads, and the probabilities of prioritized replay

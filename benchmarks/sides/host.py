@@ -16,7 +16,7 @@ from benchmarks.same import ENV, STEP
 from benchmarks.sides.rows import ACTION, OBS, PAIRS
 
 IMAGE, BLOCK = (64, 64, 3), 2**12  # rows added at a time, to fill
-FEW = 256  # rows that are inserted to be read back
+FEW = 2**14  # rows that are inserted, to be read back
 COLUMNS = ("obs", "act", "rew", "next_obs", "done")
 
 

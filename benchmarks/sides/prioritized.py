@@ -129,7 +129,7 @@ def _our_scan(envs: int, length: int, steps: int, weighted: bool) -> Side:
         return (replay.update(state, batch.index, priority=priority), params), params
 
     begin = state, jnp.zeros(OBS + ACTION)
-    return Scan("jaxbuffers", iterate, begin, steps, least=envs * length // 16).showing(shown)
+    return Scan("jaxbuffers", iterate, begin, steps, rows.least(envs, envs * length)).showing(shown)
 
 
 def _their_scan(envs: int, length: int, steps: int, weighted: bool) -> Side:
@@ -146,7 +146,7 @@ def _their_scan(envs: int, length: int, steps: int, weighted: bool) -> Side:
 
     begin = state, jnp.zeros(OBS + ACTION)
     copies = 0 if weighted or jax.default_backend() != "cpu" else 2
-    return Scan("flashbax", iterate, begin, steps, envs * length // 16, documented=copies).showing(shown)
+    return Scan("flashbax", iterate, begin, steps, rows.least(envs, envs * length), documented=copies).showing(shown)
 
 
 def capacity(small: int, large: int, steps: int) -> Contest:

@@ -15,6 +15,15 @@ PAIRS, OBS, ACTION = 256, 17, 6
 MORE = 7  # steps added beyond what a ring takes: the head is somewhere in the middle
 
 
+def least(envs: int, capacity: int) -> int:
+    """Return the elements of the smallest array that must not be copied: the parents of a tree's leaves.
+
+    More than batches have, and than an add of so many rows writes or gathers from a tree, 16 children for each leaf
+    that begins or ends. What is smaller is told by its exact size.
+    """
+    return max(capacity // 16, 64 * PAIRS, 33 * envs)
+
+
 def row(obs: int = OBS, action: int = ACTION) -> jb.Row:
     """One row of one environment, with so many numbers."""
     flag = jnp.bool_(False)

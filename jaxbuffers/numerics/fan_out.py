@@ -27,4 +27,4 @@ def sixteen(level: jax.Array, first: jax.Array) -> list[jax.Array]:
     window = lax.GatherDimensionNumbers(offset_dims=(1,), collapsed_slice_dims=(), start_index_map=(0,))
     place = first[:, None].astype("int32")
     entries = lax.gather(level, place, window, (FAN_OUT,), mode="promise_in_bounds")
-    return [entries[:, i] for i in range(FAN_OUT)]
+    return [lax.index_in_dim(entries, i, 1, keepdims=False) for i in range(FAN_OUT)]

@@ -101,8 +101,8 @@ def draw(levels: Levels, high: jax.Array, low: jax.Array, stratified: bool) -> t
         room = weights[0]
         for end, weight in zip(_running(weights[:-1]), weights[1:], strict=True):
             beyond = end <= floor
-            child, begin = child + beyond.astype(jnp.uint32), jnp.where(beyond, end, begin)
-            room = jnp.where(beyond, weight, room)
+            child, begin = child + beyond.astype(jnp.uint32), lax.select(beyond, end, begin)
+            room = lax.select(beyond, weight, room)
         target, node = add_float(target, -begin), materialize(node * FAN_OUT + child)
     return node, materialize(room)
 

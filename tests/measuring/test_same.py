@@ -123,7 +123,7 @@ def test_nothing_is_not_equal_to_nothing():
         check(pairs(nothing, nothing))
     with pytest.raises(Difference, match="nothing was shown"):
         same.require([], "a side", "no rows")
-    with pytest.raises(Difference, match="not uniform"):
+    with pytest.raises(Difference, match="no draws"):
         same.uniform("a side", pairs(nothing, nothing), ENVS, FIRST, LAST, episodes=True)
 
 
