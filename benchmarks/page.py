@@ -28,17 +28,23 @@ How it is measured:
 
 - Each row is a record in `benchmarks/cases/`: the question, the work, both sides, the goal. Each
   runs in a process of its own, both sides in it, in turns, and who goes first alternates. Rings are
-  full on both sides.
+  full on both sides, but in training runs, which begin with an empty one.
 - Before anything is timed, both sides show what their work means, and it is compared: sampled rows
-  are rows that were inserted and are still there, windows are contiguous, probabilities are
-  priority by total, restored arrays are those that were saved. A difference fails the run.
+  are rows that were inserted and are still there, in all their numbers, each as likely as the
+  others; windows are contiguous, probabilities are priority by total, restored arrays are those
+  that were saved. A difference fails the run, and so does a side that shows nothing. Programs that
+  are timed read as much on one side as on the other.
 - Each side does what its learner does, in the order of its documentation, with the state donated;
   flashbax knows its backend. What a learner reads is used, so that XLA cannot leave it out, and
   what it does not read is not. Where a learner sends priorities back, they come out of the sample:
   probabilities, importance weights, errors of the rows, a step of gradient descent, priorities.
-- The compiled program of each side is searched for arrays as large as the ring or the tree before
-  it is timed (`benchmarks/compiled.py`). One that the documented use would not have is our mistake,
-  and the run fails. So does a second trace.
+- Before they are timed, compiled programs of both sides are searched for new arrays as large as the
+  ring or the tree, or of exactly the size of a part of them (`benchmarks/compiled.py`). One that
+  the documented use would not have is our mistake, and the run fails. So does a second trace. Of
+  `HostReplay` the replay's own `add` and `sample` are searched. PPO, the gate, texts and files have
+  no ring to search for.
+- First compilation is tracing, lowering and XLA's work together, with JAX's caches cleared before
+  each; imports are those of a new process.
 - Training runs must have the same curves: the returns over all of training of all seeds are
   compared by a permutation test, two-sided, with 9,999 permutations. The run fails below p = 0.001;
   every p is printed.

@@ -27,11 +27,12 @@ def contest(shards: int, steps: int) -> Contest:
         def step(state: Any, each: tuple[jax.Array, jax.Array]) -> tuple:
             number, key = each
             rows = jax.tree.map(lambda x: jnp.broadcast_to(x, (envs, *x.shape)), row)
-            rows["reward"] = rows["reward"] + number
+            rows = rows | {"reward": rows["reward"] + number, "obs": rows["obs"] + number}
             state = replay.add(state, rows)
             batch = replay.sample(state, key)
             priority = 1 + batch.probability
-            return replay.update(fence(state, batch), batch.index, priority=priority), batch.data["reward"]
+            read = batch.data["reward"], jnp.sum(batch.data["obs"], (1, 2))  # all of it, of each window
+            return replay.update(fence(state, batch), batch.index, priority=priority), read
 
         jitted = jax.jit(lambda state, keys: jax.lax.scan(step, state, (jnp.arange(steps), keys)), donate_argnums=0)
         return compiled(side, jitted, replay.init(row), keys, least=ROWS * ENVS)
@@ -49,7 +50,7 @@ def contest(shards: int, steps: int) -> Contest:
             held[0] = jax.block_until_ready(run(held[0], keys))[0]
 
         full(once)
-        return Side(once, np.asarray(run(sharded.init(row), keys)[1]))
+        return Side(once, jax.tree.map(np.asarray, run(sharded.init(row), keys)[1]))
 
     def theirs() -> Side:
         run = scan("separate replays", sharded.local, jb.fence, ENVS)
@@ -60,14 +61,15 @@ def contest(shards: int, steps: int) -> Contest:
                 held[i] = jax.block_until_ready(run(held[i], keys))[0]
 
         full(once)
-        return Side(once, np.asarray(run(sharded.local.init(row), keys)[1]))
+        return Side(once, jax.tree.map(np.asarray, run(sharded.local.init(row), keys)[1]))
 
-    def same(ours: np.ndarray, theirs: np.ndarray) -> None:
+    def same(ours: tuple, theirs: tuple) -> None:
         """Rewards are the steps that rows were added at: four consecutive ones, all added before."""
-        for side, reward, batch in (("jaxbuffers", ours, BATCH * shards), ("a separate replay", theirs, BATCH)):
+        for side, (reward, obs), batch in (("jaxbuffers", ours, BATCH * shards), ("a separate replay", theirs, BATCH)):
             require(reward.shape == (steps, batch, 4), side, "other shapes")
             drawn = reward[4:]  # before, there is nothing to draw
             require(np.diff(drawn, axis=-1) == 1, side, "rows that do not follow each other")
+            require(obs[4:] == 64 * drawn.sum(-1), side, "observations of other rows")
             require(drawn[..., -1] <= np.arange(4, steps)[:, None], side, "rows that were not added yet")
 
     return Contest(ours, theirs, same, steps)
