@@ -93,7 +93,10 @@ def record(recorded: dict[str, Any], update: bool = False) -> None:
     """Keep a run as JSON, and write page and pictures; with ``update``, beside the rows of other cases."""
     if update and JSON.exists():
         new = {result["name"] for result in recorded["results"]}
-        kept = [result for result in json.loads(JSON.read_text())["results"] if result["name"] not in new]
+        old = json.loads(JSON.read_text())
+        kept = [result for result in old["results"] if result["name"] not in new]
+        if old["machine"] != recorded["machine"]:  # or other versions
+            kept = [{"machine": old["machine"]} | result for result in kept]
         recorded = recorded | {"results": kept + recorded["results"]}
     JSON.write_text(json.dumps(_rounded(recorded), indent=1) + "\n")
     write(json.loads(JSON.read_text()))
@@ -144,7 +147,12 @@ def _machine(recorded: dict[str, Any]) -> list[str]:
     loads = f"Load average {min(each['load'] for each in found):.2f} to {max(each['load'] for each in found):.2f}, of "
     loads += "which the benchmark itself is one to two."
     others = "" if busiest is None else f" Other processes took up to {busiest:.0%} of the cores, see *busy*."
-    return [recorded["machine"], loads + others]
+    elsewhere: dict[str, list[str]] = {}
+    for result in recorded["results"]:
+        if "machine" in result:
+            elsewhere.setdefault(result["machine"], []).append(result["name"])
+    old = [f"Recorded before, {machine.removesuffix('.')}: {', '.join(names)}." for machine, names in elsewhere.items()]
+    return [recorded["machine"], *old, loads + others]
 
 
 def figures(results: list[dict[str, Any]]) -> str:

@@ -2,12 +2,13 @@
 
 import ast
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import charts, page
+from benchmarks import against, charts, page
 from benchmarks.case import QUESTIONS, Difference
 from benchmarks.cases import cases
 from benchmarks.run import chosen
@@ -127,6 +128,25 @@ def test_a_run_is_written_with_a_table_and_a_picture_for_each_question(tmp_path,
     page.record({"machine": "a machine", "results": [again]}, update=True)
     names = [each["name"] for each in json.loads(page.JSON.read_text())["results"]]
     assert names == ["a-case", "c", "d", "another"]
+    assert "Recorded before" not in page.PAGE.read_text()
+    page.record({"machine": "a second machine", "results": [again]}, update=True)
+    on_the_first = " ".join(page.PAGE.read_text().split())
+    assert "- a second machine - Recorded before, a machine: a-case, c, d." in on_the_first
+
+
+def test_old_beside_new_is_measured_in_the_environment_that_the_case_asks_for(monkeypatch, tmp_path):
+    seen = []
+
+    def run(command, env, **_):
+        seen.append(env["XLA_FLAGS"])
+        Path(command[4]).write_text(json.dumps([{"point": None, "times": [1.0, 2.0, 3.0]}]))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(against.subprocess, "run", run)
+    case = next(each for each in QUICK if each.env)
+    ((work, *_, ratio),) = against.beside(case, [tmp_path, tmp_path], True, 2, 3)
+    assert seen == [case.env["XLA_FLAGS"]] * 4
+    assert (work, ratio) == (case.work, "1.00 (1.00 to 1.00)")
 
 
 @pytest.mark.skipif(not page.JSON.exists(), reason="no run has been recorded yet")
