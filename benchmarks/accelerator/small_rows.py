@@ -155,8 +155,20 @@ def _flashbax(capacity: int, prioritized: bool) -> Side:
         return buffer.set_priorities(state, batch.indices, priority), pair
 
     case = Case(f"{BOTH} + update", _clocked(whole), 0, True) if prioritized else Case(BOTH, _clocked(both), 0, True)
+
+    @jax.jit
+    def wrong(state: Any, key: jax.Array) -> jax.Array:
+        pair = their_pair(buffer.sample(state, key))
+        first, following = pair.obs[:, :1], (pair.obs[:, :1] * CYCLE + ENVS) % CYCLE / CYCLE
+        parts = pair.obs != first, pair.action != first, pair.next_obs != following, pair.reward != following[:, 0]
+        return sum(jnp.sum(part) for part in parts) + ~state.is_full
+
+    def check(held: tuple) -> None:
+        count = int(wrong(held[0], jax.random.key(3)))
+        assert not count, f"{count} numbers of a sample are not of two rows that follow each other"
+
     one = jax.tree.map(lambda x: x[0], item(rows(jnp.int32(0))))
-    return Side("flashbax", capacity, lambda: (buffer.init(one), jnp.int32(0)), fill, (case,))
+    return Side("flashbax", capacity, lambda: (buffer.init(one), jnp.int32(0)), fill, (case,), check)
 
 
 def _buffer(capacity: int, prioritized: bool, block: bool) -> Any:
