@@ -41,8 +41,8 @@ How it is measured:
 - Before they are timed, compiled programs of both sides are searched for new arrays as large as the
   ring or the tree, or of exactly the size of a part of them (`benchmarks/compiled.py`). One that
   the documented use would not have is our mistake, and the run fails. So does a second trace. Of
-  `HostReplay` the replay's own `add` and `sample` are searched. PPO, the gate, texts and files have
-  no ring to search for.
+  `HostReplay` that are the programs which add a full block of rows and which sample. PPO, the gate,
+  texts and files have no ring to search for.
 - First compilation is tracing, lowering and XLA's work together, with JAX's caches cleared before
   each; imports are those of a new process.
 - Training runs must have the same curves: the returns over all of training of all seeds are

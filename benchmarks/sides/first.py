@@ -28,12 +28,13 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
       length: rows of each.
     """
     jax.config.update("jax_enable_compilation_cache", False)
+    updated = verb == "update"  # else all priorities are equal, and so is how often a window is drawn
     key, least = jax.random.key(0), rows.least(envs, envs * length)
 
     def ours() -> Side:
         sampler = jb.Uniform() if alpha is None else jb.Prioritized(alpha=alpha)
         replay, state = rows.ours(envs, envs * length, sampler)
-        if alpha is None:
+        if not updated:
             shown: Any = uniform.drawn(lambda state, key: rows.our_pair(replay.sample(state, key)), state)
         else:
             state, shown = prioritized.our_draws(replay, state)
@@ -48,7 +49,7 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
 
     def theirs() -> Side:
         buffer, state = rows.theirs(envs, envs * length, alpha)
-        if alpha is None:
+        if not updated:
             shown: Any = uniform.drawn(lambda state, key: rows.their_pair(buffer.sample(state, key)), state)
         else:
             state, shown = prioritized.their_draws(buffer, state)
@@ -59,7 +60,7 @@ def compilation(verb: str, alpha: float | None, envs: int, length: int) -> Conte
         function, *args = verbs[verb]
         return _compiling("flashbax", verb, function, state, *args, shown=shown, least=least)
 
-    same = uniform.same_draws if alpha is None else prioritized.same_draws
+    same = prioritized.same_draws if updated else uniform.same_draws
     return Contest(ours, theirs, partial(same, envs, length), before=jax.clear_caches)
 
 

@@ -28,6 +28,7 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
     """
     capacity = size // envs * envs
     sampler = jb.Uniform() if alpha is None else jb.Prioritized(alpha=alpha)
+    updated = verb == "update"  # else all priorities are equal, and so is how often a window is drawn
 
     def ours() -> Side:
         replay, state = rows.ours(envs, capacity, sampler, **WIDTH)
@@ -40,7 +41,7 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
             return replay.update(state, index, priority=priority)
 
         add = lambda state, step: replay.add(state, rows.rows(envs, step, **WIDTH))  # noqa: E731
-        if alpha is None:
+        if not updated:
             shown = uniform.drawn(lambda state, key: sample(state, key)[0], state)
         else:
             state, shown = prioritized.our_draws(replay, state)
@@ -55,14 +56,14 @@ def verb(verb: str, alpha: float | None, envs: int, size: int, steps: int) -> Co
             return rows.their_pair(batch), indices, getattr(batch, "probabilities", jnp.zeros(rows.PAIRS))
 
         add = lambda state, step: buffer.add(state, rows.item(rows.rows(envs, step, **WIDTH)))  # noqa: E731
-        if alpha is None:
+        if not updated:
             shown = uniform.drawn(lambda state, key: sample(state, key)[0], state)
         else:
             state, shown = prioritized.their_draws(buffer, state)
         update = buffer.set_priorities if alpha is not None else None
         return _timed("flashbax", verb, add, sample, update, state, envs, capacity, steps, shown)
 
-    same = partial(uniform.same_draws if alpha is None else prioritized.same_draws, envs, capacity // envs)
+    same = partial(prioritized.same_draws if updated else uniform.same_draws, envs, capacity // envs)
     return Contest(ours, theirs, same, steps)
 
 

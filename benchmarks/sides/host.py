@@ -14,6 +14,7 @@ from benchmarks.case import Contest, Side
 from benchmarks.compiled import compiled
 from benchmarks.same import ENV, STEP
 from benchmarks.sides.rows import ACTION, OBS, PAIRS
+from jaxbuffers.host.staged_layout import Arrays
 
 IMAGE, BLOCK = (64, 64, 3), 2**12  # rows added at a time, to fill
 FEW = 2**14  # rows that are inserted, to be read back
@@ -125,17 +126,12 @@ def _same(capacity: int, mine: dict[str, np.ndarray], other: dict[str, np.ndarra
 def ours(
     capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None, search: bool = True
 ) -> Buffer:
-    """Transitions in two columns, as the peers keep them; ``search`` compiles the replay's programs to search them."""
+    """Transitions in two columns, as the peers keep them; ``search`` compiles the buffer's programs to search them."""
     fields = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in columns.items()}
     replay = jb.Replay(capacity, envs, batch, jb.Items())
-    if search:
-        lead = () if envs is None else (envs,)
-        rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields.items()}
-        state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
-        drawn = jax.eval_shape(replay.sample, state, key)
-        compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=capacity)
-        compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=capacity, batch=drawn)
     buffer = jb.HostReplay(replay, fields)
+    if search:
+        _search(replay, buffer, fields)
 
     def sample() -> Any:
         return jax.block_until_ready(buffer.sample().batch)
@@ -143,6 +139,17 @@ def ours(
     return Buffer(
         buffer.add, sample, lambda batch: batch.data, lambda: jax.block_until_ready(buffer.sample(1).batch.valid)
     )
+
+
+def _search(replay: jb.Replay, buffer: jb.HostReplay, fields: dict[str, jax.ShapeDtypeStruct]) -> None:
+    """Search the programs that a buffer runs: that which adds a full block of rows, and that which samples."""
+    verbs, block, key = buffer._verbs, buffer._staging._block.arrays, buffer._key
+    state = jax.eval_shape(lambda: replay.init(fields))
+    ring = max(leaf.size for leaf in jax.tree.leaves(state.ring))
+    compiled("jaxbuffers", verbs.add_staged(False), state, Arrays(*block), least=ring, held=state)
+    sample = verbs.sample(replay.batch_size, None, key.impl)
+    drawn = jax.eval_shape(sample, state, key.words)
+    compiled("jaxbuffers", sample, state, key.words, least=ring, batch=drawn, held=state)
 
 
 def inserting(
