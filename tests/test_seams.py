@@ -78,9 +78,15 @@ def test_legal_shows_rows_ages_and_sizes():
     assert (legal.num_streams, legal.length, legal.required, legal.history) == (1, 8, 1, 0)
     assert (legal.time.tolist(), legal.size.tolist()) == ([10], [8])
     stream, time = jnp.zeros(4, jnp.int32), jnp.array([1, 2, 9, 10], jnp.int32)
-    assert legal.present(stream, time).tolist() == [False, True, True, False]
-    check(legal.read(stream, time).obs, [0, 12, 19, 0])
-    assert legal.age(stream[1:3], time[1:3]).tolist() == [7, 0]
+
+    def look(state, stream, time):
+        legal = replay.legal(state)
+        return legal.present(stream, time), legal.read(stream, time), legal.age(stream, time)
+
+    present, rows, age = quick_jit(look)(state, stream, time)
+    assert present.tolist() == [False, True, True, False]
+    check(rows.obs, [0, 12, 19, 0])
+    assert age.tolist()[1:3] == [7, 0]
     with pytest.raises(jb.errors.ConfigurationError, match="bounds of episodes"):
         legal.bounds(stream, time)
 

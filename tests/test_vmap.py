@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracle import quick_jit
 from tier import long_but
 
 import jaxbuffers as jb
@@ -58,7 +59,36 @@ def each(verb, *stacked):
     return stack([verb(*args) for args in zip(*map(unstack, stacked), strict=True)])
 
 
-@pytest.mark.long  # quick: the lives of samplers/test_every_sampler.py are mapped, and its oracle knows nothing of it
+def test_a_turn_of_every_verb_under_vmap_equals_a_loop():
+    replay = jb.Replay(8 * ENVS, ENVS, 6, jb.Sequences(2, "within"), jb.Prioritized())
+    names = "action", "reward", "is_first", "is_last"
+
+    def turn(state, before, rows, masks, key):
+        state = replay.add(state, rows, masks)
+        new = {"reward": jnp.ones_like(before.time, jnp.float32)}  # for rows of which some are gone
+        state = replay.update(state, before, priority=jnp.arange(6.0), rows=new)
+        batch = replay.sample(state, key)
+        return state, batch.index, (batch, replay.get(state, before), replay.size(state), replay.can_sample(state))
+
+    mapped, alone = quick_jit(jax.vmap(turn)), quick_jit(turn)
+    none = np.zeros((SEEDS, 6, 2), np.int32)
+    empty = replay.init({name: ROW[name] for name in names})
+    states = jax.tree.map(lambda leaf: np.stack([leaf] * SEEDS), empty), jb.Index(none, none - 1)
+    keys = jax.random.split(jax.random.key(0), (6, SEEDS))
+    for number in range(6):
+        rows, masks = jax.tree.map(np.asarray, random_rows(number))
+        inputs = {name: rows[name] for name in names}, masks
+        looped = [alone(*jax.tree.map(lambda x, i=i: x[i], (*states, *inputs)), keys[number, i]) for i in range(SEEDS)]
+        got = mapped(*states, *inputs, keys[number])
+        wanted = jax.tree.map(lambda *leaves: np.stack(leaves), *looped)
+        chex.assert_trees_all_close(got, wanted, rtol=1e-6)
+        chex.assert_trees_all_equal(got[1], wanted[1])
+        states = jax.tree.map(np.asarray, got[:2])
+    assert got[2][0].valid.all()
+    assert states[0].dropped.any(), "no write was stale: the test shows nothing about them"
+
+
+@pytest.mark.long  # quick: the test above
 @views
 def test_every_verb_under_vmap_equals_a_loop(view):
     replay = replay_of(view)

@@ -85,7 +85,7 @@ DTYPES += ["float16", "bfloat16", "float32", "complex64", "float8_e4m3fn", "floa
 @pytest.mark.parametrize("shape", long_but([((),), ((5,),), ((2, 0, 3),), ((3, 4),)], quick=[0, 2]))
 def test_every_dtype_and_shape_in_jax_and_numpy(tmp_path, shape):
     values = np.arange(int(np.prod(shape)) or 1).reshape(shape or ()) if np.prod(shape) else np.zeros(shape)
-    tree = {name: jnp.asarray(values % 2).astype(name) for name in DTYPES}
+    tree = {name: jnp.asarray((values % 2).astype(jnp.dtype(name))) for name in DTYPES}
     tree |= {f"numpy {name}": np.asarray(leaf) for name, leaf in tree.items()}
     tree |= {f"numpy {name}": (values % 3).astype(name) for name in ("int64", "uint64", "float64", "complex128")}
     comes_back(

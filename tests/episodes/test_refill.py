@@ -13,7 +13,7 @@ import jaxbuffers as jb
 from jaxbuffers.episodes import Tee, refill
 from jaxbuffers.errors import ConfigurationError
 
-from .twins import FLAGGED, episode, flagged_store, new_store, same
+from .twins import FLAGGED, episode, flagged_store, legal_windows, new_store, same
 
 
 def streams_of(replay, state):
@@ -75,18 +75,12 @@ def test_what_was_refilled_is_read_as_before_bit_for_bit():
     replay = jb.Replay(40, 2, view=jb.Episodes(8), sampler=jb.Prioritized())
     refilled = store.refill(replay, where=lambda columns: columns["id"] != ids[1])
     assert refilled.episodes == 3
-    legal = replay.legal(refilled.state)
-    seen = []
-    for stream in range(2):
-        for rank in range(int(legal.count()[stream])):
-            start = legal.start(np.int32([stream])[0:1], np.int32([rank]))
-            batch = replay.read(refilled.state, jb.Draw.of(jax.numpy.int32([stream]), start), jax.random.key(0))
-            length = int(batch.data.length[0])
-            seen.append(length)
-            same(
-                jax.tree.map(lambda x, n=length: x[0, :n], batch.data.rows),
-                jax.tree.map(jax.numpy.asarray, rows[length - 3]),
-            )
+    stream, start = legal_windows(replay, refilled.state)
+    read = quick_jit(lambda state, *window: replay.read(state, jb.Draw.of(*window), jax.random.key(0)))
+    batch = jax.tree.map(np.asarray, read(refilled.state, stream, start))
+    seen = batch.data.length.tolist()
+    for i, length in enumerate(seen):
+        same(jax.tree.map(lambda x, i=i, n=length: x[i, :n], batch.data.rows), rows[length - 3])
     assert sorted(seen) == [3, 5, 6]
     assert bool(replay.can_sample(refilled.state))
 

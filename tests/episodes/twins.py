@@ -92,11 +92,16 @@ def twins(view, lengths=LENGTHS, store=None):
 
 def legal_windows(replay, state):
     """Every legal window of a replay: streams and starts, by stream and then by age."""
-    legal = replay.legal(state)
-    count = np.asarray(legal.count())
+    shape = replay.num_streams, replay.length
+
+    def ranked(state):
+        legal = replay.legal(state)
+        stream, rank = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+        return legal.count(), legal.start(stream, rank)
+
+    count, start = map(np.asarray, quick_jit(ranked)(state))
     stream = np.repeat(np.arange(len(count)), count).astype(np.int32)
-    rank = np.concatenate([np.arange(n) for n in count]).astype(np.int32)
-    return stream, np.asarray(legal.start(jnp.asarray(stream), jnp.asarray(rank)))
+    return stream, np.concatenate([each[:number] for each, number in zip(start, count, strict=True)])
 
 
 def same(ours, theirs):

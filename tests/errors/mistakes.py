@@ -2,18 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def zeros(shape=(), dtype=jnp.float32):
     """Zeros of one dtype, with or without 64-bit types."""
-    return jnp.zeros(shape, dtype)
+    return np.zeros(shape, dtype)
 
 
-FLAGS = dict.fromkeys(("is_first", "is_last", "is_terminal"), jnp.bool_(False))
+FLAGS = dict.fromkeys(("is_first", "is_last", "is_terminal"), np.bool_(False))
 ROW = {
     "obs": {"image": zeros((3, 5), jnp.uint8), "s": zeros(3)},
-    "action": jnp.int32(0),
-    "reward": jnp.float32(0),
+    "action": np.int32(0),
+    "reward": np.float32(0),
 }
 ROW |= FLAGS
 NARROW = not jax.config.jax_enable_x64

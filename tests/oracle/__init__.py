@@ -3,7 +3,7 @@
 from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
 from oracle.patterns import check, read_all, rows_of
-from oracle.quick import quick_jit, readable_jit, users_jit
+from oracle.quick import each_of, quick_jit, readable_jit, users_jit
 from oracle.replay import OracleReplay, Window
 from oracle.rows import drawn, example, filled, likely, small_row, told_apart
 from oracle.statistics import ALPHA, fits, power
@@ -18,6 +18,7 @@ __all__ = [
     "check",
     "core_of",
     "drawn",
+    "each_of",
     "episode_of",
     "example",
     "filled",

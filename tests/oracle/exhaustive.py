@@ -19,7 +19,7 @@ import jaxbuffers as jb
 from jaxbuffers.windows.queue import QueueState
 from oracle.arrays import leaves_of, row_at, windows_to_arrays
 from oracle.every import Every
-from oracle.quick import quick_jit
+from oracle.quick import each_of
 from oracle.rows import small_row
 from oracle.wrapped import WrappedOracle, core_of, like_of, slots_of
 
@@ -169,7 +169,7 @@ def program(config):
             state, _ = near_the_wrap(replay, state)
         return jax.lax.scan(step, state, (blocks, mask))[1]
 
-    return quick_jit(jax.vmap(run))
+    return each_of(run)
 
 
 def compare(config):

@@ -28,6 +28,19 @@ def quick_jit(function, **given):
     return jit(function, compiler_options=_known_options(), **given)
 
 
+def each_of(function):
+    """A program that calls a function with each of many cases, which lie along the first axis of the arguments.
+
+    In the quick tier one after the other, as a program that is not batched takes a third less time to compile; in the
+    long one all at once, by ``jax.vmap``.
+    """
+
+    def one_by_one(*cases):
+        return jax.lax.map(lambda case: function(*case), cases)
+
+    return quick_jit(one_by_one if is_quick() else jax.vmap(function))
+
+
 def readable_jit(function, **given):
     """``jax.jit`` that gives the same text as for users, if not the same machine code."""
     name = "xla_cpu_use_fusion_emitters"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from oracle import quick_jit
+from oracle import each_of
 from oracle.lives import ROW, lives, stacked
 from oracle.samplers import follower_of
 
@@ -172,7 +172,7 @@ def clocks(replay):
 def lived(replay, **options):
     """The lives of a replay: the last state of each, and what was seen."""
     parts = stacked(lives_of(replay, **options))
-    return quick_jit(jax.vmap(functools.partial(live, replay)))(*parts, clocks(replay))
+    return each_of(functools.partial(live, replay))(*parts, clocks(replay))
 
 
 def fact(state, path):

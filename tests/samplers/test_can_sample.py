@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import filled, quick_jit, told_apart
+from oracle import each_of, filled, quick_jit, told_apart
 from oracle.lives import ROW, inputs
 from tier import budget, long_but
 
@@ -61,7 +61,7 @@ def test_a_sample_is_valid_exactly_if_can_sample_says_so_for_every_key_and_batch
         index = jax.tree.map(lambda x: x[0], batches[0].index)
         return replay.update(state, index), (said, valid, shown)
 
-    run = quick_jit(jax.vmap(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1]))
+    run = each_of(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1])
     said, valid, shown = map(np.asarray, run(rows, mask))
     np.testing.assert_array_equal(valid, np.broadcast_to(said[..., None], valid.shape))
     np.testing.assert_array_equal(shown, valid)

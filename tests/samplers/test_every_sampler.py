@@ -104,7 +104,7 @@ def assert_equal_but_for_rounding(one, other):
         np.testing.assert_allclose(got, want, rtol=2e-6 if got.dtype == np.float32 else 0)
 
 
-@pytest.mark.long  # quick: the first test, whose oracle knows nothing of vmap
+@pytest.mark.long  # quick: tests/test_vmap.py, of one sampler
 def test_one_life_alone_equals_the_same_among_many_under_vmap():
     replay = replay_of(VIEWS[0], EARLY)
     alone = quick_jit(functools.partial(live, replay))

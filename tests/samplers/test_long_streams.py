@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import likely, quick_jit, told_apart
+from oracle import each_of, likely, quick_jit, told_apart
 from tier import long_but
 
 import jaxbuffers as jb
@@ -66,7 +66,7 @@ def test_an_episode_may_have_as_many_windows_as_it_likes_and_counts_as_one(view)
         return seen, state.ring.time
 
     jumps = np.array(JUMPS, np.int32)
-    (likely, batch), time = jax.tree.map(np.asarray, quick_jit(jax.vmap(run))(jumps))
+    (likely, batch), time = jax.tree.map(np.asarray, each_of(run)(jumps))
     for n in range(after):
         want = alike(view.required, first[: before + n + 1])
         for jump in range(len(jumps)):

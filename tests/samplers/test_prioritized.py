@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import OracleReplay, leaves_of, quick_jit, row_at
+from oracle import OracleReplay, each_of, leaves_of, row_at
 from oracle.priorities import OraclePriorities
 from oracle.tree import sums
 from tier import long_but
@@ -109,7 +109,7 @@ def program(config):
         nothing = replay.sample(state, jax.random.key(0)).index
         return jax.lax.scan(step, (state, [nothing] * LAG), (rows, mask, priority, jnp.arange(config.steps)))[1]
 
-    return quick_jit(jax.vmap(run))
+    return each_of(run)
 
 
 def clock(config):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import OracleReplay, episode_of, quick_jit
+from oracle import OracleReplay, each_of, episode_of, quick_jit
 from oracle.exhaustive import LAPS, ROW, bank, cases, near_the_wrap
 from oracle.exhaustive import Config as Case
 from tier import long_but
@@ -48,7 +48,7 @@ def test_bounds_are_those_of_the_rows_present_of_each_rows_episode(length, strea
         state = near_the_wrap(replay, state)[0] if wraps else state
         return jax.lax.scan(step, state, (blocks, mask))[1]
 
-    got = [np.asarray(x).reshape(*written.shape, length) for x in quick_jit(jax.vmap(run))(blocks, mask)]
+    got = [np.asarray(x).reshape(*written.shape, length) for x in each_of(run)(blocks, mask)]
     cycle, begin = 2**30 // length * length, -3 if wraps else 0
     flags, checked = bank(length), 0
     for number in range(len(flags["is_first"])):

@@ -12,6 +12,7 @@ from oracle import (
     check,
     core_of,
     drawn,
+    each_of,
     episode_of,
     fits,
     leaves_of,
@@ -89,7 +90,7 @@ def test_every_window_reads_as_with_its_own_goal_or_one_that_it_may_have(view):
         return state, replay.sample(state, key)
 
     keys = jax.random.split(jax.random.key(0), (CASES, STEPS))
-    run = quick_jit(jax.vmap(lambda *inputs: jax.lax.scan(step, replay.init(row), inputs)[1]))
+    run = each_of(lambda *inputs: jax.lax.scan(step, replay.init(row), inputs)[1])
     batch = jax.tree.map(np.asarray, run(rows, mask, keys))
     data = leaves_of(batch.data.rows if isinstance(batch.data, jb.Episode) else batch.data)
     if getattr(core_of(view), "time_major", False):

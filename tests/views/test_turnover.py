@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import WrappedOracle, leaves_of, quick_jit, row_at, small_row
+from oracle import WrappedOracle, each_of, leaves_of, row_at, small_row
 from tier import long_but
 
 import jaxbuffers as jb
@@ -51,7 +51,7 @@ def lives(view, block, look):
         state = replay.add(state, rows, mask)
         return state, look(before, replay.legal(state), Added(time, mask, rows.is_first, rows.is_last))
 
-    run = quick_jit(jax.vmap(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1]))
+    run = each_of(lambda rows, mask: jax.lax.scan(step, replay.init(ROW), (rows, mask))[1])
     seen, leaves = jax.tree.map(np.asarray, run(rows, mask)), leaves_of(rows)
     for case in range(CASES):
         oracle, before = WrappedOracle(view, LENGTH, STREAMS), []
