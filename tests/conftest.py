@@ -5,10 +5,10 @@
 """
 
 import contextlib
-import functools
 import gc
 import math
 import os
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,13 +37,22 @@ def pytest_configure(config):
     if tier.is_quick():
         jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads them
         jax.config.update("jax_enable_compilation_cache", False)  # there is none, but the keys would be worked out
-        _share_one_context()
+        _share_contexts()
     if PLATFORM != "cpu" and (found := jax.default_backend()) != PLATFORM:
         raise pytest.UsageError(f"JAXBUFFERS_TEST_PLATFORM={PLATFORM}, but JAX has found {found}")
 
 
-def pytest_collection_modifyitems(items):
-    """Leave out what an accelerator cannot hold."""
+def pytest_addoption(parser):
+    """One share of the tests, for machines that have no time for all: see `tier.share`."""
+    parser.addoption("--share", metavar="K/N", help="run only the K-th of N shares of the tests, 1/1 for all")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the other shares, and what an accelerator cannot hold."""
+    if config.option.share:
+        mine = tier.share([item.nodeid for item in items], config.option.share)
+        config.hook.pytest_deselected(items=[item for item, is_mine in zip(items, mine, strict=True) if not is_mine])
+        items[:] = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
     for item in items if PLATFORM != "cpu" and len(jax.devices()) < 8 else ():
         if "sharding" in item.path.parts:
             item.add_marker(pytest.mark.skip(reason="needs 8 devices, as the fake ones of a CPU"))
@@ -83,15 +92,23 @@ def pytest_runtest_teardown(item, nextitem, _now={"ran": 0, "most": MEMORY}):  #
         _now["most"] = max(MEMORY, _held() + MEMORY // 3)
 
 
-def _share_one_context():
-    """Lower all programs of this process in one MLIR context: to make one takes a fifth of the time of a small program.
+def _share_contexts(uses=100):
+    """Lower many programs of a thread in one MLIR context: making one takes a fifth of the time of a small program.
 
-    The function is private: a JAX that has another one makes a context for each.
+    Newer versions of JAX do so themselves, ten times. The function is private: one that has another name is left alone.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from jax._src.interpreters import mlir
 
-        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
+        make, mine = mlir.make_ir_context, threading.local()
+
+        def shared():
+            mine.left = getattr(mine, "left", 0) - 1
+            if mine.left < 0:
+                mine.context, mine.left = make(), uses - 1
+            return mine.context
+
+        mlir.make_ir_context = shared
 
 
 def _held():

@@ -7,6 +7,7 @@ compiling small programs, so the quick tier has XLA leave out the expensive part
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
@@ -42,6 +43,14 @@ def long_but(values: Sequence[Any], quick: Collection[int]) -> list[Any]:
     """Parameters of a test, long but for those at the places ``quick``: tuples are for several names at once."""
     several = [value if isinstance(value, tuple) else (value,) for value in values]
     return [pytest.param(*each, marks=() if i in quick else pytest.mark.long) for i, each in enumerate(several)]
+
+
+def share(names: Sequence[str], which: str) -> list[bool]:
+    """Which tests belong to a share, ``"K/N"``: the N of them have each test once, whatever else there is."""
+    number, _, of = which.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise pytest.UsageError(f"--share takes K/N with K from 1 to N, such as 2/4; got {which}")
+    return [zlib.crc32(name.encode()) % int(of) == int(number) - 1 for name in names]
 
 
 def begin_quick() -> None:
