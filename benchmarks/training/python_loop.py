@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from benchmarks.case import Contest, Side
-from benchmarks.sides.host import COLUMNS, PEERS, Buffer, single
+from benchmarks.sides.host import COLUMNS, PEERS, Buffer, inserting
 from benchmarks.training import cartpole
 from benchmarks.training.curves import BINS, Curves, alike, compare
 
@@ -93,5 +93,5 @@ def contest(peer: str, steps: int) -> Contest:
             goes_on = batch["done"].ravel() == 0
             cartpole.dynamics(name, batch["obs"], batch["act"], batch["next_obs"], goes_on)
 
-    made = partial(side, "jaxbuffers", single), partial(side, peer, PEERS[peer])
+    made = partial(side, "jaxbuffers", inserting), partial(side, peer, PEERS[peer])
     return Contest(*made, same, after=lambda: compare(curves))

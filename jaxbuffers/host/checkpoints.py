@@ -15,6 +15,7 @@ from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Drawn, living
 from jaxbuffers.host.keys import Key
 from jaxbuffers.host.steps import blank
+from jaxbuffers.host.verbs import Drawing
 
 
 class Saved(ABC):
@@ -91,7 +92,7 @@ def _like(buffer: Any, facts: dict[str, Any]) -> Any:
         key = jax.eval_shape(lambda words: jax.random.wrap_key_data(words, impl=facts["key"]), key)
 
     def drawn(size: int) -> dict[str, Any]:
-        batch, _ = jax.eval_shape(buffer._verbs.sample(size, None, facts["key"]), buffer._state, words)
+        batch, _ = jax.eval_shape(buffer._verbs.sample(Drawing(size, impl=facts["key"])), buffer._state, words)
         return {"batch": batch, "before": key, "after": key}
 
     return {"state": buffer._state, "key": key, "ahead": [[drawn(size) for size in some] for some in facts["ahead"]]}

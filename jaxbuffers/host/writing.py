@@ -1,5 +1,6 @@
 """The half of a HostReplay that rows go into: they wait on the host, and are added to the state many at a time."""
 
+from collections.abc import Callable
 from typing import Any, Generic
 
 import jax
@@ -104,16 +105,20 @@ class Writing(Saved, Generic[Data]):
         (3, [0.0, 1.0, 2.0])
         """
         with self._guard():
-            if not self._staging.count:
-                return
-            block, gone = self._staging.block(), []
-            added = None if self._sizes is None else self._staging.written()
-            if self._added.spec.texts:
-                written = block.words[..., -1] % 2 == 1
-                gone = self._verbs.replaced(self._added, written.shape, written)
-            state, read = self._verbs.add_staged(self._shared)(self._added, block)
-            self._store(state, gone, added)
-            self._staging.clear(read)
+            if self._staging.count:
+                self._hand_over(self._verbs.add_staged(self._shared))
+
+    def _hand_over(self, program: Callable[..., tuple[Any, ...]]) -> list[Any]:
+        """Have a program add the rows that wait, in a section; return what else it returns than `add_staged` does."""
+        block, gone = self._staging.block(), []
+        added = None if self._sizes is None else self._staging.written()
+        if self._added.spec.texts:
+            written = block.words[..., -1] % 2 == 1
+            gone = self._verbs.replaced(self._added, written.shape, written)
+        state, read, *others = program(self._added, block)
+        self._store(state, gone, added)
+        self._staging.clear(read)
+        return others
 
     def _staged(self, rows: Any, mask: Any) -> bool:
         """Let a row wait that needs no conversion; False, with nothing done, where it needs one."""
