@@ -11,7 +11,7 @@ from jaxbuffers.errors import EmptyReplayError
 from jaxbuffers.host.ahead import Ahead
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw
-from jaxbuffers.host.checks import beside, one_key, outside_jit
+from jaxbuffers.host.checks import at_top, beside, one_key, outside_jit
 from jaxbuffers.host.keys import Key
 from jaxbuffers.host.programs import SMALL
 from jaxbuffers.host.staging import STEP
@@ -67,11 +67,11 @@ class Sampling(Writing[Data]):
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
           ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
-        drawing = self._drawing(batch_size, batches)
+        size, several = self._size(batch_size), None if batches is None else positive("batches", batches)
         # What writes needs a section, which is entered before the lock is taken: a signal's handler may wait for that.
         waiting = self._staging.count > 0
         with self._guard() if waiting else self._guard.looking():
-            drawn = self._draw(drawing, together=waiting)
+            drawn = self._draw(size, several, together=waiting)
         if not drawn.valid():
             with self._guard():
                 raise self._undo([drawn])
@@ -93,21 +93,20 @@ class Sampling(Writing[Data]):
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
         steps = None if steps is None else positive("steps", steps, minimum=0)
-        prefetch, drawing = positive("prefetch", prefetch, minimum=0), self._drawing(batch_size)
+        prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
         with self._guard():
-            draw = partial(self._draw, drawing)
-            return self._ahead.hand_to(Batches(self._guard, drawing.size, draw, self._undo, steps, prefetch))
+            draw = partial(self._draw, size)
+            return self._ahead.hand_to(Batches(self._guard, size, draw, self._undo, steps, prefetch))
 
-    def _drawing(self, batch_size: int | None, batches: int | None = None) -> Drawing:
-        size = self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
-        several = None if batches is None else positive("batches", batches)
-        return Drawing(size, several, self._key.impl, self._window * size * (several or 1) <= SMALL)
+    def _size(self, batch_size: int | None) -> int:
+        return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
 
-    def _draw(self, drawing: Drawing, together: bool = True) -> Drawn:
+    def _draw(self, size: int, batches: int | None = None, together: bool = True) -> Drawn:
         """Draw; ``together`` with the rows that wait, if they are few, which needs a section."""
         before = self._key
-        drawing = drawing._replace(impl=before.impl)
-        if together and drawing.small and 0 < self._staging.count <= STEP:
+        small = self._window * size * (batches or 1) <= SMALL and at_top()
+        drawing = Drawing(size, batches, before.impl, small)
+        if together and small and 0 < self._staging.count <= STEP:
             program = self._verbs.add_and_sample(self._shared, drawing)
             batch, words = self._hand_over(partial(program, before.words))
         else:
@@ -116,7 +115,7 @@ class Sampling(Writing[Data]):
         if self._texts is None:
             self._texts = text_names(batch.data, self._added.spec)
         host = HostBatch(batch, self.table, self._texts)
-        drawn = Drawn(host, drawing.size, self._drawable, before, Key(words, before.impl))
+        drawn = Drawn(host, size, self._drawable, before, Key(words, before.impl))
         self._key = drawn.after  # last: until here nothing has happened
         return drawn
 

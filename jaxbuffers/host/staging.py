@@ -131,7 +131,6 @@ class Staging:
         new = self._spare or self._fresh()
         if new.read is not None:
             new.read.block_until_ready()  # it was given to the device one block ago
-        new.kinds[:] = 0
         self._block, self._spare = new, old
 
     def take_back(self) -> None:
