@@ -73,8 +73,8 @@ class Writing(Saved, Generic[Data]):
     def add(self, rows: Any, mask: Any = None) -> None:
         """Append rows.
 
-        One row (of each environment) is checked, copied, and waits on the host for others: see `flush`. The states are
-        those that adding each by itself would give, bit for bit. Blocks of rows are added at once.
+        One row (of each environment) is checked, copied, and waits on the host for others: see `flush`. So does a block
+        of rows that is small enough. The states are those that each call by itself would give, bit for bit.
 
         Args:
           rows: in the structure of the declaration, leaves ``[E, ...]`` or ``[N, E, ...]``; without environments
@@ -132,7 +132,9 @@ class Writing(Saved, Generic[Data]):
     def _add(self, rows: Any, mask: Any) -> None:
         with self._guard():
             arrays, mask, lead = self._rows.arrays(self._added, rows, mask)
-            if lead == self._staging.lead and at_top():
+            if (number := self._staging.fits(lead)) and at_top():
+                if self._staging.count + number > self._staging.size:
+                    self.flush()
                 fetched, written = _on_host(arrays), _on_host(mask)
                 if self._staging.put(fetched, written):
                     self._staging.open = not self._added.spec.texts  # ids of texts must be looked up
@@ -152,7 +154,7 @@ class Writing(Saved, Generic[Data]):
             self.flush()
         except BaseException:
             with self._guard():  # another thread may just be adding them
-                if self._staging.count == self._staging.size:  # the row that did not fit is not there
+                if self._staging.count == self._staging.size:  # what did not fit is not there
                     self._staging.take_back()
             raise
 
