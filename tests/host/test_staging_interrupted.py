@@ -14,11 +14,8 @@ import jaxbuffers as jb
 ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
 
 
-NEVER_THERE = (
-    "block.kinds[place] =",
-    "block.kinds[here] =",
-    "self.count = place",
-)  # handlers run where something is called, or a loop turns
+# Handlers run where something is called, or a loop turns.
+NEVER_THERE = ("block.kinds[place] =", "block.kinds[here] =", "self.count = place")
 
 
 class Interrupt(BaseException):
