@@ -1,7 +1,7 @@
 """Rows that wait on the host, in memory that was allocated before, until many are added to the state at once."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -148,10 +148,14 @@ class Staging:
         size = 1
         while size < self.count:
             size *= STEP
-        words, large = self._block.arrays
         size = min(size, self.size)
-        self._block.kinds[self.count : size] = 0  # whatever was interrupted there
-        return Arrays(words[:size], tuple(leaf[:size] for leaf in large))
+        if self.count < size:
+            self._block.kinds[self.count : size] = 0  # whatever was here before, or was interrupted
+        parts = self._block.parts
+        if size not in parts:
+            words, large = self._block.arrays
+            parts[size] = Arrays(words[:size], tuple(leaf[:size] for leaf in large))
+        return parts[size]
 
     def written(self) -> np.ndarray:
         """How many rows of each stream wait: int64 ``[E]``."""
@@ -196,6 +200,7 @@ class _Block:
       columns: of each leaf its name, its part of the memory and its checks.
       ends: of these ``is_terminal`` and ``is_last``.
       kinds: which rows are there and written (see `Layout`).
+      parts: the first rows of it, by how many.
       read: is ready once the device has read what it was given last.
     """
 
@@ -203,6 +208,7 @@ class _Block:
     columns: list[tuple[Any, ...]]
     ends: list[np.ndarray]
     kinds: np.ndarray
+    parts: dict[int, Arrays] = field(default_factory=dict)
     read: jax.Array | None = None
 
 
