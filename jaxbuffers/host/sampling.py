@@ -78,25 +78,33 @@ class Sampling(Writing[Data]):
         return drawn.batch
 
     def batches(
-        self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
+        self,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        prefetch: int = 2,
+        *,
+        batches: int | None = None,
     ) -> Iterator[HostBatch[Data]]:
         """Iterate over batches, drawn ahead so that the device works while Python does.
 
         Several threads may share the iterator. `sweep` keeps the texts of the batches that were drawn ahead.
 
         Args:
-          steps: how many batches; None for no end.
-          batch_size: B.
-          prefetch: how many are drawn ahead; rows added meanwhile are seen so many batches later.
+          steps: how many there are; None for no end.
+          batch_size: B; None for the configured one.
+          prefetch: how many are drawn ahead; rows added meanwhile are seen so many steps later.
+          batches: U, for several batches in each step, with all leaves ``[U, B, ...]``; see `sample`. So many times
+            ``prefetch`` are then drawn ahead.
 
         Raises:
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
         """
         steps = None if steps is None else positive("steps", steps, minimum=0)
         prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
+        several = None if batches is None else positive("batches", batches)
         with self._guard():
-            draw = partial(self._draw, size)
-            return self._ahead.hand_to(Batches(self._guard, size, draw, self._undo, steps, prefetch))
+            draw, lead = partial(self._draw, size, several), _lead(size, several)
+            return self._ahead.hand_to(Batches(self._guard, lead, draw, self._undo, steps, prefetch))
 
     def _size(self, batch_size: int | None) -> int:
         return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
@@ -115,7 +123,7 @@ class Sampling(Writing[Data]):
         if self._texts is None:
             self._texts = text_names(batch.data, self._added.spec)
         host = HostBatch(batch, self.table, self._texts)
-        drawn = Drawn(host, size, self._drawable, before, Key(words, before.impl))
+        drawn = Drawn(host, _lead(size, batches), self._drawable, before, Key(words, before.impl))
         self._key = drawn.after  # last: until here nothing has happened
         return drawn
 
@@ -123,4 +131,8 @@ class Sampling(Writing[Data]):
         for drawn in reversed(draws):
             if self._key is drawn.after:  # else somebody else has drawn since
                 self._key = drawn.before
-        return nothing_to_draw(self.replay, draws[0].size, int(self.replay.count(self._state)), len(self))
+        return nothing_to_draw(self.replay, draws[0].lead[-1], int(self.replay.count(self._state)), len(self))
+
+
+def _lead(size: int, batches: int | None) -> tuple[int, ...]:
+    return (size,) if batches is None else (batches, size)
