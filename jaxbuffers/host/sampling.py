@@ -127,6 +127,7 @@ class Sampling(Writing[Data]):
         self._key = drawn.after  # last: until here nothing has happened
         return drawn
 
+    @transfers
     def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
         for drawn in reversed(draws):
             if self._key is drawn.after:  # else somebody else has drawn since

@@ -89,7 +89,6 @@ class Writing(Saved, Generic[Data]):
         if not self._staged(rows, mask):
             self._add(rows, mask)
 
-    @transfers
     def flush(self) -> None:
         """Hand the rows that wait on the host to the device, in one transfer for each block.
 
@@ -108,6 +107,7 @@ class Writing(Saved, Generic[Data]):
             if self._staging.count:
                 self._hand_over(self._verbs.add_staged(self._shared))
 
+    @transfers
     def _hand_over(self, program: Callable[..., tuple[Any, ...]]) -> list[Any]:
         """Have a program add the rows that wait, in a section; return what else it returns than `add_staged` does."""
         block, gone = self._staging.block(), []
