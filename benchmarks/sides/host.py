@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -115,13 +115,8 @@ def _same(capacity: int, mine: dict[str, np.ndarray], other: dict[str, np.ndarra
 def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int | None = None) -> Buffer:
     """Transitions in two columns, as the peers keep them."""
     fields = {name: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for name, x in columns.items()}
-    lead = () if envs is None else (envs,)
-    rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields.items()}
     replay = jb.Replay(capacity, envs, batch, jb.Items())
-    state, key = jax.eval_shape(lambda: (replay.init(fields), jax.random.key(0)))
-    drawn = jax.eval_shape(replay.sample, state, key)
-    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=capacity)
-    compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=capacity, batch=drawn)
+    _search(replay, tuple(fields.items()))
     buffer = jb.HostReplay(replay, fields)
 
     def sample() -> Any:
@@ -130,6 +125,17 @@ def ours(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs
     return Buffer(
         buffer.add, sample, lambda batch: batch.data, lambda: jax.block_until_ready(buffer.sample(1).batch.valid)
     )
+
+
+@cache
+def _search(replay: jb.Replay, fields: tuple[tuple[str, jax.ShapeDtypeStruct], ...]) -> None:
+    """Search our programs, once: a training run that is timed makes its own buffer, and compiling takes a second."""
+    row, lead = dict(fields), () if replay.num_envs is None else (replay.num_envs,)
+    rows = {name: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype) for name, x in fields}
+    state, key = jax.eval_shape(lambda: (replay.init(row), jax.random.key(0)))
+    drawn = jax.eval_shape(replay.sample, state, key)
+    compiled("jaxbuffers", jax.jit(replay.add, donate_argnums=0), state, rows, least=replay.capacity)
+    compiled("jaxbuffers", jax.jit(replay.sample), state, key, least=replay.capacity, batch=drawn)
 
 
 def inserting(capacity: int, columns: dict[str, np.ndarray], batch: int = PAIRS, envs: int = 1) -> Buffer:
