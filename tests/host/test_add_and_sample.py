@@ -14,7 +14,7 @@ from benchmarks.compiled import large_arrays
 from host.staged import assert_alike, bits
 from host.test_staging_states import ROW, SOME, VIEWS, row
 from jaxbuffers.errors import EmptyReplayError, ShapeError, StructureError
-from jaxbuffers.host import sampling
+from jaxbuffers.host import programs
 from jaxbuffers.host.verbs import Drawing
 
 ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
@@ -103,7 +103,7 @@ def test_many_rows_and_large_batches_take_two_programs():
         assert calls == expected
         calls.clear()
     buffer.insert(x=np.zeros(64, np.float32))
-    buffer.sample(4, batches=sampling.SMALL // (64 * 4 * 4))
+    buffer.sample(4, batches=programs.SMALL // (64 * 4 * 4))
     assert calls == ["sample", "add"]
 
 
@@ -158,6 +158,12 @@ def test_a_handler_that_draws_in_the_middle_waits_for_its_turn():
         signal.signal(signal.SIGTERM, before)
     first, second = drawn
     assert [bits(second.batch), bits(first.batch)] == [bits(twin.sample().batch) for _ in range(2)][::-1]
+
+
+@pytest.mark.parametrize("option", [{"xla_no_such_option": "1"}, {"xla_cpu_scheduler_type": "NO_SUCH_TYPE"}])
+def test_where_xla_lacks_the_option_programs_are_compiled_without_it(monkeypatch, option):
+    monkeypatch.setattr(programs, "_IN_TURN", option)
+    assert programs.in_turn.__wrapped__() is None
 
 
 @pytest.mark.usefixtures("readable")
