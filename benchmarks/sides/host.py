@@ -15,6 +15,7 @@ from benchmarks.compiled import compiled
 from benchmarks.same import ENV, STEP
 from benchmarks.sides.rows import ACTION, OBS, PAIRS
 from jaxbuffers.host.staged_layout import Arrays
+from jaxbuffers.host.verbs import Drawing
 
 IMAGE, BLOCK = (64, 64, 3), 2**12  # rows added at a time, to fill
 FEW = 2**14  # rows that are inserted, to be read back
@@ -29,12 +30,14 @@ class Buffer(NamedTuple):
       sample: returns a batch, of whatever kind.
       read: what a learner takes of a batch, ``{name: [B, ...]}``: arrays of NumPy, or of JAX where they are already.
       wait: returns when all that was added is where samples come from.
+      ready: returns a batch when it is there; those of NumPy are.
     """
 
     add: Callable[[dict[str, np.ndarray]], Any]
     sample: Callable[[], Any]
     read: Callable[[Any], dict[str, Any]]
     wait: Callable[[], Any] = lambda: None
+    ready: Callable[[Any], Any] = lambda batch: batch
 
 
 def numbered(first: int, count: int, image: bool) -> dict[str, np.ndarray]:
@@ -92,7 +95,7 @@ def sample(peer: str, capacity: int, image: bool) -> Contest:
 
     def side(make: Callable[..., Buffer]) -> Side:
         buffer = _full(make(capacity, numbered(0, 1, image)), capacity, image)
-        return Side(buffer.sample, _draws(buffer))
+        return Side(lambda: buffer.ready(buffer.sample()), _draws(buffer))
 
     return Contest(partial(side, ours), partial(side, PEERS[peer]), partial(_same, capacity))
 
@@ -133,23 +136,26 @@ def ours(
     if search:
         _search(replay, buffer, fields)
 
-    def sample() -> Any:
-        return jax.block_until_ready(buffer.sample().batch)
-
     return Buffer(
-        buffer.add, sample, lambda batch: batch.data, lambda: jax.block_until_ready(buffer.sample(1).batch.valid)
+        add=buffer.add,
+        sample=lambda: buffer.sample().batch,
+        read=lambda batch: batch.data,
+        wait=lambda: jax.block_until_ready(buffer.sample(1).batch.valid),
+        ready=jax.block_until_ready,
     )
 
 
 def _search(replay: jb.Replay, buffer: jb.HostReplay, fields: dict[str, jax.ShapeDtypeStruct]) -> None:
-    """Search the programs that a buffer runs: that which adds a full block of rows, and that which samples."""
+    """Search the programs that a buffer runs: those that add rows that waited, those that sample, and do both."""
     verbs, block, key = buffer._verbs, buffer._staging._block.arrays, buffer._key
     state = jax.eval_shape(lambda: replay.init(fields))
     ring = max(leaf.size for leaf in jax.tree.leaves(state.ring))
     compiled("jaxbuffers", verbs.add_staged(False), state, Arrays(*block), least=ring, held=state)
-    sample = verbs.sample(replay.batch_size, None, key.impl)
-    drawn = jax.eval_shape(sample, state, key.words)
+    drawing = Drawing(replay.batch_size, impl=key.impl, small=True)
+    sample, both = verbs.sample(drawing), verbs.add_and_sample(False, drawing)
+    drawn, one = jax.eval_shape(sample, state, key.words), jax.tree.map(lambda rows: rows[:1], Arrays(*block))
     compiled("jaxbuffers", sample, state, key.words, least=ring, batch=drawn, held=state)
+    compiled("jaxbuffers", both, key.words, state, one, least=ring, batch=drawn, held=state)
 
 
 def inserting(

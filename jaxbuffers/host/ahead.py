@@ -16,19 +16,23 @@ class Ahead:
     def hand_to(self, batches: Batches) -> Batches:
         """Let an iterator that is new go on where the oldest one was that nothing goes on from yet; return it."""
         if self.lists:
-            check_size([drawn.size for drawn in self.lists[0]], batches)
+            check_sizes([drawn.lead for drawn in self.lists[0]], batches)
             batches.go_on(self.lists.popleft())
         return batches
 
 
-def check_size(sizes: list[int], batches: Batches) -> None:
-    """Refuse an iterator that has other batches than were drawn ahead.
+def check_sizes(leads: list[tuple[int, ...]], batches: Batches) -> None:
+    """Refuse an iterator that has other batches than were drawn ahead, with these leading axes.
 
     Raises:
       ConfigurationError: naming both sizes.
     """
-    if sizes and sizes[0] != batches.size:
+    if leads and leads[0] != batches.lead:
         raise ConfigurationError(
-            f"the iterator that was saved had batches of {sizes[0]}, this one has {batches.size}: iterators go on in "
-            f"the order in which they were made, so make them in the same order and with the same sizes."
+            f"the iterator that was saved had {_shown(leads[0])}, this one has {_shown(batches.lead)}: iterators go on "
+            f"in the order in which they were made, so make them in the same order and with the same sizes."
         )
+
+
+def _shown(lead: tuple[int, ...]) -> str:
+    return f"batches of {lead[-1]}" + (f", {lead[0]} in each step" if len(lead) > 1 else "")

@@ -25,14 +25,14 @@ class Drawn(NamedTuple):
 
     Attributes:
       batch: what was drawn.
-      size: B.
+      lead: its leading axes, ``(B,)``, or ``(U, B)`` for several batches.
       drawable: the sizes of batches that the same state is known to have; asking the device takes time.
       before: the key before the draw.
       after: and after it.
     """
 
     batch: HostBatch
-    size: int
+    lead: tuple[int, ...]
     drawable: set[int]
     before: Key
     after: Key
@@ -40,10 +40,10 @@ class Drawn(NamedTuple):
     @transfers
     def valid(self) -> bool:
         """Say whether there was a batch to draw; waits for the device. Needs no lock."""
-        if self.size not in self.drawable:
+        if self.lead[-1] not in self.drawable:
             if not np.all(self.batch.valid):
                 return False
-            self.drawable.add(self.size)
+            self.drawable.add(self.lead[-1])
         return True
 
 
@@ -52,23 +52,23 @@ class Batches(Iterator[HostBatch]):
 
     Args:
       section: what keeps other threads out; one for each buffer.
-      size: of a batch.
-      draw: draws a batch, inside a section.
+      lead: the leading axes of what is drawn, ``(B,)``, or ``(U, B)`` for several batches in each step.
+      draw: draws that, inside a section.
       undo: takes draws back and returns the error to raise, inside a section.
-      steps: how many batches; None for no end.
+      steps: how many draws; None for no end.
       prefetch: how many are drawn ahead.
     """
 
     def __init__(
         self,
         section: Callable[[], Any],
-        size: int,
+        lead: tuple[int, ...],
         draw: Callable[[], Drawn],
         undo: Callable[[list[Drawn]], Exception],
         steps: int | None,
         prefetch: int,
     ) -> None:
-        self._section, self.size, self._draw, self._undo = section, size, draw, undo
+        self._section, self.lead, self._draw, self._undo = section, lead, draw, undo
         self._left = float("inf") if steps is None else steps
         self._prefetch = prefetch
         self._ahead: deque[Drawn] = deque()

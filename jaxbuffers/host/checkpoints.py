@@ -10,11 +10,12 @@ import numpy as np
 from jaxbuffers import checkpoint
 from jaxbuffers.checkpoint.tree import Holder, Part
 from jaxbuffers.errors import ConfigurationError
-from jaxbuffers.host.ahead import Ahead, check_size
+from jaxbuffers.host.ahead import Ahead, check_sizes
 from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Drawn, living
 from jaxbuffers.host.keys import Key
 from jaxbuffers.host.steps import blank
+from jaxbuffers.host.verbs import Drawing
 
 
 class Saved(ABC):
@@ -75,7 +76,7 @@ def _part(buffer: Any) -> Part:
             "view": type(buffer.replay.view).__name__,
             "key": buffer._key.impl,
             "words": list(buffer._key.words.shape),
-            "ahead": [[each.size for each in some] for some in lists],
+            "ahead": [[each.lead[0] if len(each.lead) == 1 else list(each.lead) for each in some] for some in lists],
         },
         table=buffer.table,
     )
@@ -84,17 +85,19 @@ def _part(buffer: Any) -> Part:
 def _like(buffer: Any, facts: dict[str, Any]) -> Any:
     if (ours := type(buffer.replay.view).__name__) != facts["view"]:
         raise ConfigurationError(f"the buffer was saved with the view {facts['view']}, here it has {ours}.")
-    for sizes, batches in zip(facts["ahead"], living(buffer._guard), strict=False):
-        check_size(sizes, batches)
+    leads = [[(lead,) if isinstance(lead, int) else tuple(lead) for lead in some] for some in facts["ahead"]]
+    for some, batches in zip(leads, living(buffer._guard), strict=False):
+        check_sizes(some, batches)
     key = words = jax.ShapeDtypeStruct(tuple(facts["words"]), np.uint32)
     if facts["key"] is not None:
         key = jax.eval_shape(lambda words: jax.random.wrap_key_data(words, impl=facts["key"]), key)
 
-    def drawn(size: int) -> dict[str, Any]:
-        batch, _ = jax.eval_shape(buffer._verbs.sample(size, None, facts["key"]), buffer._state, words)
+    def drawn(lead: tuple[int, ...]) -> dict[str, Any]:
+        drawing = Drawing(lead[-1], lead[0] if len(lead) > 1 else None, facts["key"])
+        batch, _ = jax.eval_shape(buffer._verbs.sample(drawing), buffer._state, words)
         return {"batch": batch, "before": key, "after": key}
 
-    return {"state": buffer._state, "key": key, "ahead": [[drawn(size) for size in some] for some in facts["ahead"]]}
+    return {"state": buffer._state, "key": key, "ahead": [[drawn(lead) for lead in some] for some in leads]}
 
 
 def _take(buffer: Any, tree: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ def _take(buffer: Any, tree: dict[str, Any]) -> None:
     def drawn(each: dict[str, Any]) -> Drawn:
         names = text_names(each["batch"].data, buffer._state.spec)
         batch = HostBatch(each["batch"], buffer.table, names)
-        return Drawn(batch, len(batch.probability), set(), own(each["before"]), own(each["after"]))
+        return Drawn(batch, batch.probability.shape, set(), own(each["before"]), own(each["after"]))
 
     with buffer._guard():
         ahead = Ahead([drawn(each) for each in some] for some in tree["ahead"])

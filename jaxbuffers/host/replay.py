@@ -1,32 +1,28 @@
 """HostReplay: a replay driven from a Python loop, which holds the state and takes NumPy arrays, numbers and ``str``."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Literal, NoReturn
 
 import jax
 import numpy as np
 
 from jaxbuffers.batch import Data, Index
-from jaxbuffers.checks import flag, one_of, positive
-from jaxbuffers.errors import ConfigurationError, EmptyReplayError, StaleIndexError, StructureError
+from jaxbuffers.checks import flag, one_of
+from jaxbuffers.errors import ConfigurationError, StaleIndexError, StructureError
 from jaxbuffers.host import saving
-from jaxbuffers.host.ahead import Ahead
-from jaxbuffers.host.batch import HostBatch, text_names
-from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw, waiting_ids
-from jaxbuffers.host.checks import addresses, beside, first_key, one_key, outside_jit, priorities
+from jaxbuffers.host.batches import waiting_ids
+from jaxbuffers.host.checks import addresses, beside, first_key, priorities
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.keys import Key
+from jaxbuffers.host.sampling import Sampling
 from jaxbuffers.host.transfers import transfers
-from jaxbuffers.host.writing import Writing
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
 from jaxbuffers.texts import TextTable
 from jaxbuffers.texts.live import ids_of
 
 
-class HostReplay(Writing[Data]):
+class HostReplay(Sampling[Data]):
     """The stateful shell of a `Replay`, for loops in Python.
 
     What is inserted is checked in full before anything is written: a call that raises leaves everything as it was.
@@ -73,10 +69,8 @@ class HostReplay(Writing[Data]):
             raise ConfigurationError(f"replay must be a jb.Replay, got {replay!r}.")
         if not isinstance(table, TextTable | None):
             raise ConfigurationError(f"table must be a jb.TextTable, got {table!r}; write jb.TextTable(path).")
-        self._key = Key.of(first_key(seed))
-        super().__init__(replay, replay.init(declared(fields)), TextTable() if table is None else table, staging)
-        self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
-        self._ahead = Ahead()  # of iterators to come
+        key = Key.of(first_key(seed))
+        super().__init__(replay, replay.init(declared(fields)), TextTable() if table is None else table, staging, key)
 
     @property
     def state(self) -> ReplayState:
@@ -95,17 +89,6 @@ class HostReplay(Writing[Data]):
             # Arrays of NumPy, as a checkpoint has them, may be written to by their owner.
             self._become(saving.adopted(self.replay, self._state, state), shared=True)
             self._overwritten.may_be_others = bool(state.spec.texts)
-
-    @property
-    def key(self) -> jax.Array:
-        """The key of the next draw. Assign one key to draw differently, or again."""
-        return self._key.whole
-
-    @key.setter
-    def key(self, key: jax.Array) -> None:
-        with self._guard():
-            beside(self._added, {("key",): one_key(key)})
-            self._key = Key.of(key)
 
     @transfers
     def to_bytes(self) -> bytes:
@@ -133,51 +116,6 @@ class HostReplay(Writing[Data]):
         with self._guard():
             self.state, key = saving.unpack(self.replay, self._state, self.table, data)
             self._key = Key.of(key)
-
-    @transfers
-    def sample(self, batch_size: int | None = None, *, batches: int | None = None) -> HostBatch[Data]:
-        """Draw a batch; every call draws anew. Hand ``batch.batch``, or the whole, to jitted functions.
-
-        Args:
-          batch_size: B; None for the configured one.
-          batches: U, for several batches in one call, as algorithms need that learn often for each row: what as many
-            calls would have drawn, with all leaves ``[U, B, ...]``, the index and ``valid`` too. To go on with one of
-            them, take it out: ``jax.tree.map(lambda leaf: leaf[0], batch)``.
-
-        Raises:
-          EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
-          ShapeError: `Weighted` is asked for more different windows than the ring has rows.
-        """
-        size, several = self._size(batch_size), None if batches is None else positive("batches", batches)
-        if self._staging.count:
-            self.flush()  # before the lock is taken: a handler of a signal may wait for it
-        with self._guard.looking():
-            drawn = self._draw(size, several)
-        if not drawn.valid():
-            with self._guard():
-                raise self._undo([drawn])
-        return drawn.batch
-
-    def batches(
-        self, steps: int | None = None, batch_size: int | None = None, prefetch: int = 2
-    ) -> Iterator[HostBatch[Data]]:
-        """Iterate over batches, drawn ahead so that the device works while Python does.
-
-        Several threads may share the iterator. `sweep` keeps the texts of the batches that were drawn ahead.
-
-        Args:
-          steps: how many batches; None for no end.
-          batch_size: B.
-          prefetch: how many are drawn ahead; rows added meanwhile are seen so many batches later.
-
-        Raises:
-          EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
-        """
-        steps = None if steps is None else positive("steps", steps, minimum=0)
-        prefetch, size = positive("prefetch", prefetch, minimum=0), self._size(batch_size)
-        with self._guard():
-            draw = partial(self._draw, size)
-            return self._ahead.hand_to(Batches(self._guard, size, draw, self._undo, steps, prefetch))
 
     @transfers
     def update(
@@ -253,22 +191,3 @@ class HostReplay(Writing[Data]):
         raise StructureError(  # two buffers would write to the same arrays
             "a HostReplay is not copied or pickled. Keep buffer.state for a fork; save() it, and load() it elsewhere."
         )
-
-    def _size(self, batch_size: int | None) -> int:
-        return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
-
-    def _draw(self, size: int, batches: int | None = None) -> Drawn:
-        before = self._key
-        batch, words = self._verbs.sample(size, batches, before.impl)(self._state, before.words)
-        outside_jit(words)
-        if self._texts is None:
-            self._texts = text_names(batch.data, self._state.spec)
-        drawn = Drawn(HostBatch(batch, self.table, self._texts), size, self._drawable, before, Key(words, before.impl))
-        self._key = drawn.after  # last: until here nothing has happened
-        return drawn
-
-    def _undo(self, draws: list[Drawn]) -> EmptyReplayError:
-        for drawn in reversed(draws):
-            if self._key is drawn.after:  # else somebody else has drawn since
-                self._key = drawn.before
-        return nothing_to_draw(self.replay, draws[0].size, self.count(), len(self))

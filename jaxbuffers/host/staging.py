@@ -1,7 +1,7 @@
 """Rows that wait on the host, in memory that was allocated before, until many are added to the state at once."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ class Staging:
         size = min(MOST if most is None else most, room, replay.length - replay.view.span + 1)
         self.size = size if size > 1 else 0
         self.count = 0
+        self._came = 1  # rows of each stream, with the last call
         self.open = False  # to rows that nobody else has checked, once one like them has been
         self._inside = False  # a handler of a signal may come in the middle of a row, and bring one of its own
         self._checks = _checks(spec, self.lead)
@@ -50,8 +51,15 @@ class Staging:
         self._block = self._fresh()
         self._spare: _Block | None = None
 
+    def fits(self, lead: tuple[int, ...]) -> int:
+        """How many rows of each stream those with these leading axes are, if they may wait; else 0."""
+        if lead == self.lead:
+            return min(self.size, 1)
+        # Two blocks of rows at least, or they might as well be added at once.
+        return lead[0] if lead[1:] == self.lead and 2 * lead[0] <= self.size else 0
+
     def put(self, rows: Any, mask: Any) -> bool:
-        """Take one row of each stream; False, with nothing taken, where it is not plainly one, or there is no room.
+        """Take one row of each stream, or a block of them; False, with nothing taken, unless they plainly are and fit.
 
         Only what needs no conversion is taken: NumPy arrays and scalars of the declared dtype, and Python numbers of
         which the declared dtype has the nearest value.
@@ -60,7 +68,16 @@ class Staging:
             return False  # the row that was begun has this place
         self._inside = True
         try:
-            return self._put(rows, mask)
+            if self._names is None:
+                try:
+                    rows = self.layout.spec.treedef.flatten_up_to(rows)
+                except (ValueError, TypeError, AttributeError):
+                    return False
+            elif type(rows) is not dict or len(rows) != len(self._names):
+                return False
+            return self._put(rows, mask) or self._put_block(rows, mask)
+        except KeyError:  # of a name, or of a type
+            return False
         finally:
             self._inside = False
 
@@ -68,27 +85,17 @@ class Staging:
         place, block = self.count, self._block
         if place >= self.size:
             return False
-        if self._names is None:
-            try:
-                rows = self.layout.spec.treedef.flatten_up_to(rows)
-            except (ValueError, TypeError, AttributeError):
-                return False
-        elif type(rows) is not dict or len(rows) != len(self._names):
-            return False
-        try:
-            for name, column, shape, dtype, scalar, ranges in block.columns:
-                value = rows[name]
-                kind = type(value)
-                if kind is np.ndarray:
-                    if value.shape != shape or value.dtype != dtype:
-                        return False
-                elif kind is not scalar:
-                    low, high = ranges[kind]
-                    if not low <= value <= high:
-                        return False
-                column[place] = value
-        except KeyError:  # of a name, or of a type
-            return False
+        for name, column, shape, dtype, scalar, ranges in block.columns:
+            value = rows[name]
+            kind = type(value)
+            if kind is np.ndarray:
+                if value.shape != shape or value.dtype != dtype:
+                    return False
+            elif kind is not scalar:
+                low, high = ranges[kind]
+                if not low <= value <= high:
+                    return False
+            column[place] = value
         written: Any = WRITTEN
         if mask is not None:
             if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.shape != self.lead:
@@ -98,10 +105,41 @@ class Staging:
             terminal, last = block.ends
             if np.any((terminal[place] > last[place]) & (written == WRITTEN)):
                 return False
+        self._came = 1
         if self.count != place or self._block is not block:  # a handler has had the others added meanwhile
             return False
         block.kinds[place] = written + CALLED
         self.count = place + 1  # from here on it is there
+        return True
+
+    def _put_block(self, rows: Any, mask: Any) -> bool:
+        place, block = self.count, self._block
+        first = rows[block.columns[0][0]]
+        lead = first.shape[: 1 + len(self.lead)] if type(first) is np.ndarray else ()
+        number = self.fits(lead) if len(lead) > len(self.lead) else 0
+        if not number or place + number > self.size:
+            return False
+        here = slice(place, place + number)
+        for name, column, shape, dtype, *_ in block.columns:
+            value = rows[name]
+            if type(value) is not np.ndarray or value.shape != (number, *shape) or value.dtype != dtype:
+                return False
+            column[here] = value
+        kinds = np.full(lead, WRITTEN, np.uint32)
+        if mask is not None:
+            if type(mask) is not np.ndarray or mask.dtype != np.bool_ or mask.shape != lead:
+                return False
+            kinds *= mask
+        if len(block.ends) == 2:
+            terminal, last = block.ends
+            if np.any((terminal[here] > last[here]) & (kinds == WRITTEN)):
+                return False
+        kinds[0] += np.uint32(CALLED)  # one call has brought them all
+        self._came = number
+        if self.count != place or self._block is not block:  # a handler has had the others added meanwhile
+            return False
+        block.kinds[here] = kinds
+        self.count = place + number  # from here on all of them are there
         return True
 
     def block(self) -> Arrays:
@@ -110,10 +148,14 @@ class Staging:
         size = 1
         while size < self.count:
             size *= STEP
-        words, large = self._block.arrays
         size = min(size, self.size)
-        self._block.kinds[self.count : size] = 0  # whatever was interrupted there
-        return Arrays(words[:size], tuple(leaf[:size] for leaf in large))
+        if self.count < size:
+            self._block.kinds[self.count : size] = 0  # whatever was here before, or was interrupted
+        parts = self._block.parts
+        if size not in parts:
+            words, large = self._block.arrays
+            parts[size] = Arrays(words[:size], tuple(leaf[:size] for leaf in large))
+        return parts[size]
 
     def written(self) -> np.ndarray:
         """How many rows of each stream wait: int64 ``[E]``."""
@@ -131,13 +173,11 @@ class Staging:
         new = self._spare or self._fresh()
         if new.read is not None:
             new.read.block_until_ready()  # it was given to the device one block ago
-        new.kinds[:] = 0
         self._block, self._spare = new, old
 
     def take_back(self) -> None:
-        """Forget the row that came last."""
-        self.count -= 1
-        self._block.kinds[self.count] = 0
+        """Forget what came last."""
+        self.count -= self._came
 
     def _fresh(self) -> "_Block":
         arrays = self.layout.arrays(self.size)
@@ -160,6 +200,7 @@ class _Block:
       columns: of each leaf its name, its part of the memory and its checks.
       ends: of these ``is_terminal`` and ``is_last``.
       kinds: which rows are there and written (see `Layout`).
+      parts: the first rows of it, by how many.
       read: is ready once the device has read what it was given last.
     """
 
@@ -167,6 +208,7 @@ class _Block:
     columns: list[tuple[Any, ...]]
     ends: list[np.ndarray]
     kinds: np.ndarray
+    parts: dict[int, Arrays] = field(default_factory=dict)
     read: jax.Array | None = None
 
 

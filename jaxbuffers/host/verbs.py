@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,32 @@ from jaxbuffers.batch import Batch, Index
 from jaxbuffers.errors import debug_checks
 from jaxbuffers.host.checks import outside_jit
 from jaxbuffers.host.keys import Key
+from jaxbuffers.host.programs import in_turn
 from jaxbuffers.host.staged_layout import Arrays, Layout
 from jaxbuffers.numerics.random_bits import split
 from jaxbuffers.replay import Replay, ReplayState
 from jaxbuffers.row import paths_of
+
+
+class Drawing(NamedTuple):
+    """What a program is to draw.
+
+    Attributes:
+      size: B.
+      batches: U, for leaves ``[U, B, ...]`` with what as many calls would draw; None for one batch, ``[B, ...]``.
+      impl: the kind of the key (see `Key`).
+      small: whether that is little to gather.
+    """
+
+    size: int
+    batches: int | None = None
+    impl: str | None = "threefry2x32"
+    small: bool = False
+
+    @property
+    def options(self) -> dict[str, str] | None:
+        """How to compile it."""
+        return in_turn() if self.small else None
 
 
 class Verbs:
@@ -38,6 +60,7 @@ class Verbs:
         self.add_staged: Callable[[bool], Callable] = lru_cache(partial(_writer, self._add_staged))
         self.update: Callable[[bool], Callable] = lru_cache(partial(_writer, self._update))
         self.sample: Callable[..., Callable] = lru_cache(self._sampler)
+        self.add_and_sample: Callable[..., Callable] = lru_cache(self._adding_sampler)
 
     def replaced(self, state: ReplayState, lead: tuple[int, ...], mask: Any) -> list[np.ndarray]:
         """Return the text ids in the rows that an `add` of rows with these leading axes will overwrite."""
@@ -91,26 +114,34 @@ class Verbs:
     def _stale(self, state: ReplayState, index: Index) -> jax.Array:
         return jnp.sum((index.time >= 0) & (self.replay.age(state, index) < 0))
 
-    def _sampler(self, batch_size: int, batches: int | None = None, impl: str | None = "threefry2x32") -> Callable:
-        """Return what draws a batch, or several as that many calls would, leaves ``[U, B, ...]``.
+    def _sampler(self, drawing: Drawing) -> Callable:
+        """Return what takes a state and the words of a key, and returns a batch and the words of the next key."""
+        return jax.jit(partial(self._sample, drawing), compiler_options=drawing.options)
 
-        It takes the words of a key of this kind (see `Key`), and returns also those of the next one.
+    def _adding_sampler(self, shared: bool, drawing: Drawing) -> Callable:
+        """Return what adds rows that waited, and samples: in one program, which is started and waited for once.
+
+        It takes the words of a key, a state and a block, and returns what `add_staged` does, then what `sample` does.
         """
 
+        def add_and_sample(words: jax.Array, state: ReplayState, block: Arrays) -> tuple[Any, ...]:
+            state, read = self._add_staged(state, block)
+            return state, read, *self._sample(drawing, state, words)
+
+        return jax.jit(add_and_sample, donate_argnums=() if shared else 1, compiler_options=drawing.options)
+
+    @debug_checks(False)
+    def _sample(self, drawing: Drawing, state: ReplayState, words: jax.Array) -> tuple[Batch, jax.Array]:
         def step(key: jax.Array, _: None = None) -> tuple[jax.Array, jax.Array]:
             key, now = split(key, 2)
             return key, now
 
-        @debug_checks(False)
-        def sample(state: ReplayState, words: jax.Array) -> tuple[Batch, jax.Array]:
-            key = Key(words, impl).whole
-            if batches is None:
-                key, now = step(key)
-                return self.replay.sample(state, now, batch_size), Key.of(key).words
-            key, each = jax.lax.scan(step, key, length=batches)
-            return jax.vmap(lambda now: self.replay.sample(state, now, batch_size))(each), Key.of(key).words
-
-        return jax.jit(sample)
+        key = Key(words, drawing.impl).whole
+        if drawing.batches is None:
+            key, now = step(key)
+            return self.replay.sample(state, now, drawing.size), Key.of(key).words
+        key, each = jax.lax.scan(step, key, length=drawing.batches)
+        return jax.vmap(lambda now: self.replay.sample(state, now, drawing.size))(each), Key.of(key).words
 
 
 def _writer(verb: Callable, shared: bool) -> Callable:

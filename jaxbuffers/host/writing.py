@@ -1,5 +1,6 @@
 """The half of a HostReplay that rows go into: they wait on the host, and are added to the state many at a time."""
 
+from collections.abc import Callable
 from typing import Any, Generic
 
 import jax
@@ -72,8 +73,8 @@ class Writing(Saved, Generic[Data]):
     def add(self, rows: Any, mask: Any = None) -> None:
         """Append rows.
 
-        One row (of each environment) is checked, copied, and waits on the host for others: see `flush`. The states are
-        those that adding each by itself would give, bit for bit. Blocks of rows are added at once.
+        One row (of each environment) is checked, copied, and waits on the host for others: see `flush`. So does a block
+        of rows that is small enough. The states are those that each call by itself would give, bit for bit.
 
         Args:
           rows: in the structure of the declaration, leaves ``[E, ...]`` or ``[N, E, ...]``; without environments
@@ -88,7 +89,6 @@ class Writing(Saved, Generic[Data]):
         if not self._staged(rows, mask):
             self._add(rows, mask)
 
-    @transfers
     def flush(self) -> None:
         """Hand the rows that wait on the host to the device, in one transfer for each block.
 
@@ -104,16 +104,21 @@ class Writing(Saved, Generic[Data]):
         (3, [0.0, 1.0, 2.0])
         """
         with self._guard():
-            if not self._staging.count:
-                return
-            block, gone = self._staging.block(), []
-            added = None if self._sizes is None else self._staging.written()
-            if self._added.spec.texts:
-                written = block.words[..., -1] % 2 == 1
-                gone = self._verbs.replaced(self._added, written.shape, written)
-            state, read = self._verbs.add_staged(self._shared)(self._added, block)
-            self._store(state, gone, added)
-            self._staging.clear(read)
+            if self._staging.count:
+                self._hand_over(self._verbs.add_staged(self._shared))
+
+    @transfers
+    def _hand_over(self, program: Callable[..., tuple[Any, ...]]) -> list[Any]:
+        """Have a program add the rows that wait, in a section; return what else it returns than `add_staged` does."""
+        block, gone = self._staging.block(), []
+        added = None if self._sizes is None else self._staging.written()
+        if self._added.spec.texts:
+            written = block.words[..., -1] % 2 == 1
+            gone = self._verbs.replaced(self._added, written.shape, written)
+        state, read, *others = program(self._added, block)
+        self._store(state, gone, added)
+        self._staging.clear(read)
+        return others
 
     def _staged(self, rows: Any, mask: Any) -> bool:
         """Let a row wait that needs no conversion; False, with nothing done, where it needs one."""
@@ -127,7 +132,9 @@ class Writing(Saved, Generic[Data]):
     def _add(self, rows: Any, mask: Any) -> None:
         with self._guard():
             arrays, mask, lead = self._rows.arrays(self._added, rows, mask)
-            if lead == self._staging.lead and at_top():
+            if (number := self._staging.fits(lead)) and at_top():
+                if self._staging.count + number > self._staging.size:
+                    self.flush()
                 fetched, written = _on_host(arrays), _on_host(mask)
                 if self._staging.put(fetched, written):
                     self._staging.open = not self._added.spec.texts  # ids of texts must be looked up
@@ -147,7 +154,7 @@ class Writing(Saved, Generic[Data]):
             self.flush()
         except BaseException:
             with self._guard():  # another thread may just be adding them
-                if self._staging.count == self._staging.size:  # the row that did not fit is not there
+                if self._staging.count == self._staging.size:  # what did not fit is not there
                     self._staging.take_back()
             raise
 

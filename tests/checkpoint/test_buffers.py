@@ -54,17 +54,21 @@ def test_a_loaded_buffer_goes_on_bit_for_bit_also_where_batches_were_drawn_ahead
     assert jb.checkpoint.restore(tmp_path / "run", buffer_of()).metadata == {"step": 11}
 
 
+def three(buffer):
+    return [buffer.batches(prefetch=2), buffer.batches(batch_size=5, prefetch=1, batches=3), buffer.batches(prefetch=0)]
+
+
 def test_several_iterators_go_on_in_the_order_in_which_they_were_made(tmp_path):
     one = buffer_of(rows=8)
-    mine = [one.batches(prefetch=2), one.batches(batch_size=5, prefetch=1), one.batches(prefetch=0)]
+    mine = three(one)
     for _ in range(2):
         [next(each) for each in mine]
     one.save(tmp_path / "run")
     early, late = buffer_of(), buffer_of(seed=5)
-    before = [early.batches(prefetch=2), early.batches(batch_size=5, prefetch=1), early.batches(prefetch=0)]
+    before = three(early)
     for buffer in (early, late):
         buffer.load(tmp_path / "run")
-    after = [late.batches(prefetch=2), late.batches(batch_size=5, prefetch=1), late.batches(prefetch=0)]
+    after = three(late)
     for _ in range(4):
         for a, b, c in zip(mine, before, after, strict=True):
             expected = next(a)
@@ -92,12 +96,14 @@ def test_an_iterator_of_another_size_is_refused_instead_of_losing_batches(tmp_pa
     one.save(tmp_path / "run")
     other = buffer_of()
     other.load(tmp_path / "run")
-    with pytest.raises(jb.errors.ConfigurationError, match="had batches of 2, this one has 3"):
+    with pytest.raises(jb.errors.ConfigurationError, match="had batches of 2, this one has batches of 3"):
         other.batches(batch_size=3)
+    with pytest.raises(jb.errors.ConfigurationError, match="had batches of 2, this one has batches of 2, 4 in each"):
+        other.batches(batches=4)
     assert_same(next(other.batches(prefetch=1)).batch, next(mine).batch)
     third = buffer_of(rows=1)
     held = third.batches(batch_size=3)
-    with pytest.raises(jb.errors.ConfigurationError, match="had batches of 2, this one has 3"):
+    with pytest.raises(jb.errors.ConfigurationError, match="had batches of 2, this one has batches of 3"):
         third.load(tmp_path / "run")
     assert len(third) == 1
     del held

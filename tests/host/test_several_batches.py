@@ -33,6 +33,20 @@ def test_several_batches_are_those_of_as_many_calls():
     assert jax.tree.leaves(one.sample(2, batches=3).data)[0].shape == (3, 2, 3)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_iterator_of_several_batches_gives_those_of_as_many_calls(prefetch):
+    one, other = (jb.HostReplay(ITEMS, {"x": np.float32}, seed=3) for _ in range(2))
+    with pytest.raises(ConfigurationError, match="batches must be an int of at least 1"):
+        one.batches(batches=0)
+    steps = one.batches(3, prefetch=prefetch, batches=2)
+    with pytest.raises(EmptyReplayError, match="no legal window"):
+        next(steps)
+    for buffer in (one, other):
+        buffer.add({"x": np.arange(40, dtype=np.float32)})
+    found = [batch.data["x"].tolist() for batch in steps]
+    assert found == [[other.sample().data["x"].tolist() for _ in range(2)] for _ in range(3)]
+
+
 def test_several_batches_of_an_empty_replay_and_no_batches_are_refused():
     buffer = jb.HostReplay(ITEMS, {"x": np.float32, "text": jb.text})
     before = bits(jax.random.key_data(buffer.key))

@@ -63,7 +63,7 @@ READERS = {
     "sweep": lambda buffer: buffer.sweep(),
     "text_ids": lambda buffer: buffer.text_ids(),
     "flush": lambda buffer: buffer.flush(),
-    "add a block": lambda buffer: buffer.add({"x": np.zeros(2, np.float32)}),
+    "add a large block": lambda buffer: buffer.add({"x": np.zeros(129, np.float32)}),
 }
 
 
@@ -76,12 +76,37 @@ def test_whoever_reads_sees_every_row(reader):
     READERS[reader](buffer)
     assert buffer._staging.count == 0
     assert int(buffer._added.adds) >= 2
-    assert len(buffer) == 2 + 2 * (reader == "add a block")
+    assert len(buffer) == 2 + 129 * (reader == "add a large block")
 
 
-def test_a_block_that_cannot_be_added_leaves_the_last_row_out():
-    replay = jb.Replay(capacity=3, num_envs=None, batch_size=2, view=jb.Items())
+def test_small_blocks_wait_as_single_rows_do():
+    buffer = jb.HostReplay(ITEMS, {"x": np.float32})
+    calls, waiting = counting(buffer), []
+    for first in range(0, 480, 40):
+        buffer.add({"x": np.arange(first, first + 40, dtype=np.float32)})
+        buffer.insert(x=-1)
+        waiting.append(buffer._staging.count)
+        assert len(buffer) == (first // 40 + 1) * 41
+    assert waiting == [41, 82, 123, 164, 205, 246] * 2
+    assert calls == [("add_staged", [(256, 2)])], "for lack of room"
+    buffer.add({"x": np.arange(480, 490, dtype=np.float32)})
+    assert buffer._staging.count == 0, "a block that is full goes at once"
+    assert calls == [("add_staged", [(256, 2)])] * 2
+    rows, present = buffer.get(jb.Index(np.zeros(502, np.int32), np.arange(502, dtype=np.int32)))
+    assert present.all()
+    expected = np.insert(np.arange(490.0), range(40, 481, 40), -1)
+    np.testing.assert_array_equal(rows["x"], expected)
+    assert int(buffer.state.adds) == 25
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_block_that_cannot_be_added_leaves_the_last_row_out(rows):
+    replay = jb.Replay(capacity=2 + rows, num_envs=None, batch_size=2, view=jb.Items())
     buffer = jb.HostReplay(replay, {"x": np.float32})
+
+    def add(x):
+        buffer.insert(x=x) if rows == 1 else buffer.add({"x": np.full(rows, x, np.float32)})
+
     for x in (1, 2):
         buffer.insert(x=x)
     real, full = buffer._verbs, [True]
@@ -94,13 +119,13 @@ def test_a_block_that_cannot_be_added_leaves_the_last_row_out():
 
         return run
 
-    buffer._verbs = SimpleNamespace(sample=real.sample, add_staged=failing)
+    buffer._verbs = SimpleNamespace(sample=real.sample, add=real.add, add_staged=failing)
     for _ in range(2):
         with pytest.raises(MemoryError):
-            buffer.insert(x=3)
+            add(3)
         assert len(buffer) == 2
     full.clear()
-    buffer.insert(x=4)
+    add(4)
     assert set(buffer.sample(64).data["x"].tolist()) == {1, 2, 4}
 
 

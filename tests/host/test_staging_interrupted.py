@@ -14,17 +14,18 @@ import jaxbuffers as jb
 ITEMS = jb.Replay(capacity=600, num_envs=None, batch_size=4, view=jb.Items())
 
 
-NEVER_THERE = ("block.kinds[place] =", "self.count = place")  # handlers run where something is called, or a loop turns
+# Handlers run where something is called, or a loop turns.
+NEVER_THERE = ("block.kinds[place] =", "block.kinds[here] =", "self.count = place")
 
 
 class Interrupt(BaseException):
     """What the next test raises, as a handler of Ctrl-C would."""
 
 
-@pytest.mark.parametrize("size", [2, 256])
-def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
-    """Every line of the path of one row, by a tracer; from `flush` on handlers wait (tests/host/test_signals.py)."""
-    traced = {"insert", "add", "_staged", "put", "_put", "_flush_if_full"}
+@pytest.mark.parametrize("size, rows", [(2, 1), (256, 1), (256, 2)])
+def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size, rows):
+    """Every line of the path of rows, by a tracer; from `flush` on handlers wait (tests/host/test_signals.py)."""
+    traced = {"insert", "add", "_staged", "put", "_put", "_put_block", "fits", "_flush_if_full"}
 
     def interrupted(buffer, at):
         seen = [0]
@@ -45,7 +46,11 @@ def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            buffer.insert(is_last=True, is_terminal=True, x=7.0)
+            if rows == 1:
+                buffer.insert(is_last=True, is_terminal=True, x=7.0)
+            else:
+                ends = np.ones(rows, np.bool_)
+                buffer.add({"is_last": ends, "is_terminal": ends, "x": np.full(rows, 7, np.float32)})
         except Interrupt:
             return True
         finally:
@@ -62,9 +67,9 @@ def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
         there = len(buffer) - 1
         outcomes.add(there)
         buffer.insert(is_last=False, is_terminal=False, x=2.0)
-        rows, _ = buffer.get(jb.Index(np.zeros(4, np.int32), np.arange(4, dtype=np.int32)))
-        assert rows["x"].tolist() == ([1, 7, 2, 0] if there else [1, 2, 0, 0])
-        assert rows["is_terminal"].tolist() == ([False, True, False, False] if there else [False] * 4)
+        found, _ = buffer.get(jb.Index(np.zeros(5, np.int32), np.arange(5, dtype=np.int32)))
+        assert found["x"].tolist() == [1, *[7] * there, 2, *[0] * (3 - there)]
+        assert found["is_terminal"].tolist() == [False, *[True] * there, *[False] * (4 - there)]
         others = threading.Thread(target=buffer.flush)  # the lock is free
         others.start()
         others.join(60)
@@ -72,12 +77,13 @@ def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size):
     else:
         raise AssertionError("the insert never came to its end")
     assert at > 20
-    assert outcomes == {0, 1}
+    assert outcomes == {0, rows}
 
 
+@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("use", ["flush", "insert", "len"])
-def test_a_handler_that_uses_the_buffer_in_the_middle_of_a_row_loses_none(use):
-    """At every line of the path of one row, by a tracer in place of a signal."""
+def test_a_handler_that_uses_the_buffer_in_the_middle_of_a_row_loses_none(use, rows):
+    """At every line of the path of one row or a block, by a tracer in place of a signal."""
     replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, view=jb.Items())
 
     def life(at):
@@ -88,7 +94,7 @@ def test_a_handler_that_uses_the_buffer_in_the_middle_of_a_row_loses_none(use):
 
         def trace(frame, event, _):
             if event == "call":
-                return trace if frame.f_code.co_name in {"_staged", "put", "_put"} else None
+                return trace if frame.f_code.co_name in {"_staged", "put", "_put", "_put_block", "fits"} else None
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
             if event != "line" or line.startswith(NEVER_THERE):
                 return trace
@@ -104,19 +110,22 @@ def test_a_handler_that_uses_the_buffer_in_the_middle_of_a_row_loses_none(use):
         before = sys.gettrace()
         sys.settrace(trace)
         try:
-            buffer.insert(x=3.0, y=3.0)
+            if rows == 1:
+                buffer.insert(x=3.0, y=3.0)
+            else:
+                buffer.add({name: np.full(rows, 3, np.float32) for name in ("x", "y")})
         finally:
             sys.settrace(before)
-        rows, there = buffer.get(jb.Index(np.zeros(5, np.int32), np.arange(5, dtype=np.int32)))
+        found, there = buffer.get(jb.Index(np.zeros(6, np.int32), np.arange(6, dtype=np.int32)))
         assert len(buffer) == np.sum(there)
-        np.testing.assert_array_equal(rows["x"], rows["y"])
-        return rows["x"][: len(buffer)].tolist(), seen[0] >= at
+        np.testing.assert_array_equal(found["x"], found["y"])
+        return found["x"][: len(buffer)].tolist(), seen[0] >= at
 
     for at in range(1, 100):
-        rows, came = life(at)
+        found, came = life(at)
         if not came:
             break
-        assert sorted(rows) == ([1, 2, 3, 9] if use == "insert" else [1, 2, 3])
+        assert sorted(found) == [1, 2, *[3] * rows, *[9] * (use == "insert")]
     assert at > 20
 
 

@@ -37,8 +37,9 @@ def test_every_kind_of_leaf_arrives_bit_for_bit(num_envs):
     replay = jb.Replay(capacity=40, num_envs=num_envs, batch_size=2, view=jb.Items())
     buffers, dice, lead = pair(replay, fields), np.random.default_rng(0), () if num_envs is None else (num_envs,)
     for i in range(35):  # round the ring of two streams
-        row = jax.tree.map(lambda leaf: whatever(dice, np.dtype(leaf.dtype), lead + leaf.shape), fields)
-        mask = np.asarray(dice.random(lead) < 0.6) if i % 3 == 0 else None
+        axes = (int(dice.integers(1, 4)), *lead) if i % 5 == 4 else lead
+        row = jax.tree.map(lambda leaf, axes=axes: whatever(dice, np.dtype(leaf.dtype), axes + leaf.shape), fields)
+        mask = np.asarray(dice.random(axes) < 0.6) if i % 3 == 0 else None
         for buffer in buffers:
             buffer.add(row, mask)
     assert buffers[0]._staging.count > 1
@@ -108,3 +109,32 @@ def test_arrays_of_jax_wait_too_and_so_do_their_masks():
         buffer.insert(x=np.float32([5, 6]))
     assert staged._staging.count == 3
     assert_alike(staged, single)
+
+
+FLAGS = {"is_last": np.bool_, "is_terminal": np.bool_, "x": np.float32}
+BAD = [
+    {"x": np.zeros(3, np.float64)},
+    {"x": np.zeros(2, np.float32)},
+    {"x": np.zeros((3, 1), np.float32)},
+    {"x": np.float32(0)},
+    {"x": None},
+    {"is_terminal": np.array([False, True, False])},
+    {"more": np.zeros(3, np.float32)},
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
+def test_a_block_that_is_refused_leaves_nothing_behind_and_is_refused_as_without_waiting(bad):
+    said = []
+    for buffer in pair(jb.Replay(capacity=30, num_envs=None, batch_size=4, view=jb.Items()), FLAGS):
+        rows = {"is_last": np.zeros(3, np.bool_), "is_terminal": np.zeros(3, np.bool_), "x": np.ones(3, np.float32)}
+        buffer.add(rows)
+        with pytest.raises((ValueError, TypeError)) as error:
+            buffer.add(rows | bad)
+        said.append((type(error.value), str(error.value)))
+        assert len(buffer) == 3
+        with pytest.raises((ValueError, TypeError), match="mask"):
+            buffer.add(rows, np.ones(2, np.bool_))
+        buffer.add(rows | {"is_terminal": np.ones(3, np.bool_)}, mask=np.zeros(3, np.bool_))
+        assert (len(buffer), int(buffer.state.adds)) == (3, 2)
+    assert said[0] == said[1]

@@ -34,8 +34,15 @@ def test_every_verb_of_a_host_replay():
     assert jax.device_get((rows["place"], present))[0].tolist() == [7, 7]
     other.from_bytes(buffer.to_bytes())
     assert len(other) == other.count() == 4
-    assert set(next(other.batches())["text"]) <= set("2345")
-    assert buffer.sweep() == 2
+    batches = other.batches(prefetch=0)
+    assert set(next(batches)["text"]) <= set("2345")
+    other.insert(text="5", place=5)
+    assert set(next(batches)["text"]) <= set("345"), "one program for both"
+    full, other.state = other.state, jb.HostReplay(REPLAY, {"text": jb.text, "place": np.float32}).state
+    with pytest.raises(jb.errors.EmptyReplayError):
+        next(batches)
+    other.state = full
+    assert buffer.sweep(states=full) == 2
     buffer.state = jax.device_get(other.state)
 
 

@@ -41,11 +41,11 @@ def each_of(function):
     return quick_jit(one_by_one if is_quick() else jax.vmap(function))
 
 
-def readable_jit(function, **given):
+def readable_jit(function, compiler_options=None, **given):
     """``jax.jit`` that gives the same text as for users, if not the same machine code."""
     name = "xla_cpu_use_fusion_emitters"
-    options = {name: FAST_TO_RUN[name]} if is_quick() and name in _known_options() else None
-    return jit(function, compiler_options=options, **given)
+    options = {name: FAST_TO_RUN[name]} if is_quick() and name in _known_options() else {}
+    return jit(function, compiler_options=options | (compiler_options or {}) or None, **given)
 
 
 def users_jit(function, **given):
