@@ -34,11 +34,12 @@ class Uniform(Sampler[tuple[()]]):
         count = legal.count()
         ends = running(count)
         total = ends[-1]
+        # Once: else each comparison with a stream, and every kernel that reads a leaf, draws the numbers again.
         number = below(key, total, batch_size)
+        number = number if legal.num_streams == 1 else materialize(number)
         stream = locate(ends, number)
-        start = legal.start(stream, number - (ends[stream] - count[stream]))
-        # Else every kernel that reads a leaf by these draws them again, once for each element of it.
         stream = stream if legal.num_streams == 1 else materialize(stream)
+        start = legal.start(stream, number - (ends[stream] - count[stream]))
         share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
         return Draw.of(stream, materialize(start), jnp.broadcast_to(share, (batch_size,)), total > 0)
 
