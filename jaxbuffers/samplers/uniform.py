@@ -39,7 +39,8 @@ class Uniform(Sampler[tuple[()]]):
         number = number if legal.num_streams == 1 else materialize(number)
         stream = locate(ends, number)
         stream = stream if legal.num_streams == 1 else materialize(stream)
-        start = legal.start(stream, number - (ends[stream] - count[stream]))
+        older = jnp.where(stream > 0, ends[stream - 1], 0)  # windows of the streams before
+        start = legal.start(stream, number - older)
         share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
         return Draw.of(stream, materialize(start), jnp.broadcast_to(share, (batch_size,)), total > 0)
 
