@@ -148,6 +148,8 @@ class Prioritized(Sampler[PrioritizedState]):
     def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         leaf, weight = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
         (stream, start), total = legal.window_at(leaf), sum_tree.total(state.tree)
+        # Once: else they are worked out from the leaf for every word of every row that is read.
+        stream, start = stream if legal.num_streams == 1 else materialize(stream), materialize(start)
         return Draw.of(stream, start, weight / jnp.where(total > 0, total, 1), weight > 0)
 
     @override
