@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from typing_extensions import override
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.numerics.materialize import materialize
+from jaxbuffers.numerics.materialize import materialize, materialize_on_cpu
 from jaxbuffers.numerics.random_bits import below
 from jaxbuffers.numerics.search import locate, running
 from jaxbuffers.samplers.base import Sampler
@@ -36,7 +36,7 @@ class Uniform(Sampler[tuple[()]]):
         total = ends[-1]
         # Once: else each comparison with a stream, and every kernel that reads a leaf, draws the numbers again.
         number = below(key, total, batch_size)
-        number = number if legal.num_streams == 1 else materialize(number)
+        number = number if legal.num_streams == 1 else materialize_on_cpu(number)
         stream = locate(ends, number)
         stream = stream if legal.num_streams == 1 else materialize(stream)
         older = jnp.where(stream > 0, ends[stream - 1], 0)  # windows of the streams before

@@ -101,12 +101,14 @@ def _to_words(items: jax.Array) -> jax.Array:
 
 
 def _side_by_side(items: list[jax.Array], size: int) -> jax.Array:
-    """Do the same for single integers ``[*lead, 1]`` of less than a word, by shifts: for flags, and fewer operations."""
+    """Do the same for single integers ``[*lead, 1]`` of less than a word, such as flags, in fewer operations."""
     per_word = 4 // size
     words = []
     for first in range(0, len(items), per_word):
-        shifted = [x.astype(jnp.uint32) << jnp.uint32(8 * size * k) for k, x in enumerate(items[first : first + per_word])]
-        words.append(functools.reduce(jnp.bitwise_or, shifted))
+        some = enumerate(items[first : first + per_word])
+        words.append(
+            functools.reduce(jnp.bitwise_or, [x.astype(jnp.uint32) << jnp.uint32(8 * size * k) for k, x in some])
+        )
     return jnp.concatenate(words, axis=-1)
 
 
