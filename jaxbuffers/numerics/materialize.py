@@ -30,6 +30,11 @@ def materialize(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=_stored, cuda=_kept, rocm=_kept, default=lambda x: x)
 
 
+def materialize_on_cpu(x: jax.Array) -> jax.Array:
+    """Return ``x`` ``[K]``, computed once on CPU; a GPU has to start one more kernel for it, and works it out again."""
+    return lax.platform_dependent(x, cpu=_stored, default=lambda x: x)
+
+
 def materialize_pair(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return two float32 arrays ``[K]``, computed once, by one kernel: side by side as complex numbers."""
     return lax.platform_dependent(x, y, cpu=_stored_pair, default=lambda x, y: (x, y))

@@ -13,7 +13,7 @@ from jaxbuffers.batch import Draw, Index
 from jaxbuffers.checks import flag, number, settle
 from jaxbuffers.errors import ConfigurationError, DtypeError
 from jaxbuffers.numerics import sum_tree
-from jaxbuffers.numerics.materialize import materialize
+from jaxbuffers.numerics.materialize import materialize, materialize_on_cpu
 from jaxbuffers.numerics.random_bits import bits64
 from jaxbuffers.row import check_leaf
 from jaxbuffers.samplers.base import Sampler
@@ -148,6 +148,9 @@ class Prioritized(Sampler[PrioritizedState]):
     def draw(self, state: PrioritizedState, legal: Legal, key: jax.Array, batch_size: int) -> Draw:
         leaf, weight = sum_tree.draw(state.tree, *bits64(key, batch_size), self.stratified)
         (stream, start), total = legal.window_at(leaf), sum_tree.total(state.tree)
+        # Once: else they are worked out from the leaf for every word of every row that is read.
+        stream = stream if legal.num_streams == 1 else materialize_on_cpu(stream)
+        start = materialize_on_cpu(start)
         return Draw.of(stream, start, weight / jnp.where(total > 0, total, 1), weight > 0)
 
     @override

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from typing_extensions import override
 
 from jaxbuffers.batch import Draw
-from jaxbuffers.numerics.materialize import materialize
+from jaxbuffers.numerics.materialize import materialize, materialize_on_cpu
 from jaxbuffers.numerics.random_bits import below
 from jaxbuffers.numerics.search import locate, running
 from jaxbuffers.samplers.base import Sampler
@@ -34,11 +34,13 @@ class Uniform(Sampler[tuple[()]]):
         count = legal.count()
         ends = running(count)
         total = ends[-1]
+        # Once: else each comparison with a stream, and every kernel that reads a leaf, draws the numbers again.
         number = below(key, total, batch_size)
+        number = number if legal.num_streams == 1 else materialize_on_cpu(number)
         stream = locate(ends, number)
-        start = legal.start(stream, number - (ends[stream] - count[stream]))
-        # Else every kernel that reads a leaf by these draws them again, once for each element of it.
         stream = stream if legal.num_streams == 1 else materialize(stream)
+        older = jnp.where(stream > 0, ends[stream - 1], 0)  # windows of the streams before
+        start = legal.start(stream, number - older)
         share = 1 / jnp.maximum(total, 1).astype(jnp.float32)
         return Draw.of(stream, materialize(start), jnp.broadcast_to(share, (batch_size,)), total > 0)
 

@@ -3,6 +3,7 @@
 One scatter and one gather then serve all of them; see ``docs/decisions/0002-packing.md``.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -55,7 +56,8 @@ class Packing:
             group = [i for i in self.small if self.spec.dtypes[i].itemsize == size]
             if group:
                 items = [_to_unsigned(leaves[i]).reshape(*lead, math.prod(self.spec.shapes[i])) for i in group]
-                groups.append(_to_words(jnp.concatenate(items, axis=-1)))
+                alone = size < 4 and all(item.shape[-1] == 1 for item in items)
+                groups.append(_side_by_side(items, size) if alone else _to_words(jnp.concatenate(items, axis=-1)))
         return jnp.concatenate(groups, axis=-1)
 
     def unpack(self, words: jax.Array, leaf: int) -> jax.Array:
@@ -64,9 +66,13 @@ class Packing:
         assert offset is not None
         size, count = dtype.itemsize, math.prod(shape)
         first, last = offset // 4, -(-(offset + count * size) // 4)
-        items = _from_words(lax.slice_in_dim(words, first, last, axis=-1), size)
-        skip = (offset - 4 * first) // size
-        items = lax.slice_in_dim(items, skip, skip + count, axis=-1).reshape(*words.shape[:-1], *shape)
+        found = lax.slice_in_dim(words, first, last, axis=-1)
+        if count == 1 and size < 4:  # a flag, such as is_terminal: one shift instead of a word taken apart
+            items = (found >> jnp.uint32(8 * (offset - 4 * first))).astype(f"uint{8 * size}")
+        else:
+            skip = (offset - 4 * first) // size
+            items = lax.slice_in_dim(_from_words(found, size), skip, skip + count, axis=-1)
+        items = items.reshape(*words.shape[:-1], *shape)
         if dtype == np.bool_:
             return items.astype(jnp.bool_)
         return from_bits(lax.bitcast_convert_type(items, bits_dtype(dtype)), dtype)
@@ -92,6 +98,18 @@ def _to_words(items: jax.Array) -> jax.Array:
     per_word = 4 // size
     items = jnp.pad(items, [(0, 0)] * len(lead) + [(0, -items.shape[-1] % per_word)])
     return lax.bitcast_convert_type(items.reshape(*lead, items.shape[-1] // per_word, per_word), jnp.uint32)
+
+
+def _side_by_side(items: list[jax.Array], size: int) -> jax.Array:
+    """Do the same for single integers ``[*lead, 1]`` of less than a word, such as flags, in fewer operations."""
+    per_word = 4 // size
+    words = []
+    for first in range(0, len(items), per_word):
+        some = enumerate(items[first : first + per_word])
+        words.append(
+            functools.reduce(jnp.bitwise_or, [x.astype(jnp.uint32) << jnp.uint32(8 * size * k) for k, x in some])
+        )
+    return jnp.concatenate(words, axis=-1)
 
 
 def _from_words(words: jax.Array, size: int) -> jax.Array:

@@ -166,7 +166,7 @@ class Ring:
     def present(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
         """Say whether the row of ``stream`` at ``time`` is in the ring now: not future, not overwritten."""
         exists = (stream >= 0) & (stream < self.num_streams) & (time >= 0) & (time < self.cycle)
-        age = self.shift(state.time[stream], -time)  # any number where there is no such stream or time
+        age = self.since(state.time[stream], time)  # any number where there is no such stream or time
         return exists & (age >= 1) & (age <= state.size[stream])
 
     def age(self, state: RingState, time: jax.Array, stream: jax.Array) -> jax.Array:
@@ -177,8 +177,16 @@ class Ring:
     def shift(self, time: jax.Array, steps: jax.Array | int) -> jax.Array:
         """Move a time by fewer than `cycle` steps, modulo the cycle."""
         moved = time + steps
-        moved = lax.select(moved < 0, moved + self.cycle, moved)
-        return lax.select(moved >= self.cycle, moved - self.cycle, moved)
+        if not isinstance(steps, int) or steps < 0:
+            moved = lax.select(moved < 0, moved + self.cycle, moved)
+        if not isinstance(steps, int) or steps > 0:
+            moved = lax.select(moved >= self.cycle, moved - self.cycle, moved)
+        return moved
+
+    def since(self, time: jax.Array, earlier: jax.Array) -> jax.Array:
+        """Count the steps from one time, or counter, to a later one, modulo the cycle."""
+        steps = time - earlier
+        return lax.select(steps < 0, steps + self.cycle, steps)
 
     def slot(self, time: jax.Array) -> jax.Array:
         """Say in which slot the row of a time lies. Unsigned, so that indexing need not look for negatives."""

@@ -92,7 +92,7 @@ class Queue(Windows):
         number = len(added.mask)
         streams = jnp.arange(self.ring.num_streams, dtype=jnp.uint32)[None]
         found = self._complete(state, added)
-        completed, start = found.completed, self.ring.shift(added.time, -found.back)
+        completed, start = found.completed, self.ring.since(added.time, found.back)
         rank = jnp.cumsum(completed, axis=0, dtype=jnp.int32)
 
         past = jnp.uint32(self.ring.length) + jnp.arange(number, dtype=jnp.uint32)[:, None]
@@ -102,11 +102,11 @@ class Queue(Windows):
 
         # At most N rows left the reach, so at most N windows have expired: the front ones.
         # Entries that the new ones have pushed out of the queue itself are among the lost.
-        held = jnp.minimum(self.ring.shift(made, -state.gone), self.ring.length)
-        front = self.ring.shift(made, -held)
+        held = jnp.minimum(self.ring.since(made, state.gone), self.ring.length)
+        front = self.ring.since(made, held)
         ahead = jnp.arange(number, dtype=jnp.int32)[:, None]
         begun = starts.at[self.ring.slot(self.ring.shift(front[None], ahead)), streams].get(mode="promise_in_bounds")
-        age = self.ring.shift(ring.time[None], -begun)
+        age = self.ring.since(ring.time[None], begun)
         lost = jnp.sum((ahead < held[None]) & (age > self.reach), axis=0, dtype=jnp.int32)
         turnover = self._turnover(start, completed, ring, added)
         gone = materialize(self.ring.shift(front, lost))
@@ -116,7 +116,7 @@ class Queue(Windows):
     @override
     def count(self, state: Any, ring: RingState) -> jax.Array:
         """Those made less those gone."""
-        return self.ring.shift(state.made, -state.gone)
+        return self.ring.since(state.made, state.gone)
 
     @override
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
