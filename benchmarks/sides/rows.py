@@ -1,6 +1,7 @@
 """Full rings of the same rows, ours and flashbax's, and what a learner takes from a sample of either."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import jaxbuffers as jb
 from benchmarks.same import ENV, EPISODE, GAMMA, STEP, Pair
 
 PAIRS, OBS, ACTION = 256, 17, 6
+FILLED = 64  # rows of each environment that are added at a time, to fill
 MORE = 7  # steps added beyond what a ring takes: the head is somewhere in the middle
 
 
@@ -62,10 +64,18 @@ def their_pair(batch: Any) -> Pair:
 
 
 def ours(envs: int, capacity: int, sampler: jb.Sampler, **width: int) -> tuple[jb.Replay, jb.ReplayState]:
-    """Return our replay and its full state."""
+    """Return our replay and its full state, filled with many rows at a time: some have ten million."""
     replay = jb.Replay(capacity, envs, PAIRS, jb.Transitions(gamma=GAMMA), sampler)
-    state = fill(lambda state, step: replay.add(state, rows(envs, step, **width)), replay.init(row(**width)),
-                 replay.length)  # fmt: skip
+    state = replay.init(row(**width))
+    last, block = replay.length + MORE, min(FILLED, replay.length)
+    first = last - math.ceil(last / block) * block  # or earlier than any step there is
+
+    def add(i: jax.Array, state: jb.ReplayState) -> jb.ReplayState:
+        step = first + i * block + jnp.arange(block)
+        written = jnp.broadcast_to((step >= 0)[:, None], (block, envs))
+        return replay.add(state, jax.vmap(lambda step: rows(envs, step, **width))(step), written)
+
+    state = jax.jit(lambda s: jax.lax.fori_loop(0, (last - first) // block, add, s), donate_argnums=0)(state)
     assert int(replay.size(state)) == capacity
     return replay, state
 
