@@ -95,6 +95,7 @@ class Writing(Saved, Generic[Data]):
         if not self._staged(rows, mask):
             self._add(rows, mask)
 
+    @unsearched
     def flush(self) -> None:
         """Hand the rows that wait on the host to the device, in one transfer for each block.
 
@@ -114,7 +115,6 @@ class Writing(Saved, Generic[Data]):
                 self._hand_over(self._verbs.add_staged(self._shared))
 
     @transfers
-    @unsearched
     def _hand_over(self, program: Callable[..., tuple[Any, ...]]) -> list[Any]:
         """Have a program add the rows that wait, in a section; return what else it returns than `add_staged` does."""
         block, gone = self._staging.block(), []
