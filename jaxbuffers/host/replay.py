@@ -14,6 +14,7 @@ from jaxbuffers.host.batches import waiting_ids
 from jaxbuffers.host.checks import addresses, beside, first_key, priorities
 from jaxbuffers.host.convert import declared
 from jaxbuffers.host.keys import Key
+from jaxbuffers.host.programs import unsearched
 from jaxbuffers.host.sampling import Sampling
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.replay import Replay, ReplayState
@@ -31,9 +32,9 @@ class HostReplay(Sampling[Data]):
     to this buffer or to others on the same table; several calls are atomic inside a `section`. Without one, another
     thread may overwrite rows between a `sample` and its `update`. Do not write to an array during the call it is in.
 
-    Signals with handlers in Python, Ctrl-C among them, wait until a call that writes is over, compilation included. A
-    handler may itself use the buffer, such as to save it; it should not wait for a thread that does. After a fork only
-    the process that made the buffer can use it.
+    Signals with handlers in Python, Ctrl-C among them, wait until a call that writes is over, or the first draw of a
+    size, compilation included. A handler may itself use the buffer, such as to save it; it should not wait for a thread
+    that does. After a fork only the process that made the buffer can use it.
 
     Args:
       replay: the configuration.
@@ -118,6 +119,7 @@ class HostReplay(Sampling[Data]):
             self._key = Key.of(key)
 
     @transfers
+    @unsearched
     def update(
         self, index: Index, *, priority: Any = None, rows: Any = None, stale: Literal["error", "drop"] = "error"
     ) -> None:

@@ -1,7 +1,8 @@
 """The half of a HostReplay that batches come out of."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -13,7 +14,7 @@ from jaxbuffers.host.batch import HostBatch, text_names
 from jaxbuffers.host.batches import Batches, Drawn, nothing_to_draw
 from jaxbuffers.host.checks import at_top, beside, one_key, outside_jit
 from jaxbuffers.host.keys import Key
-from jaxbuffers.host.programs import SMALL
+from jaxbuffers.host.programs import SMALL, calls_python, results_are_searched
 from jaxbuffers.host.staging import STEP
 from jaxbuffers.host.transfers import transfers
 from jaxbuffers.host.verbs import Drawing
@@ -38,6 +39,8 @@ class Sampling(Writing[Data]):
     ) -> None:
         super().__init__(replay, state, table, staging)
         self._key = key
+        self._compiled: set[tuple[int, ...]] = set()  # leading axes of what has been drawn by itself
+        self._calls_python: dict[Drawing, bool] = {}
         self._texts: tuple[str, ...] | None = None  # of what the view reads, once it has
         self._ahead = Ahead()  # of iterators to come
         self._window = self._staging.layout.nbytes // replay.num_streams * replay.view.span  # bytes
@@ -59,19 +62,19 @@ class Sampling(Writing[Data]):
 
         Args:
           batch_size: B; None for the configured one.
-          batches: U, for several batches in one call, as algorithms need that learn often for each row: what as many
-            calls would have drawn, with all leaves ``[U, B, ...]``, the index and ``valid`` too. To go on with one of
-            them, take it out: ``jax.tree.map(lambda leaf: leaf[0], batch)``.
+          batches: U, for several batches in one call, as algorithms need that learn often for each row. They are those
+            that as many calls would draw, with all leaves ``[U, B, ...]``, the index and ``valid`` too. To go on with
+            one of them, take it out: ``jax.tree.map(lambda leaf: leaf[0], batch)``.
 
         Raises:
           EmptyReplayError: there is no legal window yet, or no such batch of them; the key is as it was.
           ShapeError: `Weighted` is asked for more different windows than the ring has rows.
         """
         size, several = self._size(batch_size), None if batches is None else positive("batches", batches)
-        # What writes needs a section, which is entered before the lock is taken: a signal's handler may wait for that.
-        waiting = self._staging.count > 0
-        with self._guard() if waiting else self._guard.looking():
-            drawn = self._draw(size, several, together=waiting)
+        # What writes or compiles needs a section, which is entered before the lock is taken: a handler may wait for it.
+        whole = self._staging.count > 0 or _lead(size, several) not in self._compiled
+        with self._guard() if whole else self._guard.looking():
+            drawn = self._draw(size, several, together=whole)
         if not drawn.valid():
             with self._guard():
                 raise self._undo([drawn])
@@ -93,8 +96,8 @@ class Sampling(Writing[Data]):
           steps: how many there are; None for no end.
           batch_size: B; None for the configured one.
           prefetch: how many are drawn ahead; rows added meanwhile are seen so many steps later.
-          batches: U, for several batches in each step, with all leaves ``[U, B, ...]``; see `sample`. So many times
-            ``prefetch`` are then drawn ahead.
+          batches: U, for several batches in each step, with all leaves ``[U, B, ...]``; see `sample`. Then U times
+            ``prefetch`` batches are drawn ahead.
 
         Raises:
           EmptyReplayError: there is no legal window, when a batch is asked for; asking again draws again.
@@ -111,21 +114,39 @@ class Sampling(Writing[Data]):
 
     def _draw(self, size: int, batches: int | None = None, together: bool = True) -> Drawn:
         """Draw; ``together`` with the rows that wait, if they are few, which needs a section."""
-        before = self._key
+        before, lead = self._key, _lead(size, batches)
         small = self._window * size * (batches or 1) <= SMALL and at_top()
-        drawing = Drawing(size, batches, before.impl, small)
-        if together and small and 0 < self._staging.count <= STEP:
-            program = self._verbs.add_and_sample(self._shared, drawing)
-            batch, words = self._hand_over(partial(program, before.words))
+        drawing = Drawing(size, batches, before.impl, small and self._on_cpu())
+        joint = None
+        if together and small and 0 < self._staging.count <= STEP and not results_are_searched():
+            joint = self._joint(self._verbs.add_and_sample(self._shared, drawing), drawing, before.words)
+        if joint is not None:
+            batch, words = self._hand_over(joint)
         else:
             batch, words = self._verbs.sample(drawing)(self._state, before.words)
             outside_jit(words)
+            self._compiled.add(lead)
         if self._texts is None:
             self._texts = text_names(batch.data, self._added.spec)
         host = HostBatch(batch, self.table, self._texts)
-        drawn = Drawn(host, _lead(size, batches), self._drawable, before, Key(words, before.impl))
+        drawn = Drawn(host, lead, self._drawable, before, Key(words, before.impl))
+        if self._key is not before:  # a handler of a signal has drawn with it meanwhile
+            return self._draw(size, batches, together)
         self._key = drawn.after  # last: until here nothing has happened
         return drawn
+
+    @transfers
+    def _joint(self, program: Any, drawing: Drawing, words: jax.Array) -> Callable[..., tuple[Any, ...]] | None:
+        """Return what adds and draws in one program; None if a draw calls Python, where an error costs the state."""
+        if drawing not in self._calls_python:
+            traced = program.trace(words, self._added, self._staging.block())  # which the first call then need not do
+            self._calls_python[drawing] = calls_python(traced.jaxpr.jaxpr)
+        return None if self._calls_python[drawing] else partial(program, words)
+
+    def _on_cpu(self) -> bool:
+        if self._platform is None:
+            self._platform = next(iter(self._added.ring.time.devices())).platform
+        return self._platform == "cpu"
 
     @transfers
     def _undo(self, draws: list[Drawn]) -> EmptyReplayError:

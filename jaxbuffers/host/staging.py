@@ -38,6 +38,7 @@ class Staging:
         size = min(MOST if most is None else most, room, replay.length - replay.view.span + 1)
         self.size = size if size > 1 else 0
         self.count = 0
+        self.turn = 0  # how many blocks there were before
         self._came = 1  # rows of each stream, with the last call
         self.open = False  # to rows that nobody else has checked, once one like them has been
         self._inside = False  # a handler of a signal may come in the middle of a row, and bring one of its own
@@ -164,6 +165,7 @@ class Staging:
 
     def clear(self, read: jax.Array | None) -> None:
         """Begin a new block; ``read`` is there once the device has read the old one, None if it never does."""
+        self.turn += 1
         if read is None:
             self._block.kinds[: self.count] = 0
             self.count = 0

@@ -27,7 +27,7 @@ class Drawing(NamedTuple):
       size: B.
       batches: U, for leaves ``[U, B, ...]`` with what as many calls would draw; None for one batch, ``[B, ...]``.
       impl: the kind of the key (see `Key`).
-      small: whether that is little to gather.
+      small: whether that is little to gather, and done on a CPU.
     """
 
     size: int
@@ -141,7 +141,13 @@ class Verbs:
             key, now = step(key)
             return self.replay.sample(state, now, drawing.size), Key.of(key).words
         key, each = jax.lax.scan(step, key, length=drawing.batches)
-        return jax.vmap(lambda now: self.replay.sample(state, now, drawing.size))(each), Key.of(key).words
+        # Of keys of other kinds, mapped ones draw other bits than each by itself.
+        several = jax.vmap if str(jax.random.key_impl(key)) == "threefry2x32" else _one_by_one
+        return several(lambda now: self.replay.sample(state, now, drawing.size))(each), Key.of(key).words
+
+
+def _one_by_one(function: Callable) -> Callable:
+    return partial(jax.lax.map, function)
 
 
 def _writer(verb: Callable, shared: bool) -> Callable:

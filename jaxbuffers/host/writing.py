@@ -11,6 +11,7 @@ from jaxbuffers.checks import positive
 from jaxbuffers.host.checkpoints import Saved
 from jaxbuffers.host.checks import at_top, outside_jit
 from jaxbuffers.host.overwritten_texts import Overwritten
+from jaxbuffers.host.programs import unsearched
 from jaxbuffers.host.rows import Rows
 from jaxbuffers.host.signals import Guard
 from jaxbuffers.host.staging import Staging
@@ -58,12 +59,17 @@ class Writing(Saved, Generic[Data]):
         self._added = state  # without the rows that wait
         self._shared = shared  # whether the user may hold it: then it must not be donated
         self._drawable: set[int] = set()  # the sizes of batches that it is known to have
+        self._platform: str | None = None  # of its device, once somebody has asked
         self._sizes: np.ndarray | None = None  # the rows it has of each stream, int64 [E], once somebody has asked
 
     def __len__(self) -> int:
         """How many rows are present."""
         with self._guard.looking():
-            return int(np.minimum(self._present() + self._staging.written(), self.replay.length).sum())
+            while True:
+                sizes = self._present()
+                rows = int(np.minimum(sizes + self._staging.written(), self.replay.length).sum())
+                if sizes is self._sizes:  # else a handler of a signal has had those added that waited
+                    return rows
 
     def insert(self, /, **fields: Any) -> None:
         """Append one row (one of each environment), given by its top-level fields. See `add`."""
@@ -89,6 +95,7 @@ class Writing(Saved, Generic[Data]):
         if not self._staged(rows, mask):
             self._add(rows, mask)
 
+    @unsearched
     def flush(self) -> None:
         """Hand the rows that wait on the host to the device, in one transfer for each block.
 
@@ -116,8 +123,9 @@ class Writing(Saved, Generic[Data]):
             written = block.words[..., -1] % 2 == 1
             gone = self._verbs.replaced(self._added, written.shape, written)
         state, read, *others = program(self._added, block)
-        self._store(state, gone, added)
-        self._staging.clear(read)
+        self._store(state, [], added)
+        self._staging.clear(read)  # at once: whatever fails from here on, no row is added twice
+        self._overwritten.note(gone)
         return others
 
     def _staged(self, rows: Any, mask: Any) -> bool:
@@ -125,10 +133,14 @@ class Writing(Saved, Generic[Data]):
         with self._guard.looking():  # a handler of a signal may raise here, or use the buffer
             if not (self._staging.open and at_top() and self._staging.put(rows, mask)):
                 return False
-        self._flush_if_full()
+            if self._staging.count < self._staging.size:
+                return True
+            turn = self._staging.turn
+        self._flush_full(turn)
         return True
 
     @transfers
+    @unsearched
     def _add(self, rows: Any, mask: Any) -> None:
         with self._guard():
             arrays, mask, lead = self._rows.arrays(self._added, rows, mask)
@@ -138,7 +150,8 @@ class Writing(Saved, Generic[Data]):
                 fetched, written = _on_host(arrays), _on_host(mask)
                 if self._staging.put(fetched, written):
                     self._staging.open = not self._added.spec.texts  # ids of texts must be looked up
-                    self._flush_if_full()
+                    if self._staging.count == self._staging.size:
+                        self._flush_full(self._staging.turn)
                     return
             state = self._state
             gone = self._verbs.replaced(state, lead, mask) if state.spec.texts else []
@@ -147,15 +160,15 @@ class Writing(Saved, Generic[Data]):
             each = np.ones(lead, np.bool_) if mask is None else np.asarray(mask)
             self._store(new, gone, each.reshape(number, self.replay.num_streams).sum(axis=0))
 
-    def _flush_if_full(self) -> None:
-        if self._staging.count < self._staging.size:
-            return
+    def _flush_full(self, turn: int) -> None:
+        """Add a block that what came last has made full; take that back where it cannot be added."""
         try:
             self.flush()
         except BaseException:
             with self._guard():  # another thread may just be adding them
-                if self._staging.count == self._staging.size:  # what did not fit is not there
-                    self._staging.take_back()
+                staging = self._staging
+                if (staging.turn, staging.count) == (turn, staging.size):  # what did not fit is not there
+                    staging.take_back()
             raise
 
     @transfers

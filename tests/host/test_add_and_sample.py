@@ -180,3 +180,74 @@ def test_the_ring_is_updated_in_place(rows):
     text = program.lower(buffer._key.words, buffer._added, buffer._staging.block()).compile().as_text()
     assert not list(large_arrays(text, 4096))
     assert list(large_arrays(text, 16))
+
+
+@pytest.mark.parametrize(("flag", "value"), [(jax.debug_nans, np.nan), (jax.debug_infs, np.inf)])
+def test_what_jax_looks_for_in_a_batch_and_finds_does_not_cost_the_state(flag, value):
+    """It looks once the program has run: then a state that was donated to it is gone."""
+    buffer = jb.HostReplay(ITEMS, {"x": np.float32})
+    buffer.insert(x=1)
+    buffer.sample(64)
+    buffer.insert(x=np.float32(value))
+    with flag(True), pytest.raises(FloatingPointError):
+        buffer.sample(64)
+    assert (len(buffer), int(buffer.state.adds)) == (2, 2)
+    np.testing.assert_array_equal(np.unique(buffer.sample(64).data["x"]), [1, value])
+
+
+def test_options_for_cpus_follow_the_device_of_the_state(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    buffer = jb.HostReplay(ITEMS, {"x": np.float32})
+    drawings, real = [], buffer._verbs
+
+    def sample(drawing):
+        drawings.append(drawing)
+        return real.sample(drawing)
+
+    buffer._verbs = SimpleNamespace(sample=sample, add_staged=real.add_staged)
+    buffer.insert(x=1)
+    buffer.flush()
+    buffer.sample()
+    buffer._platform = "gpu"
+    buffer.sample()
+    assert [drawing.options for drawing in drawings] == [programs._IN_TURN, None]
+
+
+def test_rows_that_hold_what_jax_looks_for_can_be_written():
+    fields = {"x": np.float32, "large": jax.ShapeDtypeStruct((200,), np.float32)}
+    buffer = jb.HostReplay(ITEMS, fields)
+    row = {"x": np.float32(np.inf), "large": np.full(200, np.nan, np.float32)}
+    with jax.debug_nans(True), jax.debug_infs(True):
+        buffer.insert(**row)
+        buffer.flush()
+        buffer.add({name: np.stack([leaf] * 300) for name, leaf in row.items()})
+        buffer.update(jb.Index(np.int32([0]), np.int32([0])), rows={"x": np.float32([-np.inf])})
+    assert len(buffer) == 301
+    assert np.isnan(buffer.sample().data["large"]).all()
+    assert buffer.get(jb.Index(np.int32(0), np.int32(0)))[0]["x"] == -np.inf
+
+
+def test_an_error_of_a_function_of_the_users_that_a_draw_calls_does_not_cost_the_state():
+    wrong = []
+
+    def on_host(age):
+        if wrong:
+            raise ValueError("of the user's")
+        return np.asarray(age, np.float32)
+
+    def weight(windows):
+        kind = jax.ShapeDtypeStruct(windows.age.shape, np.float32)
+        return jax.jit(lambda age: jax.pure_callback(on_host, kind, age))(windows.age)
+
+    replay = jb.Replay(capacity=8, num_envs=None, batch_size=2, sampler=jb.Weighted(weight), view=jb.Items())
+    buffer = jb.HostReplay(replay, {"x": np.float32})
+    for x in (1, 2, 3):
+        buffer.insert(x=x)
+    buffer.sample()
+    buffer.insert(x=4)
+    wrong.append(True)
+    with pytest.raises((ValueError, jax.errors.JaxRuntimeError)):
+        jax.block_until_ready(buffer.sample().data)
+    wrong.clear()
+    assert (len(buffer), int(buffer.state.adds)) == (4, 4)
+    assert set(buffer.sample(4).data["x"].tolist()) == {1, 2, 3, 4}

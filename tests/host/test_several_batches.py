@@ -33,6 +33,16 @@ def test_several_batches_are_those_of_as_many_calls():
     assert jax.tree.leaves(one.sample(2, batches=3).data)[0].shape == (3, 2, 3)
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_several_batches_are_those_of_as_many_calls_with_any_kind_of_key(impl):
+    one, other = (jb.HostReplay(ITEMS, {"x": np.float32}) for _ in range(2))
+    for buffer in (one, other):
+        buffer.add({"x": np.arange(40, dtype=np.float32)})
+        buffer.key = jax.random.key(3, impl=impl)
+    assert one.sample(batches=3).data["x"].tolist() == [other.sample().data["x"].tolist() for _ in range(3)]
+    assert bits(jax.random.key_data(one.key)) == bits(jax.random.key_data(other.key))
+
+
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_an_iterator_of_several_batches_gives_those_of_as_many_calls(prefetch):
     one, other = (jb.HostReplay(ITEMS, {"x": np.float32}, seed=3) for _ in range(2))

@@ -129,6 +129,26 @@ def test_a_block_that_cannot_be_added_leaves_the_last_row_out(rows):
     assert set(buffer.sample(64).data["x"].tolist()) == {1, 2, 4}
 
 
+def test_an_interrupt_does_not_take_back_what_another_thread_has_brought_meanwhile():
+    buffer = jb.HostReplay(ITEMS, {"x": np.float32}, staging=2)
+    buffer.insert(x=1)
+    buffer.insert(x=2)
+    buffer.insert(x=3)
+    flush = buffer.flush
+
+    def interrupted():
+        buffer.flush = flush
+        flush()  # by another thread, which fills the next block
+        assert all(buffer._staging.put({"x": np.float32(x)}, None) for x in (5, 6))
+        raise KeyboardInterrupt
+
+    buffer.flush = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        buffer.insert(x=4)
+    assert len(buffer) == 6
+    assert set(buffer.sample(128).data["x"].tolist()) == {1, 2, 3, 4, 5, 6}
+
+
 @pytest.mark.parametrize("staging", [0, -1, 2.5, True, "many"])
 def test_other_sizes_of_blocks_are_refused(staging):
     with pytest.raises(ConfigurationError, match="staging must be an int of at least 1"):

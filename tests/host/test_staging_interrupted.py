@@ -25,7 +25,7 @@ class Interrupt(BaseException):
 @pytest.mark.parametrize("size, rows", [(2, 1), (256, 1), (256, 2)])
 def test_an_insert_that_is_interrupted_at_any_line_is_whole_or_never_was(size, rows):
     """Every line of the path of rows, by a tracer; from `flush` on handlers wait (tests/host/test_signals.py)."""
-    traced = {"insert", "add", "_staged", "put", "_put", "_put_block", "fits", "_flush_if_full"}
+    traced = {"insert", "add", "_staged", "put", "_put", "_put_block", "fits", "_flush_full"}
 
     def interrupted(buffer, at):
         seen = [0]
