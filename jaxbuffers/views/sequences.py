@@ -10,7 +10,7 @@ from typing_extensions import override
 from jaxbuffers.batch import Index
 from jaxbuffers.checks import flag, one_of, positive, settle
 from jaxbuffers.row import field, with_field
-from jaxbuffers.storage.bits import zero_where_not
+from jaxbuffers.storage.bits import exactly, zero_where_not
 from jaxbuffers.views.base import Reader, View, episode_of
 from jaxbuffers.windows.legal import Legal
 
@@ -131,7 +131,7 @@ class Sequences(View[Any]):
             index = Index(index.stream, jnp.where(kept, index.time, -1))
             rows = zero_where_not(kept, rows)
         if self.time_major:
-            rows, index = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (rows, index))
+            rows, index = exactly(lambda x: jnp.swapaxes(x, 0, 1), (rows, index))
         return rows, index
 
 
@@ -149,6 +149,6 @@ def _with_previous(reader: Reader, index: Index) -> Index:
 def _previous_actions(rows: Any, episode: jax.Array) -> Any:
     """Drop the first of K + 1 rows, kept only for its action; a row that opens an episode has no previous one."""
     follows = (episode[:, 1:] == episode[:, :-1]) & ~field(rows, "is_first")[:, 1:]
-    action = jax.tree.map(lambda x: x[:, :-1], field(rows, "action"))
-    rows = jax.tree.map(lambda x: x[:, 1:], rows)
+    action = exactly(lambda x: x[:, :-1], field(rows, "action"))
+    rows = exactly(lambda x: x[:, 1:], rows)
     return with_field(rows, "action", zero_where_not(follows, action))
