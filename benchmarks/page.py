@@ -149,8 +149,9 @@ def _machine(recorded: dict[str, Any]) -> list[str]:
     others = "" if busiest is None else f" Other processes took up to {busiest:.0%} of the cores, see *busy*."
     elsewhere: dict[str, list[str]] = {}
     for result in recorded["results"]:
-        if "machine" in result:
-            elsewhere.setdefault(result["machine"], []).append(result["name"])
+        machine = result.get("machine", recorded["machine"])
+        if machine != recorded["machine"]:  # else it was recorded here, before a run elsewhere
+            elsewhere.setdefault(machine, []).append(result["name"])
     old = [f"Recorded before, {machine.removesuffix('.')}: {', '.join(names)}." for machine, names in elsewhere.items()]
     return [recorded["machine"], *old, loads + others]
 

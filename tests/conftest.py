@@ -34,6 +34,8 @@ def pytest_configure(config):
     """Begin the quick tier if that is what was asked for; workers are told by the environment."""
     if config.option.markexpr == "not long" and not hasattr(config, "workerinput"):
         tier.begin_quick()
+    if (which := config.getoption("share", None)) is not None:
+        tier.share([], which)  # so that what is no share is refused here, in one line, and not by each worker
     if tier.is_quick():
         jax.config.update("jax_traceback_in_locations_limit", 0)  # no test reads them
         jax.config.update("jax_enable_compilation_cache", False)  # there is none, but the keys would be worked out
@@ -49,7 +51,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     """Leave out the other shares, and what an accelerator cannot hold."""
-    if config.option.share:
+    if config.getoption("share", None) is not None:
         mine = tier.share([item.nodeid for item in items], config.option.share)
         config.hook.pytest_deselected(items=[item for item, is_mine in zip(items, mine, strict=True) if not is_mine])
         items[:] = [item for item, is_mine in zip(items, mine, strict=True) if is_mine]
@@ -95,7 +97,7 @@ def pytest_runtest_teardown(item, nextitem, _now={"ran": 0, "most": MEMORY}):  #
 def _share_contexts(uses=100):
     """Lower many programs of a thread in one MLIR context: making one takes a fifth of the time of a small program.
 
-    Newer versions of JAX do so themselves, ten times. The function is private: one that has another name is left alone.
+    Newer versions of JAX do so themselves, for ten. The function is private: one that has another name is left alone.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from jax._src.interpreters import mlir

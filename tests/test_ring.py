@@ -129,6 +129,23 @@ def test_times_go_round_at_the_last_multiple_of_the_length_below_two_to_the_thir
     assert got.dtype == jnp.uint32
 
 
+def test_static_steps_and_computed_ones_and_differences_all_go_round():
+    time, steps = np.array([0, 1, 7, CYCLE - 7, CYCLE - 2, CYCLE - 1], np.int32), (0, 1, -1, 6, -6)
+    ring = ring_of()
+
+    @quick_jit
+    def moved(time, computed):
+        static = [ring.shift(time, each) for each in steps]
+        back = [ring.since(each, time) for each in static]
+        return jnp.stack(static), ring.shift(time[None], computed), jnp.stack(back)
+
+    static, computed, back = moved(time, np.array(steps, np.int32)[:, None])
+    wanted = (time[None].astype(np.int64) + np.array(steps)[:, None]) % CYCLE
+    np.testing.assert_array_equal(static, wanted)
+    np.testing.assert_array_equal(computed, wanted)
+    np.testing.assert_array_equal(back, np.broadcast_to(np.array(steps)[:, None] % CYCLE, back.shape))
+
+
 @pytest.mark.parametrize("tiled", [{}, {"tiled": True}], ids=["flat", "tiled"])
 def test_an_empty_ring_is_zeros_in_blocks_of_whole_rows_or_of_whole_tiles(tiled):
     state = ring_of(**tiled).init()

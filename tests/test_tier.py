@@ -1,5 +1,9 @@
 """Which tests a run has: shares of all of them, for machines that have no time for the rest."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import tier
 
@@ -17,3 +21,11 @@ def test_each_test_is_in_one_share_whatever_else_there_is():
 def test_what_is_no_share_is_refused(which):
     with pytest.raises(pytest.UsageError, match=r"K/N with K from 1 to N"):
         tier.share(["tests/test_tier.py"], which)
+
+
+@pytest.mark.parametrize("which, ends", [("", "such as 2/4; got "), ("5/4", "such as 2/4; got 5/4")])
+def test_a_run_of_what_is_no_share_ends_before_it_begins(which, ends):
+    command = [sys.executable, "-m", "pytest", __file__, "-q", "-n", "2", "--share", which]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.rstrip("\n").endswith(ends)

@@ -132,6 +132,8 @@ def test_a_run_is_written_with_a_table_and_a_picture_for_each_question(tmp_path,
     page.record({"machine": "a second machine", "results": [again]}, update=True)
     on_the_first = " ".join(page.PAGE.read_text().split())
     assert "- a second machine - Recorded before, a machine: a-case, c, d." in on_the_first
+    page.record({"machine": "a machine", "results": [again]}, update=True)
+    assert "Recorded before" not in page.PAGE.read_text()
 
 
 def test_old_beside_new_is_measured_in_the_environment_that_the_case_asks_for(monkeypatch, tmp_path):
