@@ -28,7 +28,7 @@ def cases(quick: bool) -> list[Case]:
                     build="sides.growth:verb",
                     args=args | more,
                     searched=FLASHBAX,
-                    seconds=1.0,
+                    seconds=0.7,
                     rounds=41,
                     axis=axis,
                     points=points,

@@ -24,8 +24,8 @@ def cases(quick: bool) -> list[Case]:
                 args=args,
                 searched=FLASHBAX,
                 goal=1.0,
-                seconds=20,
-                least=7 if seeds == 1 else 3,
+                seconds=15,
+                least=5 if seeds == 1 else 3,
             )
         )
     updates, steps, loop = (20, 200, 200) if quick else (200, 3_000, 1_500)
@@ -38,7 +38,7 @@ def cases(quick: bool) -> list[Case]:
             build="training.ppo:contest",
             args={"updates": updates, "seeds": 4},
             goal=1.0,
-            seconds=20,
+            seconds=15,
         ),
         Case(
             name="recurrent",
@@ -50,7 +50,7 @@ def cases(quick: bool) -> list[Case]:
             args={"steps": steps, "seeds": 2},
             searched=FLASHBAX,
             goal=1.0,
-            seconds=20,
+            seconds=15,
         ),
     ]
     for peer in ("cpprb", "Stable-Baselines3"):
@@ -66,8 +66,8 @@ def cases(quick: bool) -> list[Case]:
                 args=args,
                 searched=("jaxbuffers",),
                 goal=1.0,
-                seconds=20,
-                least=7,
+                seconds=15,
+                least=5,
             )
         )
     return found
