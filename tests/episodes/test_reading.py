@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from contract.catalog import VIEWS, at_goal, show
-from oracle import quick_jit
+from oracle import quick_jit, users_jit
 from tier import long_but
 
 import jaxbuffers as jb
@@ -32,6 +32,18 @@ MORE = [
     jb.Hindsight(jb.Episodes(9), at_goal, "future", 1.0, **GOALS),
     jb.Hindsight(jb.Hindsight(jb.Transitions(), at_goal, "final", 0.5, **GOALS), at_goal, "future", 0.5, **GOALS),
 ]
+
+
+def test_narrow_floats_keep_every_bit_where_xla_optimizes():
+    view = jb.Sequences(3, actions="previous")
+    store, replay, state, ids = twins(view)
+    stream, start = legal_windows(replay, state)
+    draw = WindowDraw(ids[stream], start, np.array([LENGTHS[e] for e in stream]), np.ones(len(stream), np.float32))
+    key = jax.random.key(0)
+    stored = Sampling(store).read(view, draw, key).batch.data
+    assert np.isnan(np.asarray(stored.extras[0], np.float32)).any()
+    read = users_jit(jb.Replay.read, static_argnums=0)(replay, state, jb.Draw.of(stream, start), key)
+    same(stored, read.data)
 
 
 def of_one_rounding(theirs, ours):
