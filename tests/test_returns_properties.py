@@ -206,8 +206,7 @@ def test_the_steps_of_stored_rows_are_what_the_docs_say():
         alone.append((reward, np.sin(obs[:-1]), np.sin(obs[1:]), end & terminated, end & truncated))
     rows = jax.tree.map(lambda *x: np.concatenate(x), *rows)
     v, real = np.sin(rows.obs), ~rows.is_last[:-1]
-    truncated = rows.is_last & ~rows.is_terminal
-    gae = quick_jit(FUNCTIONS["gae"])
+    truncated, gae = rows.is_last & ~rows.is_terminal, quick_jit(FUNCTIONS["gae"])
     got = gae(rows.reward[1:], v[:-1], v[1:], rows.is_terminal[1:], truncated[1:])
     want = [gae(*steps) for steps in alone]
     jax.tree.map(lambda x, *y: close(np.asarray(x)[real], np.concatenate(y)), got, *want)
@@ -296,9 +295,6 @@ def test_one_trace_serves_all_rollouts_of_one_shape(function):
 def test_vmap_over_discounts():
     reward, _, _, *flags = rollout(STEPS)
     gammas = np.array([0.5, 0.9, 1.0], np.float32)
-
-    def of(gamma):
-        return returns.mc_returns(reward, *flags, gamma)
-
+    of = lambda gamma: returns.mc_returns(reward, *flags, gamma)  # noqa: E731
     alone = quick_jit(of)
     equal(quick_jit(jax.vmap(of))(gammas), [alone(gamma) for gamma in gammas])
