@@ -20,7 +20,7 @@ SHOWN = ("uniform-16", "prioritized-16", "dqn-1-every-1", "dqn-8-every-10", "ins
 HEAD = """\
 # Benchmarks
 
-Written by `make bench`, which takes 20 minutes at most; `make bench ONLY=prioritized` runs some of
+Written by `make bench`, which takes about 20 minutes; `make bench ONLY=prioritized` runs some of
 it. Times are medians, quartiles in brackets. *Ratio* is the peer's time by ours, round by round:
 above 1 this library is faster. Losses are printed like gains.
 

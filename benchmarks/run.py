@@ -1,6 +1,6 @@
 """Run the benchmarks, each case in a process of its own, print what was measured, and write it down.
 
-    make bench                                     # all of them, in 20 minutes at most; writes docs/benchmarks.*
+    make bench                                     # all of them, in about 20 minutes; writes docs/benchmarks.*
     python -m benchmarks.run --only prioritized    # those whose name contains it, or that answer the question; prints
     python -m benchmarks.run --only disk --update  # and writes, beside what others were recorded to be
     python -m benchmarks.run --quick               # tiny sizes: do all of them run, mean the same and make no copies?
