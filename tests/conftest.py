@@ -28,6 +28,7 @@ PLATFORM = os.environ.get("JAXBUFFERS_TEST_PLATFORM", "cpu")
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 MEMORY = 3 * 2**30  # of each worker
+MAPPINGS = 35_000  # of each worker, some ten for each compiled program; Linux allows 65,530
 
 
 def pytest_configure(config):
@@ -83,12 +84,13 @@ def pytest_report_header():
 
 
 def pytest_runtest_teardown(item, nextitem, _now={"ran": 0, "most": MEMORY}):  # noqa: B006, of this process
-    """Forget compiled programs before they fill the memory of a small machine; many are of use to later tests.
+    """Forget compiled programs before they fill a small machine; many are of use to later tests.
 
-    Not all that is forgotten is given back, so only what comes on top counts the next time.
+    Not all memory that is forgotten is given back, so only what comes on top counts the next time.
     """
     _now["ran"] += 1
-    if _now["ran"] % TESTS_BETWEEN_SWEEPS == 0 and _held() > _now["most"]:
+    full = _now["ran"] % TESTS_BETWEEN_SWEEPS == 0 and _held() > _now["most"]
+    if full or (_now["ran"] % 15 == 0 and _mappings() > MAPPINGS):
         jax.clear_caches()
         gc.collect()
         _now["most"] = max(MEMORY, _held() + MEMORY // 3)
@@ -119,3 +121,11 @@ def _held():
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return math.inf
+
+
+def _mappings():
+    """How many pieces of memory this process has asked for; none where nobody says."""
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0

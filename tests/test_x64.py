@@ -16,13 +16,18 @@ SUITES = {
     "states": ["tests/states/test_saved.py", "tests/states/test_ownership.py", "-k", "not eager"],
     "views": [f"tests/views/test_{name}.py" for name in ("bounds", "episodes", "hindsight_goals")],
     "prioritized": [f"tests/samplers/test_{name}.py" for name in ("prioritized_draws", "prioritized_update")],
-    "sum tree": [*(f"tests/samplers/test_{name}.py" for name in ("pairs", "prioritized")), "-k", "jit or Items or pad"],
+    "sum tree": [f"tests/samplers/test_{name}.py" for name in ("double_float", "sum_tree", "prioritized")],
     "returns": ["tests/test_returns_accuracy.py", "tests/rollout/test_rollout.py", "-k", "not 1024"],
     "texts": ["tests/texts/test_sweep.py", "tests/texts/test_remap.py"],
     "drawing from stores": [f"tests/episodes/test_{name}.py" for name in ("reading", "sampling", "mixture", "refill")],
     "store": ["tests/episodes/test_store.py", "tests/episodes/test_writer.py", "-k", "not a_loop"],
     "contract": ["tests/contract", "-k", "single_stream or protocol"],
 }
+
+
+def test_every_suite_is_there():
+    named = [ROOT / each for suite in SUITES.values() for each in suite if each.startswith("tests/")]
+    assert [each for each in named if not each.exists()] == []
 
 
 @pytest.mark.long

@@ -113,13 +113,11 @@ class Sampling(Writing[Data]):
         return self.replay.batch_size if batch_size is None else positive("batch_size", batch_size)
 
     def _draw(self, size: int, batches: int | None = None, together: bool = True) -> Drawn:
-        """Draw; ``together`` with the rows that wait, if they are few, which needs a section."""
+        """Draw; ``together`` with the rows that wait, if one program may do both, which needs a section."""
         before, lead = self._key, _lead(size, batches)
         small = self._window * size * (batches or 1) <= SMALL and at_top()
         drawing = Drawing(size, batches, before.impl, small and self._on_cpu())
-        joint = None
-        if together and small and 0 < self._staging.count <= STEP and not results_are_searched():
-            joint = self._joint(self._verbs.add_and_sample(self._shared, drawing), drawing, before.words)
+        joint = self._joint(drawing, before.words) if together and small else None
         if joint is not None:
             batch, words = self._hand_over(joint)
         else:
@@ -136,8 +134,14 @@ class Sampling(Writing[Data]):
         return drawn
 
     @transfers
-    def _joint(self, program: Any, drawing: Drawing, words: jax.Array) -> Callable[..., tuple[Any, ...]] | None:
-        """Return what adds and draws in one program; None if a draw calls Python, where an error costs the state."""
+    def _joint(self, drawing: Drawing, words: jax.Array) -> Callable[..., tuple[Any, ...]] | None:
+        """Return what adds the few rows that wait and draws, in one program; None where there must be two.
+
+        Adding donates the state, so nothing may raise from then on: neither a search for NaN nor a draw in Python.
+        """
+        if not 0 < self._staging.count <= STEP or results_are_searched():
+            return None
+        program: Any = self._verbs.add_and_sample(self._shared, drawing)
         if drawing not in self._calls_python:
             traced = program.trace(words, self._added, self._staging.block())  # which the first call then need not do
             self._calls_python[drawing] = calls_python(traced.jaxpr.jaxpr)

@@ -1,10 +1,15 @@
-"""Numbers over all streams: which stream, and which within it."""
+"""Numbers over all streams: which stream, and which within it; searches of several steps."""
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+T = TypeVar("T")
 
 FEW = 64  # streams, with which every number is compared at once
 
@@ -31,6 +36,16 @@ def locate(ends: jax.Array, number: jax.Array) -> jax.Array:
         block = jnp.sum(number[:, None] >= table[None, :-1, -1], axis=1, dtype=jnp.int32)
     inside = jnp.sum(number[:, None] >= table[block], axis=1, dtype=jnp.int32)
     return jnp.minimum(block * width + inside, len(ends) - 1)
+
+
+def repeat(steps: int, step: Callable[[Any, T], T], first: T) -> T:
+    """Take so many steps of a search, each of which reads where the one before has led: a loop on CPU.
+
+    There, XLA fuses steps that follow one another into kernels that work out all earlier ones anew, and LLVM may take
+    minutes for those (``docs/decisions/0006-windows.md``). Elsewhere each turn of a loop is one more kernel to start.
+    """
+    loop = functools.partial(lax.fori_loop, 0, steps, step)
+    return lax.platform_dependent(first, cpu=loop, default=functools.partial(loop, unroll=True))
 
 
 def _running(count: jax.Array) -> jax.Array:

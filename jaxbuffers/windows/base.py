@@ -18,6 +18,7 @@ import numpy as np
 from typing_extensions import override
 
 from jaxbuffers.errors import ConfigurationError
+from jaxbuffers.numerics.search import repeat
 from jaxbuffers.storage.ring import Ring, RingState
 
 Rule = tuple[tuple[str, Any], ...]
@@ -114,14 +115,16 @@ class Windows(abc.ABC):
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Count the legal windows of each stream that begin before ``start``, the time of a row present: int32."""
         count = self.count(state, ring)[stream]
-        low, high = jnp.zeros_like(count), count
-        age = self.ring.shift(ring.time[stream], -start)
-        for _ in range(self.ring.length.bit_length()):
-            middle = (low + high) // 2
-            begun = self.start(state, ring, stream, middle)
-            before = (middle < high) & (self.ring.shift(ring.time[stream], -begun) > age)
-            low, high = jnp.where(before, middle + 1, low), jnp.where(before, high, middle)
-        return low
+        age, steps = self.ring.shift(ring.time[stream], -start), self.ring.length.bit_length()
+
+        def go_on(step: jax.Array, found: jax.Array) -> jax.Array:
+            """Go on by a power of two, if the windows up to there all begin before ``start``."""
+            further = found + jnp.left_shift(1, steps - 1 - step)
+            begun = self.start(state, ring, stream, jnp.minimum(further, count) - 1)
+            before = (further <= count) & (self.ring.shift(ring.time[stream], -begun) > age)
+            return jnp.where(before, further, found)
+
+        return repeat(steps, go_on, jnp.zeros_like(count))
 
     def alive(self, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Say whether windows that were legal once, beginning at ``start``, still are."""

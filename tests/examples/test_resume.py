@@ -113,7 +113,7 @@ def test_what_cannot_be_meant_is_said(tmp_path, capsys):
 PROGRAMS = {
     "dqn": (
         "import dqn, jaxbuffers as jb; dqn.CHUNK, dqn.WARMUP, dqn.CAPACITY = 20, 40, 20_000; dqn.main()",
-        ["--steps", str(20 * 16 * 30), "--seeds", "2", "--save-every", "1"],
+        ["--steps", str(20 * 16 * 100), "--seeds", "2", "--save-every", "1"],  # 100 chunks of 50 ms
     ),
     "dreamer": (
         "import dreamer; dreamer.CHUNK = 10; dreamer.TRIAL = 100; dreamer.main()",

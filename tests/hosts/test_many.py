@@ -4,6 +4,7 @@ import random
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jaxbuffers as jb
@@ -47,7 +48,7 @@ def test_the_program_of_the_page_runs_is_told_to_end_and_goes_on(tmp_path):
         both.processes[1].terminate()
         assert both.ended() == [0, 0], both.all()
         told = int(both.said(0)[-1].split()[0])
-        assert both.said(0)[-1] == both.said(1)[-1] == f"{told} [{0.5 * told} {0.5 * told} {0.5 * told}]\n"
+        assert both.said(0)[-1] == both.said(1)[-1] == f"{told} {np.full(3, told / 2, np.float32)}\n"
     assert folder_of(folder)[-1] == told
     with run("third", told) as both:
         assert both.ended() == [0, 0], both.all()
