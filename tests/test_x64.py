@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from tier import fast_to_compile
 
 ROOT = Path(__file__).parents[1]
 SUITES = {
@@ -30,14 +31,20 @@ def test_every_suite_is_there():
     assert [each for each in named if not each.exists()] == []
 
 
+@pytest.fixture(scope="module")
+def flags():
+    return fast_to_compile(os.environ.get("XLA_FLAGS", ""))  # what optimizations do to values, the other tests see
+
+
 @pytest.mark.long
 @pytest.mark.skipif(jax.config.jax_enable_x64, reason="this is the run with 64-bit types")
 @pytest.mark.parametrize("suite", SUITES)
-def test_the_suite_passes_with_64_bit_types(suite):
+def test_the_suite_passes_with_64_bit_types(suite, flags):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    environment |= {"JAX_ENABLE_X64": "1"}
+    if suite != "contract":  # which reads compiled programs
+        environment |= {"XLA_FLAGS": flags}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=short", "-p", "no:cacheprovider", *SUITES[suite]]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment | {"JAX_ENABLE_X64": "1"}, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout

@@ -58,14 +58,19 @@ def begin_quick() -> None:
     if is_quick():
         return
     os.environ[VARIABLE] = "quick"
-    given, options = os.environ.get("XLA_FLAGS", ""), dict(FAST_TO_COMPILE)
+    os.environ["XLA_FLAGS"] = fast_to_compile(os.environ.get("XLA_FLAGS", ""))
+
+
+def fast_to_compile(given: str) -> str:
+    """Add to ``XLA_FLAGS`` those with which a new process compiles fast, as far as its XLA has them."""
+    options = dict(FAST_TO_COMPILE)
     while options:
         flags = " ".join([given, *(f"--{name}={str(value).lower()}" for name, value in options.items())])
         unknown = _unknown(flags)
         if not unknown & set(options):
-            break
+            return flags
         options = {name: value for name, value in options.items() if name not in unknown}
-    os.environ["XLA_FLAGS"] = flags if options else given
+    return given
 
 
 def _unknown(flags: str) -> set[str]:

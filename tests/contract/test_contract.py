@@ -119,7 +119,7 @@ def test_a_single_stream_without_an_environment_axis_is_added_drawn_and_read(che
     check(replay, ROW, testing.numbered_rows(replay, ROW))
 
 
-@pytest.mark.long  # all samplers, and the whole contract
-@every_sampler
+@pytest.mark.long  # the whole contract, with all samplers in one
+@pytest.mark.parametrize("sampler", [SAMPLERS[11], jb.OnlineFirst(EVERYTHING)], ids=show)
 def test_a_single_stream_without_an_environment_axis_keeps_the_contract(sampler):
     testing.check_replay(jb.Replay(capacity=9, num_envs=None, batch_size=3, view=VIEWS[2], sampler=sampler), ROW)
