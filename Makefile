@@ -15,7 +15,7 @@ demo: .venv/examples  ## Train a Dreamer agent in about five minutes, set-up inc
 test: .venv/dev  ## Prove every promise once: all tests but the long ones, and doctests
 	$(BIN)/python $(PYTEST) -m "not long"
 
-test-all: .venv/dev  ## Run every test, by estimate in an hour; SHARE=2/4 runs the second of four shares
+test-all: .venv/dev  ## Run every test, in about forty minutes; SHARE=2/3 runs the second of three shares
 	$(BIN)/python $(PYTEST) $(if $(SHARE),--share $(SHARE))
 
 test-oldest: .venv-oldest/dev  ## The same tests on the oldest dependencies promised

@@ -207,12 +207,13 @@ class Replay(Generic[Data]):
         anchor = self.view.anchor(self.legal(state), index)
         if priority is not None:
             checks.check_priority(self.sampler, priority, index, anchor)
-        state = state if rows is None else self._write(state, index, rows)
-        if anchor is not None and index.time.size:
-            if priority is not None:
+            if index.time.size:
                 # Priorities come from probabilities, so whatever was read for those has been read by then.
                 priority = materialize(jnp.asarray(priority))
-                anchor = replace(anchor, time=after(anchor.time, priority))
+                index = replace(index, time=after(index.time, priority))
+                anchor = self.view.anchor(self.legal(state), index)
+        state = state if rows is None else self._write(state, index, rows)
+        if anchor is not None and index.time.size:
             used = self.sampler.update(state.sampler, self.legal(state), anchor, priority)
             state = replace(state, sampler=used)
         return state

@@ -88,6 +88,25 @@ def move(
     return CountTree(group=group, counts=tuple(counts)), counted
 
 
+def turn_over(tree: CountTree, gone: jax.Array, new: jax.Array, to: jax.Array) -> tuple[CountTree, jax.Array]:
+    """Take leaves out of their groups and put new ones into groups; one that is both is new.
+
+    Args:
+      tree: the tree.
+      gone: uint32 ``[K]``; those beyond the last leaf are dropped.
+      new: uint32 ``[K]``, likewise.
+      to: int32 ``[K]``, the groups of the new ones.
+
+    Returns:
+      The tree, and which of the new ones counted, bool ``[K]``: of several alike the last does.
+    """
+    # One move, as a second one would read the leaves that the first has written: of a single leaf, XLA may work that
+    # write out once more for the read, and keep a copy of all leaves for it.
+    both = jnp.concatenate([jnp.full(gone.shape, -1, jnp.int32), to])
+    tree, counted = move(tree, jnp.concatenate([gone, new]), both)
+    return tree, counted[len(gone) :]
+
+
 def find(tree: CountTree, group: jax.Array, rank: jax.Array) -> jax.Array:
     """Return the leaf of the given rank (0 is the first) in its group: uint32 ``[K]``, some leaf if there is none."""
     groups, node = len(tree.counts[-1]) // FAN_OUT, jnp.zeros(rank.shape, jnp.uint32)

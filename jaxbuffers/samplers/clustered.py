@@ -1,7 +1,7 @@
 """Clustered: groups of windows at equal rates, however many windows each has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -107,15 +107,18 @@ class Clustered(Sampler[ClusteredState]):
     def add(self, state: ClusteredState, legal: Legal, added: Added, turnover: Turnover) -> ClusteredState:
         """Expired windows leave, completed ones join their group."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
-        return self._assign(replace(state, tree=tree), legal, new)
+        to, bad = self._groups(legal, new)
+        tree, counted = count_tree.turn_over(state.tree, gone, new, to)
+        return _moved(state, tree, counted & bad)
 
     @override
     def rewritten(self, state: ClusteredState, legal: Legal, index: Index) -> ClusteredState:
         """Windows that begin at rows with a new value change their group."""
         leaf = living(legal, Index(index.stream.reshape(-1), index.time.reshape(-1)))
-        known = count_tree.group_at(state.tree, leaf) >= 0
-        return self._assign(state, legal, only_where(known, leaf))
+        leaf = only_where(count_tree.group_at(state.tree, leaf) >= 0, leaf)
+        to, bad = self._groups(legal, leaf)
+        tree, counted = count_tree.move(state.tree, leaf, to)
+        return _moved(state, tree, counted & bad)
 
     @override
     def can_draw(self, state: ClusteredState, legal: Legal, batch_size: int) -> jax.Array:
@@ -143,7 +146,8 @@ class Clustered(Sampler[ClusteredState]):
         drawn = (group >= 0) & (group < self.groups) & legal.alive(stream, start)
         return jnp.where(drawn, _share(used, sizes[jnp.where(drawn, group, 0)]), 0)
 
-    def _assign(self, state: ClusteredState, legal: Legal, leaf: jax.Array) -> ClusteredState:
+    def _groups(self, legal: Legal, leaf: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Return where windows belong, those whose number is not a group beyond all groups, and which those are."""
         real = leaf != jnp.uint32(count_tree.NOWHERE)
         stream, start = legal.window_at(jnp.where(real, leaf, 0))
         rows = legal.read(stream, start, real)
@@ -154,10 +158,13 @@ class Clustered(Sampler[ClusteredState]):
             raise DtypeError(f"Clustered(by=...) must return int32, got {group.dtype}; write .astype(jnp.int32).")
         group = materialize(group)
         bad = (group < 0) | (group >= self.groups)
-        tree, counted = count_tree.move(state.tree, leaf, jnp.where(bad, self.groups, group))
-        refused = jnp.sum(counted & bad, dtype=jnp.int32)  # a row that is in a batch twice is one window
-        check(refused == 0, "Clustered: {n} windows have a number that is not a group", n=refused)
-        return ClusteredState(tree, state.refused + refused)
+        return jnp.where(bad, self.groups, group), bad
+
+
+def _moved(state: ClusteredState, tree: count_tree.CountTree, refused: jax.Array) -> ClusteredState:
+    number = jnp.sum(refused, dtype=jnp.int32)  # a row that is in a batch twice is one window, and counted once
+    check(number == 0, "Clustered: {n} windows have a number that is not a group", n=number)
+    return ClusteredState(tree, state.refused + number)
 
 
 def _share(groups: jax.Array, windows: jax.Array) -> jax.Array:

@@ -86,8 +86,7 @@ class RankBased(Sampler[RankState]):
     def add(self, state: RankState, legal: Legal, added: Added, turnover: Turnover) -> RankState:
         """Expired windows leave, completed ones join the highest class."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
-        tree, _ = count_tree.move(tree, new, jnp.broadcast_to(state.best, new.shape))
+        tree, _ = count_tree.turn_over(state.tree, gone, new, jnp.broadcast_to(state.best, new.shape))
         return RankState(tree, state.best, state.stale, state.refused)
 
     @override

@@ -69,8 +69,7 @@ class WithoutReplacement(Sampler[EpochState]):
     def add(self, state: EpochState, legal: Legal, added: Added, turnover: Turnover) -> EpochState:
         """Expired windows leave, completed ones wait for the next epoch."""
         gone, new = turned_over(legal, added, turnover)
-        tree, _ = count_tree.move(state.tree, gone, jnp.full(gone.shape, -1, jnp.int32))
-        tree, _ = count_tree.move(tree, new, jnp.broadcast_to(1 - state.side, new.shape))
+        tree, _ = count_tree.turn_over(state.tree, gone, new, jnp.broadcast_to(1 - state.side, new.shape))
         return EpochState(tree, state.side)
 
     @override
