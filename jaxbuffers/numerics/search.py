@@ -42,7 +42,7 @@ def repeat(steps: int, step: Callable[[Any, T], T], first: T) -> T:
     """Take so many steps of a search, each of which reads where the one before has led: a loop on CPU.
 
     There, XLA fuses steps that follow one another into kernels that work out all earlier ones anew, and LLVM may take
-    minutes for those (``docs/decisions/0006-windows.md``). Elsewhere each turn of a loop is one more kernel to start.
+    minutes for those (``docs/decisions/0024-searches.md``). Elsewhere each turn of a loop is one more kernel to start.
     """
     loop = functools.partial(lax.fori_loop, 0, steps, step)
     return lax.platform_dependent(first, cpu=loop, default=functools.partial(loop, unroll=True))
