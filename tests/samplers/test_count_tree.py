@@ -64,6 +64,21 @@ def test_the_tree_is_what_a_dict_says_after_any_moves(size, count, batch, ranked
         assert_holds(tree, want, count)
 
 
+@pytest.mark.parametrize("size", long_but([1, 16, 257], quick=[1]))
+def test_what_leaves_and_what_is_new_are_one_move_in_which_the_new_wins(size):
+    rng, turn_over = np.random.default_rng(size), quick_jit(count_tree.turn_over)
+    tree, want = count_tree.init(size, 3), np.full(size, -1)
+    for _ in range(20):
+        gone, new = (np.where(rng.random(6) < 0.3, NOWHERE, rng.integers(0, size, 6)).astype(np.uint32) for _ in "ab")
+        to = rng.integers(0, 3, 6).astype(np.int32)
+        tree, counted = turn_over(tree, gone, new, to)
+        want[gone[gone < size]] = -1
+        want[new[new < size]] = to[new < size]  # NumPy keeps the last of several
+        assert_holds(tree, want, 3)
+        last = [i for i in range(6) if new[i] < size and new[i] not in new[i + 1 :]]
+        np.testing.assert_array_equal(np.flatnonzero(counted), last)
+
+
 @pytest.mark.parametrize("size", long_but(SIZES, quick=[0, 7]))
 def test_find_gives_the_leaves_of_a_group_in_order(size):
     rng = np.random.default_rng(size)
