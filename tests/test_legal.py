@@ -139,3 +139,19 @@ def test_windows_begin_at_any_row_and_need_no_history_unless_told():
     assert [kind.reach for kind in kinds] == [LENGTH] * 3
     assert [kind.reach for kind in (kind.with_history(2) for kind in kinds)] == [LENGTH - 2] * 3
     assert kinds[1].period == 1
+
+
+def test_a_search_outside_of_jit_is_traced_once(monkeypatch):
+    """Its loop would be compiled in each call, and no program forgotten."""
+    replay, state = filled(jb.Sequences(2, "within", period=2), 0)
+    legal, traced, start = replay.legal(state), [], Queued.start
+
+    def noting(windows, *args):
+        traced.append(any(isinstance(arg, jax.core.Tracer) for arg in args))
+        return start(windows, *args)
+
+    monkeypatch.setattr(Queued, "start", noting)
+    for _ in range(3):
+        assert legal.older(jnp.int32([0, 1]), jnp.int32([5, 0])).tolist() == [1, 0]
+    assert len(traced) <= 2
+    assert all(traced)

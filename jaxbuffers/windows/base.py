@@ -10,6 +10,7 @@ these rows change, how many legal windows has each stream, where is the k-th old
 
 import abc
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -110,21 +111,14 @@ class Windows(abc.ABC):
 
     @abc.abstractmethod
     def start(self, state: Any, ring: RingState, stream: jax.Array, rank: jax.Array) -> jax.Array:
-        """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times, any if there is none."""
+        """Return when the window of the given ``rank`` (0 is the oldest) begins: int32 times, any if there is none.
+
+        Ranks of windows that there are none of may be -1, too.
+        """
 
     def older(self, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Count the legal windows of each stream that begin before ``start``, the time of a row present: int32."""
-        count = self.count(state, ring)[stream]
-        age, steps = self.ring.shift(ring.time[stream], -start), self.ring.length.bit_length()
-
-        def go_on(step: jax.Array, found: jax.Array) -> jax.Array:
-            """Go on by a power of two, if the windows up to there all begin before ``start``."""
-            further = found + jnp.left_shift(1, steps - 1 - step)
-            begun = self.start(state, ring, stream, jnp.minimum(further, count) - 1)
-            before = (further <= count) & (self.ring.shift(ring.time[stream], -begun) > age)
-            return jnp.where(before, further, found)
-
-        return repeat(steps, go_on, jnp.zeros_like(count))
+        return _older(self, state, ring, stream, start)
 
     def alive(self, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
         """Say whether windows that were legal once, beginning at ``start``, still are."""
@@ -160,6 +154,21 @@ class Windows(abc.ABC):
         # Of many rows added at once, the last may have overwritten what the first have completed.
         completed = completed & (self.ring.shift(ring.time[None], -start) <= self.reach)
         return Turnover(start, completed, self.ring.shift(added.time, -self.reach))
+
+
+@partial(jax.jit, static_argnums=0, inline=True)  # called by itself, a loop would compile each time
+def _older(windows: Windows, state: Any, ring: RingState, stream: jax.Array, start: jax.Array) -> jax.Array:
+    count, shift = windows.count(state, ring)[stream], windows.ring.shift
+    age, steps = shift(ring.time[stream], -start), windows.ring.length.bit_length()
+
+    def go_on(step: jax.Array, found: jax.Array) -> jax.Array:
+        """Go on by a power of two, if the windows up to there all begin before ``start``."""
+        further = found + jnp.left_shift(1, steps - 1 - step)
+        begun = windows.start(state, ring, stream, jnp.minimum(further, count) - 1)
+        before = (further <= count) & (shift(ring.time[stream], -begun) > age)
+        return jnp.where(before, further, found)
+
+    return repeat(steps, go_on, jnp.zeros_like(count))
 
 
 @dataclass(frozen=True)
