@@ -214,8 +214,7 @@ class Replay(Generic[Data]):
                 anchor = self.view.anchor(self.legal(state), index)
         state = state if rows is None else self._write(state, index, rows)
         if anchor is not None and index.time.size:
-            used = self.sampler.update(state.sampler, self.legal(state), anchor, priority)
-            state = replace(state, sampler=used)
+            state = replace(state, sampler=self.sampler.update(state.sampler, self.legal(state), anchor, priority))
         return state
 
     def _write(self, state: ReplayState, index: Index, rows: Any) -> ReplayState:
