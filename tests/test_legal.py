@@ -9,9 +9,10 @@ import pytest
 from oracle import quick_jit
 
 import jaxbuffers as jb
+from jaxbuffers.errors import ConfigurationError
 from jaxbuffers.row import RowSpec
 from jaxbuffers.storage.ring import Ring
-from jaxbuffers.windows.base import Contiguous
+from jaxbuffers.windows.base import Contiguous, Windows
 from jaxbuffers.windows.queue import Queued, WholeEpisodes
 
 LENGTH, CYCLE = 5, 2**30 // 5 * 5
@@ -155,3 +156,18 @@ def test_a_search_outside_of_jit_is_traced_once(monkeypatch):
         assert legal.older(jnp.int32([0, 1]), jnp.int32([5, 0])).tolist() == [1, 0]
     assert len(traced) <= 2
     assert all(traced)
+
+
+def test_the_rule_of_windows_names_what_decides_which_are_legal():
+    ring = Ring(RowSpec.of({"obs": jnp.int32(0)}), LENGTH, 2)
+    assert Contiguous(ring, 2, 1).rule == (
+        ("kind of windows", "Contiguous"),
+        ("required rows", 2),
+        ("rows of history", 1),
+    )
+
+
+def test_windows_that_cannot_count_those_of_an_episode_say_what_to_define():
+    windows = Contiguous(Ring(RowSpec.of({"obs": jnp.int32(0)}), LENGTH, 2), 2)
+    with pytest.raises(ConfigurationError, match=r"Contiguous does not say .* define count_in\(\) and start_in\(\)"):
+        Windows.count_in(windows, np.array([3]), np.array([True]))
