@@ -28,7 +28,7 @@ PLATFORM = os.environ.get("JAXBUFFERS_TEST_PLATFORM", "cpu")
 CORE = ("jax", "jaxlib", "numpy", "flax", "chex")
 TESTS_BETWEEN_SWEEPS = 150
 MEMORY = 3 * 2**30  # of each worker
-MAPPINGS = 35_000  # of each worker, some ten for each compiled program; Linux allows 65,530
+MAPPINGS = 35_000  # of each worker, some fifteen for each compiled program; Linux allows 65,530
 
 
 def pytest_configure(config):
